@@ -1,0 +1,186 @@
+import { cents, type Cents, MAX_ORDER_CENTS } from '../shared/money.js';
+import {
+  BOUNDS,
+  type JudgedMessage,
+  type JudgingPolicy,
+  type Reason,
+  REASONS,
+  type ReceivedMessage,
+} from '../shared/order-event.js';
+import { contentHash, rawHash } from './content-hash.rules.js';
+import { exceeds, type ExactNumber, isWhole, roundedCents } from './exact-number.rules.js';
+import { readBody } from './message-body.rules.js';
+import { type Cleaned, type CleanedItem, type CleanedOrder, cleanOrder, Unreadable } from './order-cleaning.rules.js';
+import { allocate, type PricedLine, runningCents } from './order-value.rules.js';
+
+const REASONS_IN_ORDER = Object.keys(REASONS) as Reason[];
+const EARLIEST = Date.UTC(BOUNDS.firstYear, 0);
+const AFTER_LATEST = Date.UTC(BOUNDS.lastYear + 1, 0);
+
+/** Collects the reasons for which an order event fails. */
+type Faults = Set<Reason>;
+
+/**
+ * Judges one message by the contract of an order event (shared/order-event.ts). Its "now" is the time the message was
+ * sent, so that the same message is judged the same whenever it is delivered. Never throws, whatever the body is.
+ */
+export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMessage {
+  const event = readBody(message.body);
+  if (typeof event === 'string') return failedUnread(message, event);
+
+  const order = cleanOrder(event);
+  const faults: Faults = new Set();
+  const orderId = judgeId('order_id', order.order_id, 'ORD', faults);
+  const userId = judgeId('user_id', order.user_id, 'U', faults);
+  const orderedAt = judgeTime(order.order_timestamp, message.sentAt, faults);
+  judgeOptionalFields(order, policy, faults);
+  const lines = judgeItems(order.items, faults);
+  const sums = lines && runningCents(lines);
+  const total = sums?.at(-1) ?? null;
+  judgeTotal(total, faults);
+  const claimed = judgeClaim(order.order_value, total, policy, faults);
+
+  const judged = { ...message, orderId, userId, orderedAt, claimed, contentHash: contentHash(order, message.body) };
+  if (faults.size > 0 || lines === null || sums === null || total === null) {
+    const reasons = REASONS_IN_ORDER.filter((reason) => faults.has(reason));
+    return { ...judged, outcome: 'failed', reasons, value: null, lines: [] };
+  }
+  const value = cents(total);
+  const outcome = claimed === value ? 'accepted' : 'corrected';
+  return { ...judged, outcome, reasons: [], value, lines: allocate(lines, sums) };
+}
+
+function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
+  return {
+    ...message,
+    outcome: 'failed',
+    reasons: [reason],
+    orderId: null,
+    userId: null,
+    orderedAt: null,
+    value: null,
+    claimed: null,
+    lines: [],
+    contentHash: rawHash(message.body),
+  };
+}
+
+function judgeId(field: 'order_id' | 'user_id', id: Cleaned<string>, prefix: string, faults: Faults): string | null {
+  if (id === undefined) {
+    faults.add(`missing_${field}`);
+  } else if (id instanceof Unreadable || !id.startsWith(prefix)) {
+    faults.add(`invalid_${field}`);
+  } else {
+    return id;
+  }
+  return null;
+}
+
+function judgeTime(time: Cleaned<number>, sentAt: number, faults: Faults): number | null {
+  if (time === undefined) {
+    faults.add('missing_order_timestamp');
+  } else if (time instanceof Unreadable) {
+    faults.add('invalid_order_timestamp');
+  } else if (time < EARLIEST || time >= AFTER_LATEST) {
+    faults.add('order_timestamp_out_of_range');
+  } else {
+    if (time > sentAt + BOUNDS.futureMs) faults.add('order_timestamp_in_future');
+    return time;
+  }
+  return null;
+}
+
+function judgeOptionalFields(order: CleanedOrder, policy: JudgingPolicy, faults: Faults): void {
+  if (order.currency !== undefined && order.currency !== policy.currency) faults.add('unsupported_currency');
+  if (order.shipping_address instanceof Unreadable) faults.add('invalid_shipping_address');
+  if (order.payment_method instanceof Unreadable) faults.add('invalid_payment_method');
+}
+
+/** Judges every item; null where the sum can't be computed because a quantity or a price has a fault. */
+function judgeItems(items: CleanedOrder['items'], faults: Faults): PricedLine[] | null {
+  if (items === undefined) {
+    faults.add('missing_items');
+    return null;
+  }
+  if (items instanceof Unreadable) {
+    faults.add(Array.isArray(items.given) ? 'too_many_items' : 'invalid_items');
+    return null;
+  }
+  const lines = items.map((item) => judgeItem(item, faults)).filter((line) => line !== null);
+  return lines.length === items.length ? lines : null;
+}
+
+function judgeItem(item: CleanedItem | Unreadable, faults: Faults): PricedLine | null {
+  if (item instanceof Unreadable) {
+    faults.add('invalid_items');
+    return null;
+  }
+  const product_id = judgeProduct(item.product_id, faults);
+  const quantity = judgeQuantity(item.quantity, faults);
+  const price = judgePrice(item.price_per_unit, faults);
+  return quantity === null || price === null ? null : { product_id, quantity, price };
+}
+
+/** Empty where it has a fault: the sum does not depend on it, and a failed order keeps no lines. */
+function judgeProduct(id: Cleaned<string>, faults: Faults): string {
+  if (typeof id === 'string') return id;
+  faults.add(id === undefined ? 'missing_product_id' : 'invalid_product_id');
+  return '';
+}
+
+function judgeQuantity(quantity: Cleaned<ExactNumber>, faults: Faults): number | null {
+  if (quantity === undefined) {
+    faults.add('missing_quantity');
+  } else if (quantity instanceof Unreadable || !isWhole(quantity)) {
+    faults.add('invalid_quantity');
+  } else if (!exceeds(quantity, 0)) {
+    faults.add('non_positive_quantity');
+  } else if (exceeds(quantity, BOUNDS.quantity)) {
+    faults.add('quantity_too_large');
+  } else {
+    return Number(quantity);
+  }
+  return null;
+}
+
+function judgePrice(price: Cleaned<ExactNumber>, faults: Faults): ExactNumber | null {
+  if (price === undefined) {
+    faults.add('missing_price_per_unit');
+  } else if (price instanceof Unreadable) {
+    faults.add('invalid_price_per_unit');
+  } else if (price !== 0 && !exceeds(price, 0)) {
+    faults.add('negative_price_per_unit');
+  } else if (exceeds(price, BOUNDS.pricePerUnit)) {
+    faults.add('price_per_unit_too_large');
+  } else {
+    return price;
+  }
+  return null;
+}
+
+function judgeTotal(total: number | null, faults: Faults): void {
+  if (total === null) return;
+  if (total <= 0) faults.add('non_positive_total');
+  if (total > MAX_ORDER_CENTS) faults.add('order_value_too_large');
+}
+
+/** Judges the claimed value; what it says of the total is only asked where the total is one that an order may have. */
+function judgeClaim(
+  claim: Cleaned<ExactNumber>,
+  total: number | null,
+  policy: JudgingPolicy,
+  faults: Faults,
+): Cents | null {
+  const rejecting = policy.orderValueMismatch === 'reject';
+  if (claim === undefined || claim instanceof Unreadable) {
+    if (rejecting) faults.add(claim === undefined ? 'missing_order_value' : 'invalid_order_value');
+    return null;
+  }
+  const claimed = roundedCents(claim);
+  if (!exceeds(claim, 0)) {
+    faults.add('non_positive_order_value');
+  } else if (rejecting && total !== null && total <= MAX_ORDER_CENTS && claimed !== total) {
+    faults.add('order_value_mismatch');
+  }
+  return claimed;
+}

@@ -1,0 +1,299 @@
+import { plainToInstance, Transform } from 'class-transformer';
+import {
+  IsIn,
+  IsInt,
+  IsOptional,
+  IsString,
+  Matches,
+  Max,
+  MaxLength,
+  Min,
+  MinLength,
+  registerDecorator,
+  validateSync,
+} from 'class-validator';
+import { isIP } from 'node:net';
+import { resolve } from 'node:path';
+
+const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost'];
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+
+/** ISO 4217 codes of currencies that have exactly two decimal places, by this runtime's own tables. */
+const TWO_DECIMAL_CURRENCIES = Intl.supportedValuesOf('currency').filter(
+  (code) =>
+    new Intl.NumberFormat('en', { style: 'currency', currency: code }).resolvedOptions().maximumFractionDigits === 2,
+);
+
+/** Reads a variable as a whole number; anything else stays text, so that validation names it. */
+function WholeNumber(least: number, most: number): PropertyDecorator {
+  return (target, property) => {
+    Transform(({ value }: { value: unknown }) => (/^-?\d+$/.test(String(value)) ? Number(value) : value))(
+      target,
+      property,
+    );
+    IsInt({ message: `$property must be a whole number, not "$value"` })(target, property);
+    Min(least, { message: `$property must be at least ${least}` })(target, property);
+    Max(most, { message: `$property must be at most ${most}` })(target, property);
+  };
+}
+
+/** One of some words, or a URL of one of some schemes. */
+function WordOrUrl(words: string[], schemes: string[]): PropertyDecorator {
+  return (target, property) =>
+    registerDecorator({
+      name: 'wordOrUrl',
+      target: target.constructor,
+      propertyName: String(property),
+      validator: {
+        validate: (value: unknown) =>
+          typeof value === 'string' &&
+          (words.includes(value) || schemes.some((scheme) => value.startsWith(`${scheme}://`) && URL.canParse(value))),
+        // The value stays out of the message: a database URL carries a password.
+        defaultMessage: () => `$property must be ${words.join(', ')} or a ${schemes.join(':// or ')}:// URL`,
+      },
+    });
+}
+
+/** A value some predicate accepts. */
+function Satisfies(predicate: (value: string) => boolean, message: string): PropertyDecorator {
+  return (target, property) =>
+    registerDecorator({
+      name: 'satisfies',
+      target: target.constructor,
+      propertyName: String(property),
+      validator: {
+        validate: (value: unknown) => typeof value === 'string' && predicate(value),
+        defaultMessage: () => message,
+      },
+    });
+}
+
+/**
+ * PostgreSQL and Intl agree on UTC and on Area/City names only: of offsets such as "+01" they think the opposite, and
+ * "CET" is without summer time there and with it here.
+ */
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name });
+    return name === 'UTC' || /^[A-Za-z]+\//.test(name);
+  } catch {
+    return false;
+  }
+}
+
+function isHost(name: string): boolean {
+  return name === 'localhost' || isIP(name) !== 0;
+}
+
+/** The environment variables this service reads, with their defaults and bounds. */
+class Environment {
+  @IsIn(['development', 'test', 'production'], { message: 'NODE_ENV must be development, test or production' })
+  NODE_ENV = 'development';
+
+  @WholeNumber(0, 65_535)
+  PORT = 9000;
+
+  @Satisfies(isHost, 'HOST must be an IP address of this machine or localhost')
+  HOST = '127.0.0.1';
+
+  @MinLength(1)
+  DATA_DIR = './data';
+
+  @WordOrUrl(['embedded', 'aws'], ['http', 'https'])
+  SQS_ENDPOINT = 'embedded';
+
+  @WordOrUrl(['embedded', 'memory'], ['redis', 'rediss', 'unix'])
+  REDIS_URL = 'embedded';
+
+  @WordOrUrl(['embedded'], ['postgres', 'postgresql'])
+  DATABASE_URL = 'embedded';
+
+  @WholeNumber(0, 65_535)
+  EMBEDDED_SQS_PORT = 4566;
+
+  @Matches(/^[a-z0-9-]+$/, { message: 'AWS_REGION must be a region name such as us-east-1' })
+  AWS_REGION = 'us-east-1';
+
+  @Matches(/^[A-Za-z0-9_-]{1,76}$/, {
+    message:
+      'SQS_QUEUE_NAME must be 1 to 76 letters, digits, - or _ (a standard queue; -dlq is added for its dead letters)',
+  })
+  SQS_QUEUE_NAME = 'orders-queue';
+
+  @WholeNumber(1, 64)
+  SQS_POLLERS = 8;
+
+  @WholeNumber(1, 10)
+  SQS_MAX_NUMBER_OF_MESSAGES = 10;
+
+  @IsOptional()
+  @WholeNumber(0, 20)
+  SQS_WAIT_TIME_SECONDS?: number;
+
+  @WholeNumber(5, 43_200)
+  SQS_VISIBILITY_TIMEOUT = 30;
+
+  @WholeNumber(1, 1000)
+  SQS_MAX_RECEIVE_COUNT = 5;
+
+  @IsIn(['correct', 'reject'], { message: 'ORDER_VALUE_MISMATCH must be correct or reject' })
+  ORDER_VALUE_MISMATCH: 'correct' | 'reject' = 'correct';
+
+  @Satisfies(
+    (code) => TWO_DECIMAL_CURRENCIES.includes(code),
+    'CURRENCY must be the ISO 4217 code of a currency with two decimal places, such as USD or EUR',
+  )
+  CURRENCY = 'USD';
+
+  @Satisfies(isTimeZone, 'BUSINESS_TIME_ZONE must be a time zone name such as UTC or Europe/Berlin')
+  BUSINESS_TIME_ZONE = 'UTC';
+
+  @Matches(/^[A-Za-z0-9:_-]{1,64}$/, { message: 'REDIS_KEY_PREFIX must be 1 to 64 letters, digits, :, - or _' })
+  REDIS_KEY_PREFIX = 'orders';
+
+  @IsIn(LOG_LEVELS, { message: `LOG_LEVEL must be one of ${LOG_LEVELS.join(', ')}` })
+  LOG_LEVEL: (typeof LOG_LEVELS)[number] = 'info';
+
+  @IsOptional()
+  @IsIn(['open', 'secured'], { message: 'ACCESS must be open or secured' })
+  ACCESS?: 'open' | 'secured';
+
+  @IsString()
+  @MaxLength(2000)
+  CORS_ORIGINS = '';
+}
+
+/** Injection token of the {@link Config}. */
+export const CONFIG = Symbol('config');
+
+/** The validated configuration; frozen, the same for the whole life of the process. */
+export interface Config {
+  readonly production: boolean;
+  readonly port: number;
+  readonly host: string;
+  /** Absolute path of the folder that the embedded parts keep their data in. */
+  readonly dataDir: string;
+  /** `embedded`, `aws`, or the URL of an SQS-compatible endpoint. */
+  readonly sqsEndpoint: string;
+  /** `embedded`, `memory`, or a Redis URL. */
+  readonly redisUrl: string;
+  /** `embedded`, or a PostgreSQL URL. */
+  readonly databaseUrl: string;
+  readonly embeddedSqsPort: number;
+  readonly awsRegion: string;
+  /** Whether the environment names AWS credentials; the SDK finds them by its own rules. */
+  readonly awsCredentialsGiven: boolean;
+  readonly queue: {
+    readonly name: string;
+    readonly pollers: number;
+    readonly maxNumberOfMessages: number;
+    readonly waitTimeSeconds: number;
+    /** Seconds. */
+    readonly visibilityTimeout: number;
+    readonly maxReceiveCount: number;
+  };
+  readonly orderValueMismatch: 'correct' | 'reject';
+  readonly currency: string;
+  readonly businessTimeZone: string;
+  readonly redisKeyPrefix: string;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+  /** Folders in which programs are looked for. */
+  readonly searchPath: string;
+  /** Origins of web pages that may call this service, besides its own. */
+  readonly corsOrigins: readonly string[];
+}
+
+/** The environment is not usable; every problem is named, no value of a secret is shown. */
+export class InvalidConfiguration extends Error {
+  constructor(readonly problems: string[]) {
+    super(
+      `The configuration has ${problems.length === 1 ? 'a problem' : `${problems.length} problems`}:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+    );
+    this.name = 'InvalidConfiguration';
+  }
+}
+
+/**
+ * Builds the configuration from environment variables; an empty variable counts as absent.
+ * @throws InvalidConfiguration naming every problem at once
+ */
+export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config {
+  const given = Object.fromEntries(
+    Object.keys(new Environment())
+      .concat('SQS_WAIT_TIME_SECONDS', 'ACCESS')
+      .map((name) => [name, environment[name]?.trim()] as const)
+      .filter(([, value]) => value),
+  );
+  const env = plainToInstance(Environment, given, { exposeDefaultValues: true });
+  const problems = validateSync(env, { stopAtFirstError: true }).flatMap((error) =>
+    Object.values(error.constraints ?? {}),
+  );
+  problems.push(...contradictions(env));
+  if (problems.length > 0) throw new InvalidConfiguration(problems);
+
+  const embeddedQueue = env.SQS_ENDPOINT === 'embedded';
+  return deepFreeze({
+    production: env.NODE_ENV === 'production',
+    port: env.PORT,
+    host: env.HOST,
+    dataDir: resolve(env.DATA_DIR),
+    sqsEndpoint: env.SQS_ENDPOINT,
+    redisUrl: env.REDIS_URL,
+    databaseUrl: env.DATABASE_URL,
+    embeddedSqsPort: env.EMBEDDED_SQS_PORT,
+    awsRegion: env.AWS_REGION,
+    awsCredentialsGiven: Boolean(environment.AWS_ACCESS_KEY_ID || environment.AWS_PROFILE),
+    queue: {
+      name: env.SQS_QUEUE_NAME,
+      pollers: env.SQS_POLLERS,
+      maxNumberOfMessages: env.SQS_MAX_NUMBER_OF_MESSAGES,
+      // The emulator hands the next message to a waiter that has gone; short waits keep that window small.
+      waitTimeSeconds: env.SQS_WAIT_TIME_SECONDS ?? (embeddedQueue ? 1 : 20),
+      visibilityTimeout: env.SQS_VISIBILITY_TIMEOUT,
+      maxReceiveCount: env.SQS_MAX_RECEIVE_COUNT,
+    },
+    orderValueMismatch: env.ORDER_VALUE_MISMATCH,
+    currency: env.CURRENCY,
+    businessTimeZone: env.BUSINESS_TIME_ZONE,
+    redisKeyPrefix: env.REDIS_KEY_PREFIX,
+    logLevel: env.LOG_LEVEL,
+    searchPath: environment.PATH ?? '',
+    corsOrigins: env.CORS_ORIGINS.split(',')
+      .map((origin) => origin.trim())
+      .filter(Boolean),
+  });
+}
+
+function contradictions(env: Environment): string[] {
+  const problems: string[] = [];
+  if (isHost(env.HOST) && !LOOPBACK_HOSTS.includes(env.HOST)) {
+    problems.push(
+      `HOST is ${env.HOST}: until accounts exist this service answers on loopback only (127.0.0.1, ::1 or localhost)`,
+    );
+  }
+  if (env.SQS_ENDPOINT === 'embedded' && env.PORT === env.EMBEDDED_SQS_PORT && env.PORT !== 0) {
+    problems.push(`PORT and EMBEDDED_SQS_PORT are both ${env.PORT}; the service and its embedded queue need one each`);
+  }
+  if (env.ACCESS === 'secured') problems.push('ACCESS=secured needs accounts, which this version does not have yet');
+  for (const origin of env.CORS_ORIGINS.split(',')
+    .map((text) => text.trim())
+    .filter(Boolean)) {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
+      problems.push(`CORS_ORIGINS has "${origin}", which is not an origin such as https://shop.example`);
+    }
+  }
+  if (env.NODE_ENV === 'production') {
+    const embedded = (['SQS_ENDPOINT', 'REDIS_URL', 'DATABASE_URL'] as const).filter((name) =>
+      ['embedded', 'memory'].includes(env[name]),
+    );
+    if (embedded.length > 0) {
+      problems.push(`NODE_ENV=production refuses embedded parts: give ${embedded.join(', ')} a real one`);
+    }
+  }
+  return problems;
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const inner of Object.values(value)) if (inner && typeof inner === 'object') deepFreeze(inner as object);
+  return Object.freeze(value);
+}
