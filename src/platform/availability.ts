@@ -1,0 +1,129 @@
+import type { Logger } from '@nestjs/common';
+import { messageOf } from '../shared/errors.js';
+import { backOff, pause } from './back-off.js';
+
+const LONGEST_PAUSE_MS = 2_000;
+/** A part that fails again sooner than this after it came up is not well: the pauses go on growing. */
+const STEADY_MS = 10_000;
+
+/**
+ * Whether a part (the database, the queue, Redis) can be used, kept up to date: after a failure the part is
+ * prepared again with back-off until that succeeds. The log hears of a part going and coming once each, not of
+ * every attempt.
+ */
+export class Availability {
+  private state: 'starting' | 'up' | 'down' = 'starting';
+  private reason = 'starting';
+  private waiting: (() => void)[] = [];
+  private readonly listeners: (() => void | Promise<void>)[] = [];
+  private readonly stopping = new AbortController();
+  private loop: Promise<void> | null = null;
+  private attempts = 0;
+  private upSince = 0;
+
+  /**
+   * @param part how the log names it, e.g. `PostgreSQL`
+   * @param prepare brings the part into use (connect, migrate, create); throws while that is impossible
+   * @param check asks a part that is up whether it still is; throws where not
+   */
+  constructor(
+    private readonly part: string,
+    private readonly prepare: () => Promise<void>,
+    private readonly check: () => Promise<void>,
+    private readonly logger: Logger,
+  ) {}
+
+  get up(): boolean {
+    return this.state === 'up';
+  }
+
+  /** Why the part can't be used; empty while it can. */
+  get culprit(): string {
+    return this.up ? '' : `${this.part}: ${this.reason}`;
+  }
+
+  /** For the health page. */
+  get health(): { up: boolean; reason?: string } {
+    return this.up ? { up: true } : { up: false, reason: this.reason };
+  }
+
+  /** Asks the part anew whether it can be used, and takes note of a failure. */
+  async confirm(): Promise<void> {
+    if (!this.up) return;
+    try {
+      await this.check();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  /** Is called, and waited for, each time the part comes up, before anybody else hears of it. */
+  onUp(listener: () => void | Promise<void>): void {
+    this.listeners.push(listener);
+  }
+
+  /** Starts preparing in the background; the promise resolves when the first attempt is over, however it went. */
+  start(): Promise<void> {
+    return new Promise((firstAttemptOver) => {
+      this.loop ??= this.prepareUntilUp(firstAttemptOver);
+    });
+  }
+
+  /** To be told of every failure that means the part is gone. */
+  failed(error: unknown): void {
+    if (!this.up || this.stopping.signal.aborted) return;
+    if (performance.now() - this.upSince > STEADY_MS) this.attempts = 0;
+    this.state = 'down';
+    this.reason = messageOf(error);
+    this.logger.warn(`${this.part} is down: ${this.reason}; waiting for it`);
+    this.loop ??= this.prepareUntilUp(() => undefined);
+  }
+
+  /** Resolves when the part is up, or when the signal fires or the process stops: look at `up` afterwards. */
+  async whenUp(signal?: AbortSignal): Promise<void> {
+    if (this.up || this.stopping.signal.aborted || signal?.aborted) return;
+    await new Promise<void>((resolve) => {
+      this.waiting.push(resolve);
+      signal?.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  /** Ends the background work. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    this.release();
+    await this.loop;
+  }
+
+  private async prepareUntilUp(firstAttemptOver: () => void): Promise<void> {
+    let said = this.state === 'down' ? this.reason : '';
+    for (; !this.stopping.signal.aborted; this.attempts++) {
+      if (this.attempts > 0) await pause(backOff(this.attempts, LONGEST_PAUSE_MS), this.stopping.signal);
+      try {
+        await this.prepare();
+        for (const listener of this.listeners) await listener();
+        const comesBack = said !== '';
+        this.state = 'up';
+        this.upSince = performance.now();
+        this.attempts++;
+        this.loop = null;
+        if (comesBack) this.logger.log(`${this.part} is up`);
+        this.release();
+        firstAttemptOver();
+        return;
+      } catch (error) {
+        this.reason = messageOf(error);
+        if (!said) this.logger.warn(`${this.part} can't be used yet: ${this.reason}; waiting for it`);
+        said ||= this.reason;
+      }
+      firstAttemptOver();
+    }
+    this.loop = null;
+  }
+
+  private release(): void {
+    const waiting = this.waiting;
+    this.waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}

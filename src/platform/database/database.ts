@@ -1,0 +1,185 @@
+import { Logger, type OnApplicationShutdown } from '@nestjs/common';
+import type { PGlite } from '@electric-sql/pglite';
+import { sql, type SQL } from 'drizzle-orm';
+import { drizzle as drizzlePg, type NodePgDatabase } from 'drizzle-orm/node-postgres';
+import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
+import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
+import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
+import { join } from 'node:path';
+import { Client, Pool } from 'pg';
+import { messageOf, UnavailableError } from '../../shared/errors.js';
+import { Availability } from '../availability.js';
+import { isOutage, isPassing } from './sql-state.js';
+
+const MIGRATIONS_FOLDER = join(__dirname, '..', '..', '..', 'migrations');
+const LEAST_VERSION = 15;
+const CONNECT_TIMEOUT_MS = 3_000;
+const POOL_SIZE = 10;
+/** Any number, the same in all processes: the key of the lock under which migrations run. */
+const MIGRATION_LOCK = 4_711_001;
+
+/** The ledger's database can't be used right now. */
+export class DatabaseUnavailable extends UnavailableError {
+  readonly code = 'ledger_unavailable';
+}
+
+/** What runs a statement: the database itself or a transaction on it. */
+export interface Executor {
+  query<Row>(statement: SQL): Promise<Row[]>;
+}
+
+/** What a driver must do for {@link Database}. */
+interface Driver {
+  execute(statement: SQL): Promise<unknown[]>;
+  transaction<T>(work: (execute: (statement: SQL) => Promise<unknown[]>) => Promise<T>): Promise<T>;
+  migrate(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * The ledger's PostgreSQL, real or embedded. Migrates the schema before first use, notices outages, and comes
+ * back by itself. Whole numbers and times are to be selected as float8 (exact up to 2^53), because the two drivers
+ * disagree on how they hand out int8, numeric and timestamptz.
+ */
+export class Database implements Executor, OnApplicationShutdown {
+  private readonly logger = new Logger('Database');
+  readonly availability: Availability;
+
+  private constructor(
+    private readonly driver: Driver,
+    name: string,
+  ) {
+    this.availability = new Availability(
+      name,
+      () => this.prepare(),
+      () => this.check(),
+      this.logger,
+    );
+  }
+
+  /** @param statementTimeoutMs after which PostgreSQL cancels a statement */
+  static onServer(url: string, statementTimeoutMs: number): Database {
+    return new Database(serverDriver(url, statementTimeoutMs), 'PostgreSQL');
+  }
+
+  static embedded(store: PGlite): Database {
+    return new Database(embeddedDriver(store), 'the embedded ledger');
+  }
+
+  /**
+   * Runs one statement.
+   * @throws DatabaseUnavailable; an error with an SQLSTATE where the statement itself is wrong
+   */
+  async query<Row>(statement: SQL): Promise<Row[]> {
+    return this.guarded(() => this.driver.execute(statement) as Promise<Row[]>);
+  }
+
+  /**
+   * Runs work in one transaction. Inside, only the given executor may be used: the embedded database has a single
+   * connection, and a statement beside the transaction would wait for it forever.
+   */
+  async transaction<T>(work: (tx: Executor) => Promise<T>): Promise<T> {
+    return this.guarded(() =>
+      this.driver.transaction((execute) => work({ query: (statement) => execute(statement) as Promise<never[]> })),
+    );
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.availability.stop();
+    await this.driver.close();
+  }
+
+  private async guarded<T>(work: () => Promise<T>): Promise<T> {
+    if (!this.availability.up) throw new DatabaseUnavailable(this.availability.culprit);
+    try {
+      return await work();
+    } catch (error) {
+      if (isOutage(error)) this.availability.failed(error);
+      if (isOutage(error) || isPassing(error))
+        throw new DatabaseUnavailable(messageOf(rootOf(error)), { cause: error });
+      throw error;
+    }
+  }
+
+  /** A database that answers but takes no writes (disk full, a standby) must not count as up. */
+  private async check(): Promise<void> {
+    await this.driver.execute(sql`update write_probe set probed_at = now()`);
+  }
+
+  private async prepare(): Promise<void> {
+    const [server] = (await this.driver.execute(
+      sql`select current_setting('server_version_num')::int / 10000 as version`,
+    )) as [{ version: number }];
+    if (server.version < LEAST_VERSION) {
+      throw new Error(`PostgreSQL ${LEAST_VERSION} or later is needed, this one is ${server.version}`);
+    }
+    await this.driver.migrate();
+    await this.check();
+  }
+}
+
+function serverDriver(url: string, statementTimeoutMs: number): Driver {
+  const pool = new Pool({
+    connectionString: url,
+    max: POOL_SIZE,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    // A server that stalls cancels nothing; this side gives up a little later than a healthy one would.
+    query_timeout: statementTimeoutMs + 2_000,
+    keepAlive: true,
+    application_name: 'order-pipeline',
+    options: `-c statement_timeout=${statementTimeoutMs} -c lock_timeout=${Math.round(statementTimeoutMs / 2)} -c timezone=UTC -c default_transaction_isolation=read\\ committed`,
+  });
+  // An idle connection that breaks is dropped by the pool; whoever needs one next meets the failure itself.
+  pool.on('error', () => undefined);
+
+  async function withClient<T>(work: (db: NodePgDatabase) => Promise<T>): Promise<T> {
+    const client = await pool.connect();
+    try {
+      const result = await work(drizzlePg(client));
+      client.release();
+      return result;
+    } catch (error) {
+      client.release(isOutage(error)); // a connection in an unknown state must not go back to the pool
+      throw error;
+    }
+  }
+
+  return {
+    execute: async (statement) => (await drizzlePg(pool).execute(statement)).rows,
+    transaction: (work) =>
+      withClient((db) => db.transaction((tx) => work(async (statement) => (await tx.execute(statement)).rows))),
+    migrate: () => migrateOnce(url),
+    close: () => pool.end(),
+  };
+}
+
+/** On a connection of its own without time limits: a migration may take long, and so may waiting for another's. */
+async function migrateOnce(url: string): Promise<void> {
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+  await client.connect();
+  try {
+    const db = drizzlePg(client);
+    // The migrator takes no lock of its own, and several processes may start at once. It goes with the connection.
+    await db.execute(sql`select pg_advisory_lock(${MIGRATION_LOCK})`);
+    await migratePg(db, { migrationsFolder: MIGRATIONS_FOLDER });
+  } finally {
+    await client.end();
+  }
+}
+
+function embeddedDriver(store: PGlite): Driver {
+  const db = drizzlePglite(store);
+  return {
+    execute: async (statement) => (await db.execute(statement)).rows,
+    transaction: (work) => db.transaction((tx) => work(async (statement) => (await tx.execute(statement)).rows)),
+    migrate: async () => {
+      await db.execute(sql`set timezone = 'UTC'`);
+      await migratePglite(db, { migrationsFolder: MIGRATIONS_FOLDER });
+    },
+    close: () => Promise.resolve(), // its owner is EmbeddedParts
+  };
+}
+
+function rootOf(error: unknown): unknown {
+  return error instanceof Error && error.cause ? rootOf(error.cause) : error;
+}

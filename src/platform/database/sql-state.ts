@@ -1,0 +1,44 @@
+/** The SQLSTATE of a failed statement (both drivers keep it on the cause), or null where it has none. */
+export function sqlStateOf(error: unknown): string | null {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { code } = cause as { code?: unknown };
+    if (typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]{4}$/.test(code)) return code;
+  }
+  return null;
+}
+
+/** Classes 22 (data exception) and 23 (constraint violation): the row is at fault, not the database. */
+export function isFaultOfRow(error: unknown): boolean {
+  return /^2[23]/.test(sqlStateOf(error) ?? '');
+}
+
+/**
+ * The database is gone or takes no writes: 08 connection, 25006 read-only, 53 resources (disk full, too many
+ * connections), 57P shutting down or starting, 58 system, XX internal; and every failure that never reached it.
+ */
+export function isOutage(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  if (state !== null) return /^(08|25006|53|57P|58|XX)/.test(state);
+  return isConnectionFailure(error);
+}
+
+/** Cancelled by a timeout, or a victim of a lock or serialization conflict: the same again may succeed at once. */
+export function isPassing(error: unknown): boolean {
+  return /^(57014|55P03|40)/.test(sqlStateOf(error) ?? '');
+}
+
+function isConnectionFailure(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { code } = cause as { code?: unknown };
+    if (typeof code === 'string' && /^(E[A-Z_]{3,}|ERR_SOCKET)/.test(code)) return true;
+    if (
+      /connection terminated|timeout exceeded when trying to connect|query read timeout|client has encountered a connection error|not queryable|connection ended/i.test(
+        cause.message,
+      )
+    ) {
+      return true;
+    }
+    if (cause instanceof AggregateError && cause.errors.some(isConnectionFailure)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,95 @@
+import { mkdirSync } from 'node:fs';
+import { findPackageJSON } from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { buildApp, BuildAppOptions } from 'fauxqs' with { 'resolution-mode': 'import' };
+import { isLoopbackHost } from '../http/loopback.js';
+
+type Emulator = ReturnType<typeof buildApp>;
+type Stores = NonNullable<BuildAppOptions['stores']>;
+type Persistence = { load(...stores: unknown[]): void; close(): void };
+
+/** The port of the embedded queue is in use. */
+export class EmbeddedQueuePortTaken extends Error {
+  constructor(port: number) {
+    super(
+      `Port ${port}, meant for the embedded SQS, is taken. Stop what uses it, choose another one ` +
+        `(EMBEDDED_SQS_PORT=${port + 1} npm start), or use that queue (SQS_ENDPOINT=http://127.0.0.1:${port} npm start).`,
+    );
+    this.name = 'EmbeddedQueuePortTaken';
+  }
+}
+
+/** An SQS emulator in this process, listening on loopback only, its messages kept in a folder. */
+export class EmbeddedQueue {
+  private constructor(
+    private readonly emulator: Emulator,
+    /** `http://127.0.0.1:<port>`, for any SQS client on this machine. */
+    readonly endpoint: string,
+  ) {}
+
+  /**
+   * @param port 0 picks a free one
+   * @param dataDir where messages are kept; null keeps them in memory
+   * @throws EmbeddedQueuePortTaken
+   */
+  static async start(port: number, dataDir: string | null): Promise<EmbeddedQueue> {
+    const fauxqs = await import('fauxqs');
+    const { stores, persistence } = dataDir === null ? {} : await openStores(dataDir);
+    const emulator = fauxqs.buildApp({ logger: false, host: '127.0.0.1', ...(stores && { stores }) });
+    if (persistence) {
+      emulator.addHook('preClose', (done: () => void) => {
+        persistence.close();
+        done();
+      });
+    }
+    // A web page must not reach the queue by naming a host of its own that resolves to this machine.
+    emulator.addHook('onRequest', async (request, reply) => {
+      if (!isLoopbackHost(request.headers.host) || request.headers.origin !== undefined) {
+        await reply
+          .code(403)
+          .send({ __type: 'AccessDenied', message: 'This queue serves programs on this machine only.' });
+      }
+    });
+    try {
+      await emulator.listen({ port, host: '127.0.0.1' });
+    } catch (error) {
+      await emulator.close();
+      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') throw new EmbeddedQueuePortTaken(port);
+      throw error;
+    }
+    const address = emulator.server.address() as AddressInfo;
+    return new EmbeddedQueue(emulator, `http://127.0.0.1:${address.port}`);
+  }
+
+  async stop(): Promise<void> {
+    await this.emulator.close();
+  }
+}
+
+/**
+ * The emulator's own start function is the only public way to its persistence, and it always listens on all
+ * addresses of the machine. So its stores are wired here the way that function does it.
+ */
+async function openStores(dataDir: string): Promise<{ stores: Stores; persistence: Persistence }> {
+  mkdirSync(dataDir, { recursive: true });
+  const [{ PersistenceManager }, { SqsStore }, { SnsStore }, { S3Store }] = await Promise.all(
+    ['persistence.js', 'sqs/sqsStore.js', 'sns/snsStore.js', 's3/s3Store.js'].map((file) => importFromFauxqs(file)),
+  );
+  const persistence = new PersistenceManager(dataDir);
+  const sqsStore = new SqsStore();
+  const snsStore = new SnsStore();
+  const s3Store = new S3Store();
+  persistence.load(sqsStore, snsStore, s3Store);
+  sqsStore.persistence = persistence;
+  snsStore.persistence = persistence;
+  for (const queue of sqsStore.allQueues()) queue.persistence = persistence;
+  return { stores: { sqsStore, snsStore, s3Store }, persistence };
+}
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the files have no exported types
+async function importFromFauxqs(file: string): Promise<any> {
+  const root = dirname(findPackageJSON('fauxqs', pathToFileURL(__filename))!);
+  return import(pathToFileURL(join(root, 'dist', file)).href);
+}

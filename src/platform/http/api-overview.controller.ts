@@ -1,0 +1,25 @@
+import { Controller, Get } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiOverview } from './api-overview.js';
+
+/** The way in for whoever knows only the address. */
+@ApiTags('service')
+@Controller('api')
+export class ApiOverviewController {
+  constructor(private readonly overview: ApiOverview) {}
+
+  /** Name, version, and every route with a line on it. */
+  @Get()
+  @ApiOperation({ summary: 'Name, version, and every route with a line on it' })
+  @ApiOkResponse({
+    example: {
+      name: 'order-pipeline',
+      version: '0.1.0',
+      docs: '/docs',
+      routes: [{ method: 'GET', path: '/stats/global', summary: 'Figures over everything' }],
+    },
+  })
+  show(): ReturnType<ApiOverview['describe']> {
+    return this.overview.describe();
+  }
+}

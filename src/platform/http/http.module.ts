@@ -1,0 +1,7 @@
+import { Module } from '@nestjs/common';
+import { ApiOverview } from './api-overview.js';
+import { ApiOverviewController } from './api-overview.controller.js';
+
+/** The HTTP face of the service as a whole. */
+@Module({ controllers: [ApiOverviewController], providers: [ApiOverview], exports: [ApiOverview] })
+export class HttpModule {}

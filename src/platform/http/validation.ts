@@ -1,0 +1,147 @@
+import { type ArgumentMetadata, ValidationPipe } from '@nestjs/common';
+import { ApiProperty, type ApiPropertyOptions } from '@nestjs/swagger';
+import { Transform } from 'class-transformer';
+import { IsOptional, MaxLength, registerDecorator, type ValidationError } from 'class-validator';
+import { isDay, isMonth } from '../../shared/business-time.js';
+import { type FieldError, InvalidInput } from '../../shared/errors.js';
+
+/** Deeper than any request needs; what walks through a body calls itself once a level. */
+const MOST_LEVELS = 100;
+/** Cursors of ours are much shorter. */
+const MOST_CURSOR_CHARACTERS = 1_000;
+
+/**
+ * The global pipe. Checks requests against their DTO classes, refuses what these don't know, and names every wrong field
+ * at once ({@link InvalidInput}). Values are never converted silently: `"5"` in a JSON body is not a number.
+ */
+export class RequestValidation extends ValidationPipe {
+  constructor() {
+    super({
+      whitelist: true,
+      forbidNonWhitelisted: true,
+      transform: true,
+      transformOptions: { enableImplicitConversion: false },
+      validationError: { target: false, value: false },
+      exceptionFactory: (errors) => new InvalidInput(fieldErrors(errors)),
+    });
+  }
+
+  /** @throws InvalidInput */
+  override async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
+    if (metadata.type === 'body') {
+      if (isDeeper(value, MOST_LEVELS)) {
+        throw new InvalidInput([{ field: 'body', message: `must not be nested deeper than ${MOST_LEVELS} levels` }]);
+      }
+      // A list of what should be one would pass as a list of the DTO.
+      if (Array.isArray(value) && this.toValidate(metadata)) {
+        throw new InvalidInput([{ field: 'body', message: 'must be an object, not a list' }]);
+      }
+    }
+    return super.transform(value, metadata);
+  }
+}
+
+/** A query parameter that is a whole number, written in digits only. */
+export function QueryInteger(least: number, most: number, api: ApiPropertyOptions = {}): PropertyDecorator {
+  return optional(integer(least, most), { type: 'integer', minimum: least, maximum: most, ...api });
+}
+
+/** A part of the path that is a whole number, written in digits only. */
+export function PathInteger(least: number, most: number, api: ApiPropertyOptions = {}): PropertyDecorator {
+  return required(integer(least, most), { type: 'integer', minimum: least, maximum: most, ...api });
+}
+
+/** A query parameter that is a day, `YYYY-MM-DD`, of the years 2000 to 2100. */
+export function QueryDay(api: ApiPropertyOptions = {}): PropertyDecorator {
+  const check = text(isDay, 'must be a day such as 2026-01-31, of the years 2000 to 2100');
+  return optional(check, { type: 'string', format: 'date', ...api });
+}
+
+/** A query parameter that is a month, `YYYY-MM`, of the years 2000 to 2100. */
+export function QueryMonth(api: ApiPropertyOptions = {}): PropertyDecorator {
+  return optional(month, { type: 'string', pattern: MONTH_PATTERN, ...api });
+}
+
+/** A part of the path that is a month, `YYYY-MM`, of the years 2000 to 2100. */
+export function PathMonth(api: ApiPropertyOptions = {}): PropertyDecorator {
+  return required(month, { type: 'string', pattern: MONTH_PATTERN, ...api });
+}
+
+/** The query parameter `cursor`: where the page before ended. What is in it, decodeCursor checks. */
+export function QueryCursor(): PropertyDecorator {
+  const check = text(() => true, 'must be given once');
+  const short = MaxLength(MOST_CURSOR_CHARACTERS, { message: 'must be a next_cursor of this list' });
+  return optional(both(short, check), { type: 'string', description: 'The `next_cursor` of the page before' });
+}
+
+const MONTH_PATTERN = '^\\d{4}-(0[1-9]|1[0-2])$';
+const month = text(isMonth, 'must be a month such as 2026-01, of the years 2000 to 2100');
+
+function integer(least: number, most: number): PropertyDecorator {
+  const read = Transform(({ value }: { value: unknown }) =>
+    typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value,
+  );
+  const check = satisfies(
+    (value) => typeof value === 'number' && value >= least && value <= most,
+    `must be a whole number from ${least} to ${most}`,
+  );
+  return both(read, check);
+}
+
+/** A parameter that is repeated arrives as a list, and a list is no text. */
+function text(accepts: (given: string) => boolean, message: string): PropertyDecorator {
+  return satisfies((value) => typeof value === 'string' && accepts(value), message);
+}
+
+function satisfies(accepts: (value: unknown) => boolean, message: string): PropertyDecorator {
+  return (target, property) =>
+    registerDecorator({
+      name: 'satisfies',
+      target: target.constructor,
+      propertyName: String(property),
+      validator: { validate: accepts, defaultMessage: () => message },
+    });
+}
+
+function optional(check: PropertyDecorator, api: ApiPropertyOptions): PropertyDecorator {
+  return both(both(IsOptional(), check), ApiProperty({ required: false, ...api } as ApiPropertyOptions));
+}
+
+function required(check: PropertyDecorator, api: ApiPropertyOptions): PropertyDecorator {
+  return both(check, ApiProperty({ required: true, ...api } as ApiPropertyOptions));
+}
+
+function both(first: PropertyDecorator, second: PropertyDecorator): PropertyDecorator {
+  return (target, property) => {
+    first(target, property);
+    second(target, property);
+  };
+}
+
+function fieldErrors(errors: ValidationError[], path = ''): FieldError[] {
+  return errors.flatMap(({ property, constraints, children }) => {
+    const field = path + property;
+    const own = constraints ? [{ field, message: messageFor(property, constraints) }] : [];
+    return [...own, ...fieldErrors(children ?? [], `${field}.`)];
+  });
+}
+
+/** Of several complaints the one of the topmost decorator, which stands for the most basic expectation. */
+function messageFor(property: string, constraints: Record<string, string>): string {
+  if (constraints.whitelistValidation) return 'is not known here';
+  const message = Object.values(constraints).at(-1)!;
+  return message.startsWith(`${property} `) ? message.slice(property.length + 1) : message;
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  let level = [value].filter(isObject);
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth === levels) return true;
+    level = level.flatMap((each) => Object.values(each).filter(isObject));
+  }
+  return false;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}

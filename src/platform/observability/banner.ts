@@ -1,0 +1,45 @@
+import type { Config } from '../../shared/config.js';
+import type { EmbeddedParts } from '../embedded/embedded-parts.js';
+
+/** What a person at a terminal is told when the service is up. */
+export function banner(config: Config, parts: EmbeddedParts, url: string): string {
+  const api = url.replace('127.0.0.1', 'localhost');
+  const queueLine =
+    config.sqsEndpoint === 'embedded'
+      ? `${parts.sqsEndpoint}  ${config.queue.name}  (embedded, kept in ${config.dataDir})`
+      : `${parts.sqsEndpoint === 'aws' ? `AWS SQS, ${config.awsRegion}` : parts.sqsEndpoint}  ${config.queue.name}`;
+  return [
+    '',
+    '  Order pipeline is up.',
+    '',
+    `  API      ${api}/docs`,
+    `  Queue    ${queueLine}`,
+    `  Ledger   ${ledgerLine(config)}`,
+    `  Redis    ${redisLine(config, parts)}`,
+    '',
+    '  Try:',
+    `    curl -X POST ${api}/produce`,
+    `    curl ${api}/stats/global`,
+    '',
+    `  Stop with Ctrl+C.${config.databaseUrl === 'embedded' ? ' Data stays; npm run reset starts over.' : ''}`,
+    '',
+  ].join('\n');
+}
+
+function ledgerLine({ databaseUrl, dataDir }: Config): string {
+  if (databaseUrl !== 'embedded') return `PostgreSQL at ${new URL(databaseUrl).host}`;
+  return `embedded PostgreSQL in ${dataDir}: survives kill -9; a power cut may cost the last moments`;
+}
+
+function redisLine({ redisUrl }: Config, { redis }: EmbeddedParts): string {
+  switch (redis.kind) {
+    case 'url':
+      return `at ${new URL(redis.url).host || redis.url}`;
+    case 'socket':
+      return `embedded ${redis.program}, private to this service`;
+    case 'memory':
+      return redisUrl === 'memory'
+        ? 'in memory: fine up to a few thousand users; set REDIS_URL for more'
+        : 'in memory: fine up to a few thousand users; install redis-server (or valkey-server) for more';
+  }
+}

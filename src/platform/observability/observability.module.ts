@@ -1,0 +1,44 @@
+import { Global, Module, type MiddlewareConsumer, type NestModule } from '@nestjs/common';
+import { TerminusModule } from '@nestjs/terminus';
+import { LoggerModule } from 'nestjs-pino';
+import { CONFIG, type Config } from '../../shared/config.js';
+import { Database } from '../database/database.js';
+import { OrdersQueue } from '../queue/orders-queue.js';
+import { Redis } from '../redis/redis.js';
+import { HealthController } from './health.controller.js';
+import { HttpMetrics } from './http-metrics.js';
+import { loggerOptions, ServiceLogger } from './logging.js';
+import { Metrics } from './metrics.js';
+import { MetricsController } from './metrics.controller.js';
+import { Readiness } from './readiness.js';
+
+/** Logs, metrics and health. */
+@Global()
+@Module({
+  imports: [
+    LoggerModule.forRootAsync({ useFactory: (config: Config) => loggerOptions(config), inject: [CONFIG] }),
+    TerminusModule.forRoot({ logger: false }),
+  ],
+  controllers: [HealthController, MetricsController],
+  providers: [Metrics, Readiness, ServiceLogger],
+  exports: [Metrics, Readiness],
+})
+export class ObservabilityModule implements NestModule {
+  constructor(readiness: Readiness, metrics: Metrics, database: Database, redis: Redis, queue: OrdersQueue) {
+    readiness.add('ledger', async () => {
+      await database.availability.confirm();
+      return database.availability.health;
+    });
+    readiness.add('redis', async () => {
+      await redis.availability.confirm();
+      return redis.availability.health;
+    });
+    metrics.labelledReading('queue_messages', 'Messages on the orders queue by state', 'state', async () => ({
+      ...(await queue.depth()),
+    }));
+  }
+
+  configure(consumer: MiddlewareConsumer): void {
+    consumer.apply(HttpMetrics).forRoutes('*path');
+  }
+}

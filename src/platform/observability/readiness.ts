@@ -1,0 +1,49 @@
+import { Injectable, type BeforeApplicationShutdown, type OnModuleDestroy } from '@nestjs/common';
+
+/** What a part says of itself: whether it is up, and facts for whoever reads the health page. */
+export interface PartHealth {
+  up: boolean;
+  /** Why it is down, in words. */
+  reason?: string;
+  [fact: string]: unknown;
+}
+
+/** The parts that have to be up before this process should get traffic. Each feature adds its own. */
+@Injectable()
+export class Readiness implements OnModuleDestroy, BeforeApplicationShutdown {
+  private readonly checks = new Map<string, () => Promise<PartHealth> | PartHealth>();
+  private stopping = false;
+
+  /** @param part how the health page names it, e.g. `ledger` */
+  add(part: string, check: () => Promise<PartHealth> | PartHealth): void {
+    this.checks.set(part, check);
+  }
+
+  /** Whether this process has begun to shut down. */
+  get isStopping(): boolean {
+    return this.stopping;
+  }
+
+  /** Asks every part. A check that throws counts as down. */
+  async parts(): Promise<Record<string, PartHealth>> {
+    const asked = [...this.checks].map(async ([part, check]) => [part, await ask(check)] as const);
+    const parts = Object.fromEntries(await Promise.all(asked));
+    return this.stopping ? { ...parts, process: { up: false, reason: 'shutting down' } } : parts;
+  }
+
+  onModuleDestroy(): void {
+    this.stopping = true;
+  }
+
+  beforeApplicationShutdown(): void {
+    this.stopping = true;
+  }
+}
+
+async function ask(check: () => Promise<PartHealth> | PartHealth): Promise<PartHealth> {
+  try {
+    return await check();
+  } catch (error) {
+    return { up: false, reason: error instanceof Error ? error.message : String(error) };
+  }
+}

@@ -1,0 +1,44 @@
+import { Logger, type OnApplicationShutdown } from '@nestjs/common';
+import type { SQSClient } from '@aws-sdk/client-sqs';
+import { Availability } from '../availability.js';
+import { queueDepth, setUpQueue, type QueueSettings } from './queue-setup.js';
+
+/** The queue that order events arrive on: made ready in the background, and again after it was gone. */
+export class OrdersQueue implements OnApplicationShutdown {
+  private readonly logger = new Logger('OrdersQueue');
+  readonly availability: Availability;
+  private saidWarnings = '';
+
+  constructor(
+    readonly sqs: SQSClient,
+    readonly settings: QueueSettings,
+  ) {
+    this.availability = new Availability(
+      `the queue ${settings.name}`,
+      () => this.prepare(),
+      () => this.check(),
+      this.logger,
+    );
+  }
+
+  /** How many messages wait, are in hand or are delayed. */
+  depth(): Promise<{ visible: number; in_flight: number; delayed: number }> {
+    return queueDepth(this.sqs, this.settings.name);
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.availability.stop();
+    this.sqs.destroy();
+  }
+
+  private async check(): Promise<void> {
+    await this.depth();
+  }
+
+  private async prepare(): Promise<void> {
+    const warnings = await setUpQueue(this.sqs, this.settings);
+    const said = warnings.join('\n');
+    if (said !== this.saidWarnings) for (const warning of warnings) this.logger.warn(warning);
+    this.saidWarnings = said;
+  }
+}

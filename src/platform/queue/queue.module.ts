@@ -1,0 +1,36 @@
+import { SQSClient } from '@aws-sdk/client-sqs';
+import { Global, Module } from '@nestjs/common';
+import { CONFIG, type Config } from '../../shared/config.js';
+import { EmbeddedParts } from '../embedded/embedded-parts.js';
+import { OrdersQueue } from './orders-queue.js';
+import { QueueSender } from './queue-sender.js';
+import { createSqsClient } from './sqs-client.js';
+
+/** SQS: the client, the orders queue, and what sends to it. */
+@Global()
+@Module({
+  providers: [
+    {
+      provide: SQSClient,
+      useFactory: (config: Config, parts: EmbeddedParts) =>
+        createSqsClient({ ...config, sqsEndpoint: parts.sqsEndpoint }),
+      inject: [CONFIG, EmbeddedParts],
+    },
+    {
+      provide: OrdersQueue,
+      useFactory: (sqs: SQSClient, { queue }: Config) => {
+        const ordersQueue = new OrdersQueue(sqs, queue);
+        void ordersQueue.availability.start();
+        return ordersQueue;
+      },
+      inject: [SQSClient, CONFIG],
+    },
+    {
+      provide: QueueSender,
+      useFactory: (sqs: SQSClient, { queue }: Config) => new QueueSender(sqs, queue.name),
+      inject: [SQSClient, CONFIG],
+    },
+  ],
+  exports: [SQSClient, OrdersQueue, QueueSender],
+})
+export class QueueModule {}

@@ -1,0 +1,60 @@
+import { GetQueueUrlCommand, SQSClient } from '@aws-sdk/client-sqs';
+import type { Config } from '../../shared/config.js';
+
+/** The emulator accepts any credentials, but the SDK wants some; real ones in the environment go first. */
+const EMULATOR_CREDENTIALS = { accessKeyId: 'local', secretAccessKey: 'local' };
+const CONNECT_TIMEOUT_MS = 3_000;
+/** Longer than the longest poll of 20 s. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Every poller waits on one; senders and the tidying commands need some besides. */
+const MAX_SOCKETS = 128;
+
+/**
+ * An SQS client in which a queue's **name** may stand wherever a command takes a QueueUrl. The address is asked
+ * for once and again after the queue turns out to be gone, so nothing needs the queue to exist when it is wired.
+ * For an endpoint that is not AWS the address is put together from the endpoint, because the addresses that
+ * emulators hand out name hosts and ports of their own.
+ */
+export function createSqsClient(config: Pick<Config, 'sqsEndpoint' | 'awsRegion' | 'awsCredentialsGiven'>): SQSClient {
+  const onAws = config.sqsEndpoint === 'aws';
+  const client = new SQSClient({
+    region: config.awsRegion,
+    md5: false, // SQS and TLS or loopback already protect the bodies; hashing them again costs CPU for nothing
+    maxAttempts: 3,
+    ...(!onAws && {
+      endpoint: config.sqsEndpoint,
+      useQueueUrlAsEndpoint: false,
+      ...(!config.awsCredentialsGiven && { credentials: EMULATOR_CREDENTIALS }),
+    }),
+    requestHandler: {
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      throwOnRequestTimeout: true,
+      httpAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
+      httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
+    },
+  });
+  const urls = new Map<string, string>();
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const input = args.input as { QueueUrl?: string };
+      if (!input.QueueUrl || input.QueueUrl.includes('://')) return next(args);
+      const name = input.QueueUrl;
+      const url = urls.get(name) ?? (await lookUp(client, name));
+      urls.set(name, url);
+      try {
+        return await next({ ...args, input: { ...args.input, QueueUrl: url } });
+      } catch (error) {
+        if ((error as Error).name === 'QueueDoesNotExist') urls.delete(name);
+        throw error;
+      }
+    },
+    { step: 'initialize', name: 'queueNames', priority: 'high' },
+  );
+  return client;
+}
+
+async function lookUp(client: SQSClient, name: string): Promise<string> {
+  const { QueueUrl } = await client.send(new GetQueueUrlCommand({ QueueName: name }));
+  return QueueUrl!;
+}

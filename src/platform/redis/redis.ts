@@ -1,0 +1,144 @@
+import { Logger, type OnApplicationShutdown } from '@nestjs/common';
+import { Redis as IORedis, type RedisOptions } from 'ioredis';
+import RedisMock from 'ioredis-mock';
+import { randomUUID } from 'node:crypto';
+import { messageOf, UnavailableError } from '../../shared/errors.js';
+import { Availability } from '../availability.js';
+import type { RedisLocation } from '../embedded/embedded-parts.js';
+import { RedisKeys } from './redis-keys.js';
+
+const LEAST_VERSION = [6, 2] as const;
+const COMMAND_TIMEOUT_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 3_000;
+
+/** Redis can't be used right now. */
+export class RedisUnavailable extends UnavailableError {
+  readonly code = 'redis_unavailable';
+}
+
+/** One command as ioredis takes it: name, then arguments. */
+export type RedisCommand = [name: string, ...args: (string | number)[]];
+
+/**
+ * The one Redis service: a server, a private child process, or a model in this process's memory. Connects in the
+ * background, notices when it goes, and comes back by itself.
+ */
+export class Redis implements OnApplicationShutdown {
+  private readonly logger = new Logger('Redis');
+  readonly availability: Availability;
+  readonly keys: RedisKeys;
+  /** The client itself, for scripts and for commands that need no {@link guarded} error. */
+  readonly client: IORedis;
+  private readonly inMemory: boolean;
+
+  constructor(location: RedisLocation, keyPrefix: string) {
+    this.keys = new RedisKeys(keyPrefix);
+    this.inMemory = location.kind === 'memory';
+    this.client = connectionTo(location);
+    const name = { memory: 'Redis in memory', socket: 'the embedded Redis', url: 'Redis' }[location.kind];
+    this.availability = new Availability(
+      name,
+      () => this.prepare(),
+      () => this.check(),
+      this.logger,
+    );
+    let lastError: unknown = new Error('connection closed');
+    this.client.on('error', (error) => (lastError = error));
+    this.client.on('close', () => this.availability.failed(lastError));
+  }
+
+  /**
+   * Runs work on the client.
+   * @throws RedisUnavailable where Redis is down, stalls or refuses writes; other errors of Redis as they are
+   */
+  async guarded<T>(work: (client: IORedis) => Promise<T>): Promise<T> {
+    if (!this.availability.up) throw new RedisUnavailable(this.availability.culprit);
+    try {
+      return await work(this.client);
+    } catch (error) {
+      if (isReplyError(error) && !/^(LOADING|READONLY|MASTERDOWN|OOM|MISCONF|CLUSTERDOWN)/.test(error.message))
+        throw error;
+      throw new RedisUnavailable(messageOf(error), { cause: error });
+    }
+  }
+
+  /** Runs commands as one transaction. @throws RedisUnavailable, or the first command's error */
+  async atomically(commands: RedisCommand[]): Promise<unknown[]> {
+    return this.guarded(async (client) => repliesOf(await client.multi(commands).exec()));
+  }
+
+  /** Runs commands in one round trip. @throws RedisUnavailable, or the first command's error */
+  async pipelined(commands: RedisCommand[]): Promise<unknown[]> {
+    return this.guarded(async (client) => repliesOf(await client.pipeline(commands).exec()));
+  }
+
+  /**
+   * Why this Redis must not be trusted with figures although it answers, or null. A server that evicts keys would
+   * make figures silently wrong.
+   */
+  private async defect(): Promise<string | null> {
+    const info = await this.client.info();
+    const version = /redis_version:(\d+)\.(\d+)/.exec(info);
+    const [major, minor] = [Number(version?.[1]), Number(version?.[2])];
+    if (!(major > LEAST_VERSION[0] || (major === LEAST_VERSION[0] && minor >= LEAST_VERSION[1]))) {
+      return `Redis ${LEAST_VERSION.join('.')} or later is needed, this one is ${version ? `${major}.${minor}` : 'unknown'}`;
+    }
+    const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1];
+    if (policy && policy !== 'noeviction') {
+      return `maxmemory-policy is ${policy}: it must be noeviction, or figures would vanish silently`;
+    }
+    return /role:slave/.test(info) ? 'this Redis is a replica and takes no writes' : null;
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.availability.stop();
+    this.client.disconnect();
+  }
+
+  private async prepare(): Promise<void> {
+    if (!this.inMemory && this.client.status !== 'ready') {
+      this.client.disconnect();
+      await this.client.connect();
+    }
+    await this.check();
+  }
+
+  private async check(): Promise<void> {
+    const defect = await this.defect();
+    if (defect) throw new Error(defect);
+  }
+}
+
+function connectionTo(location: RedisLocation): IORedis {
+  const options: RedisOptions = {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    maxRetriesPerRequest: 0,
+    retryStrategy: null as never, // reconnecting is Availability's work, so that there is one way back only
+  };
+  switch (location.kind) {
+    case 'memory':
+      // Instances of the model with the same host share their data.
+      return new RedisMock({ host: randomUUID() }) as unknown as IORedis;
+    case 'socket':
+      return new IORedis({ ...options, path: location.path });
+    case 'url':
+      return location.url.startsWith('unix:')
+        ? new IORedis({ ...options, path: new URL(location.url).pathname })
+        : new IORedis(location.url, options);
+  }
+}
+
+function repliesOf(results: [Error | null, unknown][] | null): unknown[] {
+  if (!results) throw new Error('The transaction was discarded');
+  return results.map(([error, reply]) => {
+    if (error) throw error;
+    return reply;
+  });
+}
+
+function isReplyError(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
+}
