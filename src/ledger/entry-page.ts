@@ -1,0 +1,44 @@
+import { ApiProperty } from '@nestjs/swagger';
+import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
+import { QueryCursor, QueryInteger } from '../platform/http/validation.js';
+import type { EntryFilter, Ledger } from './ledger.js';
+import { entryJson, EntryJson } from './ledger-entry.json.js';
+
+const DEFAULT_LIMIT = 20;
+/** An answer is made in memory, and a body may have 1 MiB. */
+const MOST_ENTRIES = 500;
+
+/** Which page of a list of entries is wanted. */
+export class EntryPageQuery {
+  @QueryCursor()
+  cursor?: string;
+
+  @QueryInteger(1, MOST_ENTRIES, { default: DEFAULT_LIMIT })
+  limit = DEFAULT_LIMIT;
+}
+
+/** A page of ledger entries, newest first. */
+export class EntryPage {
+  @ApiProperty({ type: [EntryJson] })
+  items!: EntryJson[];
+
+  @ApiProperty({ type: String, nullable: true, description: 'For the page after; null on the last', example: null })
+  next_cursor!: string | null;
+}
+
+/** Finds a page of entries, newest first. @throws InvalidInput @throws DatabaseUnavailable */
+export async function entryPage(
+  ledger: Ledger,
+  filter: Omit<EntryFilter, 'before'>,
+  { cursor, limit }: EntryPageQuery,
+): Promise<EntryPage> {
+  const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
+  const found = await ledger.find({ ...filter, before }, limit + 1);
+  const entries = found.slice(0, limit);
+  const last = found.length > limit ? entries.at(-1) : undefined;
+  return { items: entries.map(entryJson), next_cursor: last ? encodeCursor({ before: last.position }) : null };
+}
+
+function isPlace(value: Record<string, unknown>): value is { before: number } {
+  return Number.isSafeInteger(value.before);
+}

@@ -1,0 +1,114 @@
+import { Injectable } from '@nestjs/common';
+import { sql, type SQL } from 'drizzle-orm';
+import { Database } from '../platform/database/database.js';
+import type { JudgedMessage, Outcome, Reason } from '../shared/order-event.js';
+import { AppendQueue } from './append-queue.js';
+import type { AppendResult, LedgerEntry, LedgerHead, ProjectedEntry } from './ledger-entry.js';
+
+/** Which entries to find; everything given must hold. */
+export interface EntryFilter {
+  outcome?: Outcome;
+  reason?: Reason;
+  userId?: string;
+  orderId?: string;
+  /** Only entries before this position. */
+  before?: number;
+}
+
+/** The book of record: append-only, its positions gapless and in commit order. */
+@Injectable()
+export class Ledger {
+  private readonly appendListeners: (() => void)[] = [];
+  private readonly queue: AppendQueue;
+
+  constructor(private readonly database: Database) {
+    this.queue = new AppendQueue(database, () => {
+      for (const listener of this.appendListeners) listener();
+    });
+  }
+
+  /** Is called after each append of this process that stored something. */
+  onAppended(listener: () => void): void {
+    this.appendListeners.push(listener);
+  }
+
+  /**
+   * Appends judged messages; when the promise resolves they are committed, one result for each in their order.
+   * @param deadline ms of the clock until which an outage of the database is waited out
+   * @throws DatabaseUnavailable
+   */
+  append(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
+    return this.queue.append(messages, deadline);
+  }
+
+  /** From now on an outage is not waited out but reported at once: the process is about to end. */
+  stopWaiting(): void {
+    this.queue.stopWaiting();
+  }
+
+  /** @throws DatabaseUnavailable */
+  async head(): Promise<LedgerHead> {
+    const [head] = await this.database.query<LedgerHead>(
+      sql`select ledger_id::text as "ledgerId", position::float8 as position,
+            encode(entry_hash, 'hex') as "entryHash"
+          from ledger_head`,
+    );
+    return head!;
+  }
+
+  /**
+   * The hash of the history up to a position, or null where this ledger does not reach that far.
+   * @throws DatabaseUnavailable
+   */
+  async hashAt(position: number): Promise<string | null> {
+    const [row] = await this.database.query<{ hash: string }>(
+      position === 0
+        ? sql`select encode(sha256(''), 'hex') as hash`
+        : sql`select encode(entry_hash, 'hex') as hash from ledger where position = ${position}`,
+    );
+    return row?.hash ?? null;
+  }
+
+  /** The next entries after a position, oldest first, as the projection needs them. @throws DatabaseUnavailable */
+  entriesAfter(position: number, limit: number): Promise<ProjectedEntry[]> {
+    return this.database.query<ProjectedEntry>(
+      sql`select position::float8 as position, encode(entry_hash, 'hex') as "entryHash", outcome, user_id as "userId",
+            (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt", value_cents::float8 as value,
+            array_to_json(lines) as lines
+          from ledger where position > ${position} order by position limit ${limit}`,
+    );
+  }
+
+  /** @returns null where there is no such entry @throws DatabaseUnavailable */
+  async entry(position: number): Promise<LedgerEntry | null> {
+    const [entry] = await this.select(sql`position = ${position}`, 1);
+    return entry ?? null;
+  }
+
+  /** Entries, newest first, at most `limit`. @throws DatabaseUnavailable */
+  find(filter: EntryFilter, limit: number): Promise<LedgerEntry[]> {
+    const conditions: SQL[] = [sql`true`];
+    if (filter.outcome) conditions.push(sql`outcome = ${filter.outcome}`);
+    if (filter.outcome && filter.outcome !== 'accepted') conditions.push(sql`outcome <> 'accepted'`);
+    if (filter.reason) conditions.push(sql`outcome = 'failed' and reasons @> array[${filter.reason}]::text[]`);
+    if (filter.userId !== undefined) conditions.push(sql`user_id = ${filter.userId}`);
+    if (filter.orderId !== undefined) conditions.push(sql`order_id = ${filter.orderId}`);
+    if (filter.before !== undefined) conditions.push(sql`position < ${filter.before}`);
+    return this.select(sql.join(conditions, sql` and `), limit);
+  }
+
+  private select(condition: SQL, limit: number): Promise<LedgerEntry[]> {
+    return this.database.query<LedgerEntry>(
+      sql`select position::float8 as position, kind, outcome, order_id as "orderId", user_id as "userId",
+            (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt",
+            value_cents::float8 as value, claimed_cents::float8 as claimed,
+            (select coalesce(json_agg(json_build_object(
+                'product_id', product_id, 'quantity', quantity, 'price_per_unit', price_per_unit::text, 'cents', cents
+              )), '[]') from unnest(lines)) as lines,
+            reasons, message_id as "messageId",
+            (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
+            (extract(epoch from received_at) * 1000)::float8 as "receivedAt", body
+          from ledger where ${condition} order by position desc limit ${limit}`,
+    );
+  }
+}
