@@ -1,0 +1,26 @@
+import { Controller, Delete } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Projector } from './projector.js';
+import { ApiStatsUnavailable, Cleared } from './stats.dto.js';
+
+/** Lets the statistics begin at zero. */
+@ApiTags('statistics')
+@Controller('clear_redis_db')
+export class ClearController {
+  constructor(private readonly projector: Projector) {}
+
+  /** Clears statistics and consumer logs. @throws RedisUnavailable @throws DatabaseUnavailable */
+  @Delete()
+  @ApiOperation({
+    summary: 'Let statistics and consumer logs begin at zero from here',
+    description:
+      'Also after a restart. The ledger is untouched: what was received stays received, so sending the same orders again ' +
+      'gives duplicates, which are not counted. (`npm run reset` empties everything.)',
+  })
+  @ApiOkResponse({ type: Cleared })
+  @ApiStatsUnavailable()
+  async clear(): Promise<Cleared> {
+    await this.projector.clear();
+    return { message: 'Redis database cleared' };
+  }
+}

@@ -1,0 +1,283 @@
+import { Injectable } from '@nestjs/common';
+import type { Redis as IORedis } from 'ioredis';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Redis, type RedisCommand } from '../platform/redis/redis.js';
+import type { GenerationKeys } from '../platform/redis/redis-keys.js';
+import { CHECKPOINT_FIELDS, checkpointFields, checkpointFrom, type Checkpoint } from './checkpoint.js';
+import type { Figures, ProductTally, Tally } from './figures.rules.js';
+
+/** What project.lua answers. */
+export type ProjectOutcome = 'applied' | 'moved' | 'damaged' | 'too_large';
+
+/** A page of a month's users as month-users.lua answers it. */
+export interface MonthPage {
+  checkpoint: Omit<Checkpoint, 'entryHash'> | null;
+  /** Null where the month has nothing. */
+  total: Tally | null;
+  users: ({ userId: string } & Tally)[];
+}
+
+/** What top-products.lua answers. */
+export interface TopProducts {
+  checkpoint: Omit<Checkpoint, 'entryHash'> | null;
+  byRevenue: ({ productId: string } & ProductTally)[];
+  byQuantity: ({ productId: string } & ProductTally)[];
+}
+
+interface Scripts {
+  project(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<ProjectOutcome>;
+  monthUsers(...keysAndArguments: (string | number)[]): Promise<string>;
+  topProducts(...keysAndArguments: (string | number)[]): Promise<string>;
+}
+
+const COMMANDS_PER_PIPELINE = 2_000;
+const PAIRS_PER_COMMAND = 2_000;
+const SECONDS_UNTIL_RETIRED_KEYS_GO = 60;
+
+/** Writes and reads the live figures of one generation in Redis; the Lua scripts are typed here. */
+@Injectable()
+export class FigureStore {
+  private readonly scripts: IORedis & Scripts;
+
+  constructor(private readonly redis: Redis) {
+    const client = redis.client;
+    client.defineCommand('project', { lua: script('project.lua') });
+    client.defineCommand('monthUsers', { lua: script('month-users.lua'), numberOfKeys: 3 });
+    client.defineCommand('topProducts', { lua: script('top-products.lua'), numberOfKeys: 3 });
+    this.scripts = client as IORedis & Scripts;
+  }
+
+  /** @throws RedisUnavailable */
+  async checkpoint(generation: number): Promise<Checkpoint | null> {
+    const key = this.redis.keys.generation(generation).checkpoint;
+    return checkpointFrom(await this.redis.guarded((client) => client.hmget(key, ...CHECKPOINT_FIELDS)));
+  }
+
+  /**
+   * Adds figures to a generation and moves its checkpoint from one place to another, or does nothing.
+   * @throws RedisUnavailable
+   */
+  async add(
+    figures: Figures,
+    from: Checkpoint,
+    to: Pick<Checkpoint, 'position' | 'entryHash' | 'at'>,
+  ): Promise<ProjectOutcome> {
+    const keys = this.redis.keys.generation(from.generation);
+    const changed: string[] = [keys.checkpoint];
+    const args: (string | number)[] = [
+      from.ledgerId,
+      from.generation,
+      from.foldVersion,
+      from.position,
+      from.entryHash,
+      to.position,
+      to.entryHash,
+      to.at,
+    ];
+    for (const change of increments(figures, keys)) {
+      changed.push(change.key);
+      args.push(change.action, change.pairs.length / 2, ...change.pairs);
+    }
+    return this.redis.guarded(() => this.scripts.project(changed.length, ...changed, ...args));
+  }
+
+  /** Writes figures as the whole content of a generation that holds nothing yet, its checkpoint last. @throws RedisUnavailable */
+  async fill(figures: Figures, checkpoint: Checkpoint): Promise<void> {
+    const keys = this.redis.keys.generation(checkpoint.generation);
+    let commands: RedisCommand[] = [];
+    for (const { key, action, pairs } of increments(figures, keys)) {
+      for (let start = 0; start < pairs.length; start += 2 * PAIRS_PER_COMMAND) {
+        const part = pairs.slice(start, start + 2 * PAIRS_PER_COMMAND);
+        commands.push(action === 'rank' ? ['zadd', key, ...scoresFirst(part)] : ['hset', key, ...part]);
+      }
+      if (commands.length >= COMMANDS_PER_PIPELINE) {
+        await this.redis.pipelined(commands);
+        commands = [];
+      }
+    }
+    if (commands.length > 0) await this.redis.pipelined(commands);
+    await this.begin(checkpoint);
+  }
+
+  /** Sets the checkpoint of a generation, which makes it readable. @throws RedisUnavailable */
+  async begin(checkpoint: Checkpoint): Promise<void> {
+    const key = this.redis.keys.generation(checkpoint.generation).checkpoint;
+    await this.redis.guarded((client) => client.hset(key, ...checkpointFields(checkpoint)));
+  }
+
+  /** Takes a generation out of service at once; its other keys go after a minute. @throws RedisUnavailable */
+  async retire(generation: number): Promise<void> {
+    await this.redis.guarded((client) => client.del(this.redis.keys.generation(generation).checkpoint));
+  }
+
+  /**
+   * Tidies up what earlier generations left: those in `keep` stay, the one `retired` expires, all others (of crashed
+   * builds, or of another ledger) are deleted.
+   * @throws RedisUnavailable
+   */
+  async sweep(keep: number[], retired: number | null): Promise<void> {
+    let cursor = '0';
+    do {
+      const [next, found] = await this.redis.guarded((client) =>
+        client.scan(cursor, 'MATCH', this.redis.keys.generationPattern, 'COUNT', 1000),
+      );
+      cursor = next;
+      const commands: RedisCommand[] = [];
+      for (const key of found) {
+        const generation = this.redis.keys.generationOf(key);
+        if (generation === null || keep.includes(generation)) continue;
+        commands.push(generation === retired ? ['expire', key, SECONDS_UNTIL_RETIRED_KEYS_GO] : ['unlink', key]);
+      }
+      if (commands.length > 0) await this.redis.pipelined(commands);
+    } while (cursor !== '0');
+  }
+
+  /** A page of a month's users by spend. @param after where the page before ended @throws RedisUnavailable */
+  async monthUsers(
+    generation: number,
+    month: string,
+    limit: number,
+    after: { revenue: number; userId: string } | null,
+  ): Promise<MonthPage> {
+    const keys = this.redis.keys.generation(generation);
+    const answer = await this.redis.guarded(() =>
+      this.scripts.monthUsers(
+        keys.checkpoint,
+        keys.month(month),
+        keys.monthUsers(month),
+        keys.monthUser(month, ''),
+        limit,
+        after?.revenue ?? '',
+        after?.userId ?? '',
+      ),
+    );
+    const { checkpoint, rest } = linesOf(answer);
+    const [orders, revenue, failed, ...lines] = rest;
+    return {
+      checkpoint,
+      total: orders ? { orders: Number(orders), revenue: Number(revenue), failed: Number(failed) } : null,
+      users: chunks(lines, 4).map(([userId, ...counts]) => ({
+        userId: userId!,
+        orders: Number(counts[0]),
+        revenue: Number(counts[1]),
+        failed: Number(counts[2]),
+      })),
+    };
+  }
+
+  /** The products with most revenue and those sold most. @throws RedisUnavailable */
+  async topProducts(generation: number, limit: number): Promise<TopProducts> {
+    const keys = this.redis.keys.generation(generation);
+    const answer = await this.redis.guarded(() =>
+      this.scripts.topProducts(keys.checkpoint, keys.productsByRevenue, keys.productsByQuantity, limit),
+    );
+    const { checkpoint, rest } = linesOf(answer);
+    const products = chunks(rest.slice(1), 3).map(([productId, revenue, quantity]) => ({
+      productId: productId!,
+      revenue: Number(revenue),
+      quantity: Number(quantity),
+    }));
+    const countByRevenue = Number(rest[0]);
+    return { checkpoint, byRevenue: products.slice(0, countByRevenue), byQuantity: products.slice(countByRevenue) };
+  }
+}
+
+interface Change {
+  key: string;
+  action: 'add' | 'max' | 'rank';
+  /** Field or member, then amount, in turn. */
+  pairs: string[];
+}
+
+/** Where each figure lives. The only place that says so; a generation is filled and added to by the same list. */
+function* increments(figures: Figures, keys: GenerationKeys): Generator<Change> {
+  const { global } = figures;
+  yield {
+    key: keys.global,
+    action: 'add',
+    pairs: [
+      ...tallyPairs(global),
+      'corrected',
+      String(global.corrected),
+      'failed_without_user',
+      String(global.failedWithoutUser),
+      'failed_without_month',
+      String(global.failedWithoutMonth),
+    ],
+  };
+  const bySpend: string[] = [];
+  const byOrders: string[] = [];
+  for (const [userId, user] of figures.users) {
+    yield { key: keys.user(userId), action: 'add', pairs: tallyPairs(user) };
+    if (user.lastOrderAt > 0) {
+      yield { key: keys.user(userId), action: 'max', pairs: ['last_order_at', String(user.lastOrderAt)] };
+    }
+    // Users with failed orders only are known, but not ranked.
+    if (user.orders > 0) {
+      bySpend.push(userId, String(user.revenue));
+      byOrders.push(userId, String(user.orders));
+    }
+  }
+  if (bySpend.length > 0) {
+    yield { key: keys.usersBySpend, action: 'rank', pairs: bySpend };
+    yield { key: keys.usersByOrders, action: 'rank', pairs: byOrders };
+  }
+  for (const [month, tally] of figures.months)
+    yield { key: keys.month(month), action: 'add', pairs: tallyPairs(tally) };
+  for (const [day, tally] of figures.days) yield { key: keys.day(day), action: 'add', pairs: tallyPairs(tally) };
+  for (const [month, users] of figures.monthUsers) {
+    const ranked: string[] = [];
+    for (const [userId, tally] of users) {
+      yield { key: keys.monthUser(month, userId), action: 'add', pairs: tallyPairs(tally) };
+      ranked.push(userId, String(tally.revenue));
+    }
+    yield { key: keys.monthUsers(month), action: 'rank', pairs: ranked };
+  }
+  if (figures.products.size > 0) {
+    const products = [...figures.products];
+    yield {
+      key: keys.productsByRevenue,
+      action: 'rank',
+      pairs: products.flatMap(([id, sold]) => [id, String(sold.revenue)]),
+    };
+    yield {
+      key: keys.productsByQuantity,
+      action: 'rank',
+      pairs: products.flatMap(([id, sold]) => [id, String(sold.quantity)]),
+    };
+  }
+}
+
+function tallyPairs(tally: Tally): string[] {
+  return ['orders', String(tally.orders), 'revenue', String(tally.revenue), 'failed', String(tally.failed)];
+}
+
+function scoresFirst(pairs: string[]): string[] {
+  const swapped: string[] = [];
+  for (let i = 0; i < pairs.length; i += 2) swapped.push(pairs[i + 1]!, pairs[i]!);
+  return swapped;
+}
+
+function script(name: string): string {
+  return readFileSync(join(__dirname, name), 'utf8');
+}
+
+/** The checkpoint that the scripts put before their answer, and the lines after it. */
+function linesOf(answer: string): { checkpoint: Omit<Checkpoint, 'entryHash'> | null; rest: string[] } {
+  const [ledgerId, generation, foldVersion, position, at, ...rest] = answer.split('\n');
+  const checkpoint = ledgerId
+    ? {
+        ledgerId,
+        generation: Number(generation),
+        foldVersion: foldVersion!,
+        position: Number(position),
+        at: Number(at),
+      }
+    : null;
+  return { checkpoint, rest };
+}
+
+function chunks(lines: string[], size: number): string[][] {
+  return Array.from({ length: Math.floor(lines.length / size) }, (_, i) => lines.slice(i * size, (i + 1) * size));
+}

@@ -1,0 +1,123 @@
+import { Injectable } from '@nestjs/common';
+import { sql } from 'drizzle-orm';
+import { randomUUID } from 'node:crypto';
+import { Database } from '../platform/database/database.js';
+
+/** How long a builder may be silent before another process may take over. */
+const LEASE_SECONDS = 15;
+
+/** What the ledger's database says about the live figures: its word decides, Redis only holds the numbers. */
+export interface Authority {
+  /** The generation that is served. */
+  generation: number;
+  /** Figures cover the entries after this position. */
+  base: number;
+  /** `empty`: no generation was ever built for this ledger. */
+  state: 'empty' | 'ready';
+  /** Whether some process builds the next generation right now, and how many entries of how many it has read. */
+  building: { done: number; total: number } | null;
+}
+
+/** A right to build the next generation, taken from all other processes for as long as it is renewed. */
+export interface BuildLease {
+  /** The number of the generation to build; never used before. */
+  generation: number;
+  /** Figures begin after this position. */
+  base: number;
+  /** The generation that is to be replaced. */
+  replaces: number;
+}
+
+/** The lease is no longer ours: it expired, or the figures were cleared meanwhile. What was built is void. */
+export class BuildLeaseLost extends Error {
+  constructor() {
+    super('The right to build the next generation of the figures was lost');
+    this.name = 'BuildLeaseLost';
+  }
+}
+
+/** The one row of the ledger's database that says which figures are served. */
+@Injectable()
+export class ProjectionAuthority {
+  private readonly me = randomUUID();
+
+  constructor(private readonly database: Database) {}
+
+  /** @throws DatabaseUnavailable */
+  async read(): Promise<Authority> {
+    const [row] = await this.database.query<
+      Omit<Authority, 'building'> & { done: number; total: number; is_building: boolean }
+    >(
+      sql`select generation::float8 as generation, base::float8 as base, state,
+            build_done::float8 as done, build_total::float8 as total,
+            coalesce(builder_until > now(), false) as is_building
+          from projection`,
+    );
+    const { generation, base, state, done, total, is_building } = row!;
+    return { generation, base, state, building: is_building ? { done, total } : null };
+  }
+
+  /** @returns null where another process is building @throws DatabaseUnavailable */
+  async claimBuild(): Promise<BuildLease | null> {
+    const [lease] = await this.database.query<BuildLease>(
+      sql`update projection
+          set builder = ${this.me}, builder_until = now() + make_interval(secs => ${LEASE_SECONDS}),
+            last_generation = last_generation + 1, build_done = 0, build_total = 0
+          where builder is null or builder_until < now()
+          returning last_generation::float8 as generation, base::float8 as base, generation::float8 as replaces`,
+    );
+    return lease ?? null;
+  }
+
+  /** Tells of progress and keeps the lease. @throws BuildLeaseLost @throws DatabaseUnavailable */
+  async renew(lease: BuildLease, done: number, total: number): Promise<void> {
+    const renewed = await this.database.query(
+      sql`update projection
+          set builder_until = now() + make_interval(secs => ${LEASE_SECONDS}), build_done = ${done}, build_total = ${total}
+          where builder = ${this.me} and last_generation = ${lease.generation} and generation = ${lease.replaces}
+          returning 1`,
+    );
+    if (renewed.length === 0) throw new BuildLeaseLost();
+  }
+
+  /** Makes the built generation the served one. @throws BuildLeaseLost @throws DatabaseUnavailable */
+  async switchTo(lease: BuildLease): Promise<void> {
+    const switched = await this.database.query(
+      sql`update projection
+          set generation = ${lease.generation}, state = 'ready', builder = null, builder_until = null
+          where builder = ${this.me} and last_generation = ${lease.generation} and generation = ${lease.replaces}
+          returning 1`,
+    );
+    if (switched.length === 0) throw new BuildLeaseLost();
+  }
+
+  /** Gives the lease back after a build that failed. @throws DatabaseUnavailable */
+  async giveUp(lease: BuildLease): Promise<void> {
+    await this.database.query(
+      sql`update projection set builder = null, builder_until = null
+          where builder = ${this.me} and last_generation = ${lease.generation}`,
+    );
+  }
+
+  /**
+   * Begins an empty generation that covers only what comes after the ledger's head. A build that is under way
+   * becomes void. @returns the new generation and its base @throws DatabaseUnavailable
+   */
+  async clear(): Promise<{ generation: number; base: number; ledgerId: string; entryHash: string; cleared: number }> {
+    return this.database.transaction(async (tx) => {
+      // The head is locked so that no append slips between reading it and moving the base to it.
+      const [head] = await tx.query<{ position: number; ledgerId: string; entryHash: string }>(
+        sql`select position::float8 as position, ledger_id::text as "ledgerId", encode(entry_hash, 'hex') as "entryHash"
+            from ledger_head for update`,
+      );
+      const [row] = await tx.query<{ generation: number; cleared: number }>(
+        sql`update projection
+            set generation = last_generation + 1, last_generation = last_generation + 1, base = ${head!.position},
+              state = 'ready', builder = null, builder_until = null
+            from (select generation as cleared from projection) before
+            returning projection.generation::float8 as generation, cleared::float8 as cleared`,
+      );
+      return { ...row!, base: head!.position, ledgerId: head!.ledgerId, entryHash: head!.entryHash };
+    });
+  }
+}

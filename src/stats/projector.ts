@@ -1,0 +1,312 @@
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { Interval } from '@nestjs/schedule';
+import { Ledger } from '../ledger/ledger.js';
+import type { LedgerHead, ProjectedEntry } from '../ledger/ledger-entry.js';
+import { Database } from '../platform/database/database.js';
+import { Redis } from '../platform/redis/redis.js';
+import { BusinessCalendar } from '../shared/business-time.js';
+import { CONFIG, type Config } from '../shared/config.js';
+import { messageOf, UnavailableError } from '../shared/errors.js';
+import { pause } from '../platform/back-off.js';
+import { foldVersionFor, type Checkpoint } from './checkpoint.js';
+import { FigureStore } from './figure-store.js';
+import { foldBatches } from './fold-batches.rules.js';
+import { ProjectionAuthority, type Authority } from './projection-authority.js';
+import { Rebuild } from './rebuild.js';
+
+const ENTRIES_PER_FOLD = 2_000;
+/** Further behind than this, aggregating everything by SQL is quicker than folding. */
+const REBUILD_WHEN_BEHIND = 50_000;
+const LONGEST_IDLE_MS = 1_000;
+const PAUSE_AFTER_FAILURE_MS = 250;
+const PROGRESS_INTERVAL_MS = 200;
+
+/** There are no complete figures to serve right now; they are being made. */
+export class StatsRebuilding extends UnavailableError {
+  readonly code = 'stats_rebuilding';
+  override readonly details: Record<string, unknown>;
+  constructor(progress: { done: number; total: number } | null) {
+    super(
+      progress
+        ? `The statistics are being rebuilt from the ledger: ${progress.done} of ${progress.total} entries.`
+        : 'The statistics are being compared with the ledger.',
+    );
+    this.details = { progress };
+  }
+}
+
+/** A figure would pass 2^53 - 1 cents or pieces, beyond which it would no longer be exact; it is left where it is. */
+export class FigureTooLarge extends Error {
+  constructor() {
+    super('a figure would exceed 90,071,992,547,409.91, the largest that is exact');
+    this.name = 'FigureTooLarge';
+  }
+}
+
+type Assessment = { building: Authority['building']; behind: number } & (
+  { checkpoint: Checkpoint; mismatch: null } | { checkpoint: null; mismatch: string }
+);
+
+/**
+ * Keeps the live figures in Redis up with the ledger. Any number of processes may do so at once: a fold only applies
+ * where the checkpoint is where that fold began, so the quickest wins and the others go on from there.
+ *
+ * Before figures are served, and whenever something does not fit (another ledger or generation, an older snapshot, a
+ * hash that the ledger does not have), the checkpoint is compared with the ledger, and a mismatch is mended by a
+ * rebuild. Until then there is nothing to serve: {@link Projector.served} throws.
+ */
+@Injectable()
+export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
+  private readonly logger = new Logger('Projector');
+  private readonly calendar: BusinessCalendar;
+  private readonly foldVersion: string;
+  private readonly stopping = new AbortController();
+  private loop: Promise<void> = Promise.resolve();
+  private wake: () => void = () => undefined;
+  private poked = true;
+  /** The figures that fit the ledger, as far as this process brought or found them; null while that is not known. */
+  private current: Checkpoint | null = null;
+  /** Whether they may be served: not before they have caught up, or they would pass for live ones. */
+  private serving = false;
+  /** The furthest that figures were ever seen to be; what is behind it later is an older snapshot. */
+  private seen: Pick<Checkpoint, 'ledgerId' | 'generation' | 'position'> | null = null;
+  private progress: Authority['building'] = null;
+  /** One fold, examination or clearing of this process at a time. */
+  private turn: Promise<unknown> = Promise.resolve();
+  private saidFailure = '';
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly database: Database,
+    private readonly redis: Redis,
+    private readonly store: FigureStore,
+    private readonly authority: ProjectionAuthority,
+    private readonly rebuild: Rebuild,
+    @Inject(CONFIG) config: Config,
+  ) {
+    this.calendar = new BusinessCalendar(config.businessTimeZone);
+    this.foldVersion = foldVersionFor(config.businessTimeZone);
+  }
+
+  onApplicationBootstrap(): void {
+    this.ledger.onAppended(() => this.poke());
+    // What either of them holds after an absence may be something else.
+    this.redis.availability.onUp(() => this.distrust());
+    this.database.availability.onUp(() => this.distrust());
+    this.loop = this.run();
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    this.stopping.abort();
+    this.poke();
+    await this.loop;
+  }
+
+  /** The checkpoint of the figures in service. @throws StatsRebuilding where there are none to be trusted */
+  served(): Checkpoint {
+    if (!this.current || !this.serving) throw new StatsRebuilding(this.progress);
+    return this.current;
+  }
+
+  /**
+   * Whether figures may be served that a reader found beside this checkpoint: those of the generation in service, and
+   * no older than those that were there when it began to read.
+   */
+  accepts(found: Omit<Checkpoint, 'entryHash'> | null, atLeast: number): boolean {
+    const { current } = this;
+    if (!current || !found || found.position < atLeast) return false;
+    return (
+      found.ledgerId === current.ledgerId &&
+      found.generation === current.generation &&
+      found.foldVersion === current.foldVersion
+    );
+  }
+
+  /**
+   * To be called where {@link accepts} said no: finds out whether another process has put another generation into
+   * service, else has the figures examined and mended. @returns whether there are figures to serve again
+   */
+  async refresh(): Promise<boolean> {
+    return this.inTurn(async () => {
+      const { checkpoint, behind } = await this.assess();
+      if (!checkpoint || behind > ENTRIES_PER_FOLD) {
+        this.distrust();
+        return false;
+      }
+      this.takeUp(checkpoint);
+      this.serving = true;
+      return true;
+    });
+  }
+
+  /**
+   * Begins empty figures from the ledger's present end, and empties the consumer logs.
+   * @throws DatabaseUnavailable @throws RedisUnavailable
+   */
+  async clear(): Promise<void> {
+    await this.inTurn(async () => {
+      await this.redis.guarded((client) => client.ping());
+      const { generation, base, ledgerId, entryHash, cleared } = await this.authority.clear();
+      this.distrust();
+      await this.store.retire(cleared);
+      await this.redis.guarded((client) => client.del(this.redis.keys.consumerLogs));
+      const position = base;
+      const checkpoint = { ledgerId, generation, foldVersion: this.foldVersion, position, entryHash, at: Date.now() };
+      await this.store.begin(checkpoint);
+      await this.store.sweep([generation], null);
+      this.takeUp(checkpoint);
+      this.serving = true;
+    });
+  }
+
+  /** How many ledger entries the figures are behind; null while there are none to be trusted. @throws DatabaseUnavailable */
+  async lag(): Promise<number | null> {
+    const head = await this.ledger.head();
+    return this.current && Math.max(0, head.position - this.current.position);
+  }
+
+  /** Notices what no append of this process tells of: other processes' entries, a ledger or Redis that was replaced. */
+  @Interval(LONGEST_IDLE_MS)
+  poke(): void {
+    this.poked = true;
+    this.wake();
+  }
+
+  private distrust(): void {
+    this.current = null;
+    this.serving = false;
+    this.poke();
+  }
+
+  private takeUp(checkpoint: Checkpoint): void {
+    this.current = checkpoint;
+    this.seen = checkpoint;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      if (!this.poked) await new Promise<void>((resolve) => (this.wake = resolve));
+      this.poked = false;
+      if (this.stopping.signal.aborted) return;
+      try {
+        await this.inTurn(() => (this.current ? this.advance(this.current) : this.examine()));
+        this.saidFailure = '';
+      } catch (error) {
+        // A part that is down says so itself.
+        if (!(error instanceof UnavailableError)) this.say(messageOf(error));
+        await pause(PAUSE_AFTER_FAILURE_MS, this.stopping.signal);
+        this.poked = true;
+      }
+    }
+  }
+
+  /** Folds the next entries into the figures, or finds that the figures no longer fit the ledger. */
+  private async advance(from: Checkpoint): Promise<void> {
+    const entries = await this.entriesFrom(from);
+    if (!entries) return this.distrust();
+    // Nothing new; but Redis may have been replaced by an empty or an older one.
+    if (entries.length === 0) {
+      const found = await this.store.checkpoint(from.generation);
+      if (!this.accepts(found, from.position)) return this.distrust();
+    }
+
+    let checkpoint = from;
+    for (const batch of foldBatches(entries, this.calendar)) {
+      const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
+      const outcome = await this.store.add(batch.figures, checkpoint, to);
+      if (outcome === 'too_large') throw new FigureTooLarge();
+      if (outcome === 'damaged') return this.replaceDamaged();
+      if (outcome === 'moved') return this.goOnFromAnother(checkpoint);
+      checkpoint = { ...checkpoint, ...to };
+      this.takeUp(checkpoint);
+    }
+    if (entries.length < ENTRIES_PER_FOLD) this.serving = true;
+    else this.poke();
+  }
+
+  /** The checkpoint is not where this process left it: another one was quicker, or Redis is not what it was. */
+  private async goOnFromAnother(left: Checkpoint): Promise<void> {
+    const found = await this.store.checkpoint(left.generation);
+    if (!found || !this.accepts(found, left.position + 1)) return this.distrust();
+    this.takeUp(found);
+    this.poke();
+  }
+
+  /**
+   * The entries after a checkpoint; null where the ledger no longer has the history that led up to it. For that the
+   * entry at the checkpoint is read again.
+   */
+  private async entriesFrom(checkpoint: Checkpoint): Promise<ProjectedEntry[] | null> {
+    if (checkpoint.position === 0) return this.ledger.entriesAfter(0, ENTRIES_PER_FOLD);
+    const entries = await this.ledger.entriesAfter(checkpoint.position - 1, ENTRIES_PER_FOLD + 1);
+    return entries.shift()?.entryHash === checkpoint.entryHash ? entries : null;
+  }
+
+  /** Compares Redis's figures with the ledger, and rebuilds them where they do not fit. */
+  private async examine(): Promise<void> {
+    const { checkpoint, mismatch, building } = await this.assess();
+    if (checkpoint) {
+      this.takeUp(checkpoint);
+      return this.advance(checkpoint);
+    }
+    this.progress = building;
+    const watch = setInterval(() => void this.watchProgress(), PROGRESS_INTERVAL_MS);
+    try {
+      const built = await this.rebuild.run(mismatch);
+      if (!built) await pause(PAUSE_AFTER_FAILURE_MS, this.stopping.signal); // another process is at it
+    } finally {
+      clearInterval(watch);
+      this.poke();
+    }
+  }
+
+  private async assess(): Promise<Assessment> {
+    const authority = await this.authority.read();
+    const head = await this.ledger.head();
+    const { building } = authority;
+    const checkpoint = await this.store.checkpoint(authority.generation);
+    const mismatch = await this.mismatch(checkpoint, authority, head);
+    if (mismatch !== null) return { checkpoint: null, mismatch, building, behind: Infinity };
+    return { checkpoint: checkpoint!, mismatch, building, behind: head.position - checkpoint!.position };
+  }
+
+  private async mismatch(found: Checkpoint | null, authority: Authority, head: LedgerHead): Promise<string | null> {
+    if (authority.state === 'empty') return 'there were none yet';
+    if (!found) return 'Redis had none of this generation';
+    if (found.ledgerId !== head.ledgerId) return 'Redis had those of another ledger';
+    if (found.generation !== authority.generation) return 'Redis had those of another generation';
+    if (found.foldVersion !== this.foldVersion) return `Redis had those of version ${found.foldVersion}`;
+    if (found.position > head.position) return 'Redis was ahead of the ledger';
+    if ((await this.ledger.hashAt(found.position)) !== found.entryHash) return 'Redis had those of another history';
+    const { seen } = this;
+    if (seen?.ledgerId === found.ledgerId && seen.generation === found.generation && seen.position > found.position) {
+      return 'Redis had older ones than before';
+    }
+    if (head.position - found.position > REBUILD_WHEN_BEHIND) return 'Redis was far behind the ledger';
+    return null;
+  }
+
+  private async replaceDamaged(): Promise<void> {
+    this.distrust();
+    await this.rebuild.run('a key in Redis held something else');
+  }
+
+  private async watchProgress(): Promise<void> {
+    try {
+      this.progress = (await this.authority.read()).building ?? this.progress;
+    } catch (error) {
+      this.logger.debug(`The progress of the rebuild can't be read: ${messageOf(error)}`);
+    }
+  }
+
+  private say(failure: string): void {
+    if (failure !== this.saidFailure) this.logger.error(`The statistics can't be brought up to date: ${failure}`);
+    this.saidFailure = failure;
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.turn.then(work);
+    this.turn = result.catch(() => undefined);
+    return result;
+  }
+}

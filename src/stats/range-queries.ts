@@ -1,0 +1,104 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { sql, type SQL } from 'drizzle-orm';
+import { Database } from '../platform/database/database.js';
+import { CONFIG, type Config } from '../shared/config.js';
+import { cents, type Cents } from '../shared/money.js';
+import type { Ranked } from './live-figures.js';
+import { ProjectionAuthority } from './projection-authority.js';
+import { Projector, StatsRebuilding } from './projector.js';
+import type { Range } from './ranges.rules.js';
+
+/** Which entries the live figures cover: those after `base` up to and including `position`. */
+interface Coverage {
+  base: number;
+  position: number;
+}
+
+/** Counts of a user within a range of days. */
+export interface UserInRange {
+  orders: number;
+  revenue: Cents;
+  failed: number;
+  /** ms UTC; null without a counted order. */
+  lastOrderAt: number | null;
+}
+
+/**
+ * Statistics of any range of days, aggregated from the ledger. They cover exactly the entries that the live figures
+ * cover, so that both agree. Any method throws StatsRebuilding where there are no complete figures, and
+ * DatabaseUnavailable.
+ */
+@Injectable()
+export class RangeQueries {
+  private readonly timeZone: string;
+
+  constructor(
+    private readonly database: Database,
+    private readonly projector: Projector,
+    private readonly authority: ProjectionAuthority,
+    @Inject(CONFIG) config: Config,
+  ) {
+    this.timeZone = config.businessTimeZone;
+  }
+
+  /** The users who spent most in a range, score in cents, and those with most orders in it; highest first. */
+  async topUsers(range: Range, limit: number): Promise<{ bySpend: Ranked[]; byOrders: Ranked[] }> {
+    const rows = await this.database.query<Ranked & { ranking: 'spend' | 'orders' }>(sql`
+      with totals as materialized (
+        select user_id collate "C" as id, sum(value_cents)::float8 as spend, count(*)::float8 as orders
+        from ledger
+        where outcome <> 'failed' and ${covered(await this.coverage())} and ${this.within(range)}
+        group by 1
+      )
+      (select 'spend' as ranking, id, spend as score from totals order by spend desc, id desc limit ${limit})
+      union all
+      (select 'orders', id, orders from totals order by orders desc, id desc limit ${limit})`);
+    // A union promises no order; that of equals is the one in which Redis has them.
+    const ranked = (ranking: string): Ranked[] =>
+      rows
+        .filter((row) => row.ranking === ranking)
+        .map(({ id, score }) => ({ id, score }))
+        .sort((one, other) => other.score - one.score || (one.id < other.id ? 1 : -1));
+    return { bySpend: ranked('spend'), byOrders: ranked('orders') };
+  }
+
+  /** Counts of one user in a range, zeros where there is nothing in it; null where the user is unknown. */
+  async user(userId: string, range: Range): Promise<UserInRange | null> {
+    const coverage = await this.coverage();
+    const entriesOfUser = sql`user_id = ${userId} and ${covered(coverage)}`;
+    const [row] = await this.database.query<UserInRange & { known: boolean; revenue: number }>(sql`
+      select exists (select from ledger where ${entriesOfUser}) as known,
+        count(*) filter (where outcome <> 'failed')::float8 as orders,
+        coalesce(sum(value_cents), 0)::float8 as revenue,
+        count(*) filter (where outcome = 'failed')::float8 as failed,
+        (extract(epoch from max(ordered_at) filter (where outcome <> 'failed')) * 1000)::float8 as "lastOrderAt"
+      from ledger where ${entriesOfUser} and ${this.within(range)}`);
+    const { known, orders, revenue, failed, lastOrderAt } = row!;
+    return known ? { orders, revenue: cents(revenue), failed, lastOrderAt } : null;
+  }
+
+  /** Asks once more where the figures were cleared or replaced between the two questions. */
+  private async coverage(): Promise<Coverage> {
+    for (const attempt of ['first', 'second']) {
+      const { generation, position } = this.projector.served();
+      const authority = await this.authority.read();
+      if (authority.generation === generation) return { base: authority.base, position };
+      if (attempt === 'second' || !(await this.projector.refresh())) break;
+    }
+    throw new StatsRebuilding(null);
+  }
+
+  /**
+   * The condition on a range. The two bounds let the index on ordered_at find it, with a day to spare because midnight
+   * happens twice where a clock goes back over it; the cut itself is the one of the live figures.
+   */
+  private within({ start, end }: Range): SQL {
+    const midnight = (day: SQL): SQL => sql`(${day})::timestamp at time zone ${this.timeZone}`;
+    return sql`ordered_at >= ${midnight(sql`${start}::date - 1`)} and ordered_at < ${midnight(sql`${end}::date + 2`)}
+      and (ordered_at at time zone ${this.timeZone})::date between ${start}::date and ${end}::date`;
+  }
+}
+
+function covered({ base, position }: Coverage): SQL {
+  return sql`position > ${base} and position <= ${position}`;
+}

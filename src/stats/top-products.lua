@@ -1,0 +1,33 @@
+-- The products with most revenue and those sold most, each with both figures, all of one moment.
+--
+-- KEYS[1] the checkpoint, a hash
+-- KEYS[2] products by revenue, a sorted set
+-- KEYS[3] products by quantity, a sorted set
+-- ARGV[1] how many at most in each list
+--
+-- Returns lines in one string, as month-users.lua does and for the same reason: ledger_id, generation, fold_version,
+-- position, at (each empty where absent), the number of products by revenue, then three lines a product, by revenue
+-- and after them by quantity: id, revenue, quantity.
+
+local lines = {}
+local function put(value)
+  lines[#lines + 1] = type(value) == 'string' and value or ''
+end
+
+local fields = { 'ledger_id', 'generation', 'fold_version', 'position', 'at' }
+for i = 1, #fields do put(redis.call('HGET', KEYS[1], fields[i])) end
+
+local last = tonumber(ARGV[1]) - 1
+local by_revenue = redis.call('ZREVRANGE', KEYS[2], 0, last)
+local by_quantity = redis.call('ZREVRANGE', KEYS[3], 0, last)
+put(string.format('%d', #by_revenue))
+local function put_products(ids)
+  for i = 1, #ids do
+    put(ids[i])
+    put(redis.call('ZSCORE', KEYS[2], ids[i]))
+    put(redis.call('ZSCORE', KEYS[3], ids[i]))
+  end
+end
+put_products(by_revenue)
+put_products(by_quantity)
+return table.concat(lines, '\n')
