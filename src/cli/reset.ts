@@ -1,0 +1,61 @@
+import { existsSync, rmSync } from 'node:fs';
+import { createInterface } from 'node:readline/promises';
+import { join } from 'node:path';
+import { DataFolderInUse, DataFolderLock } from '../platform/embedded/data-folder-lock.js';
+import { InvalidConfiguration, loadConfig } from '../shared/config.js';
+import { loadDotenv } from '../shared/dotenv.js';
+
+/** The folders of the embedded parts; nothing else in the data folder is touched. */
+const EMBEDDED_FOLDERS = ['ledger', 'queue', 'redis'];
+
+/**
+ * Deletes what the embedded parts keep, after asking. Real parts are not touched.
+ * @param argv `--yes` answers the question
+ * @returns the exit code
+ */
+async function run(argv: string[]): Promise<number> {
+  loadDotenv();
+  const config = loadConfig();
+  const folders = EMBEDDED_FOLDERS.map((name) => join(config.dataDir, name)).filter((folder) => existsSync(folder));
+  if (folders.length === 0) {
+    process.stdout.write(`Nothing to delete in ${config.dataDir}.\n`);
+    return 0;
+  }
+  const lock = DataFolderLock.acquire(config.dataDir);
+  try {
+    process.stdout.write(`This deletes the ledger, the queue and the statistics in ${config.dataDir}.\n`);
+    if (!argv.includes('--yes') && !(await confirmed())) {
+      process.stdout.write('Nothing was deleted.\n');
+      return 1;
+    }
+    for (const folder of folders) rmSync(folder, { recursive: true });
+    process.stdout.write('Deleted. The next npm start begins empty.\n');
+  } finally {
+    lock.release();
+  }
+  const real = [
+    config.databaseUrl !== 'embedded' && 'DATABASE_URL',
+    !['embedded', 'memory'].includes(config.redisUrl) && 'REDIS_URL',
+    config.sqsEndpoint !== 'embedded' && 'SQS_ENDPOINT',
+  ].filter(Boolean);
+  if (real.length > 0) process.stdout.write(`What ${real.join(', ')} point to was not touched.\n`);
+  return 0;
+}
+
+async function confirmed(): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  try {
+    return /^y(es)?$/i.test((await terminal.question('Delete it? Type yes: ')).trim());
+  } finally {
+    terminal.close();
+  }
+}
+
+run(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (error: Error) => {
+    const mistake = error instanceof DataFolderInUse || error instanceof InvalidConfiguration;
+    process.stderr.write(`${mistake ? error.message : error.stack}\n`);
+    process.exit(1);
+  },
+);

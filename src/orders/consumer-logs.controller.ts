@@ -1,0 +1,61 @@
+import { Controller, Get, Query, Req, Res } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiProduces, ApiResponse, ApiTags } from '@nestjs/swagger';
+import type { Request, Response } from 'express';
+import { ConsumerLog, type StreamedLine } from './consumer-log.js';
+import { ConsumerLogsAnswer, ConsumerLogsQuery } from './consumer-logs.dto.js';
+import { LogStreams } from './log-streams.js';
+
+const NDJSON = 'application/x-ndjson';
+
+/** Shows the consumers of all processes at work. */
+@ApiTags('consumer')
+@Controller('consumer_logs')
+export class ConsumerLogsController {
+  constructor(
+    private readonly log: ConsumerLog,
+    private readonly streams: LogStreams,
+  ) {}
+
+  /** The latest lines, oldest first. @throws RedisUnavailable */
+  @Get()
+  @ApiOperation({
+    summary: 'The latest lines of the consumer log, oldest first',
+    description:
+      'Across all processes. A message whose content is in the ledger already shows as "duplicate of position N". ' +
+      '`total_logs` is how many lines are kept (about the latest 10,000). With `Accept: application/x-ndjson` the ' +
+      'answer is one JSON object a line.',
+  })
+  @ApiProduces('application/json', NDJSON)
+  @ApiOkResponse({ type: ConsumerLogsAnswer })
+  @ApiResponse({ status: 503, description: 'Redis, which keeps the lines, is down (`redis_unavailable`).' })
+  async latest(
+    @Query() { limit }: ConsumerLogsQuery,
+    @Req() request: Request,
+    @Res() response: Response,
+  ): Promise<void> {
+    const { total, lines } = await this.log.latest(limit);
+    const logs = lines.map(withoutId);
+    if (request.accepts(['application/json', NDJSON]) === NDJSON) {
+      response.type(NDJSON).send(logs.map((each) => `${JSON.stringify(each)}\n`).join(''));
+    } else {
+      response.json({ total_logs: total, logs });
+    }
+  }
+
+  /** New lines as they come, until the client leaves or the process ends. */
+  @Get('stream')
+  @ApiOperation({
+    summary: 'New lines as server-sent events',
+    description:
+      'Each event has the id of its line; a client that reconnects with `Last-Event-ID` misses none that are still kept.',
+  })
+  @ApiProduces('text/event-stream')
+  @ApiOkResponse({ description: 'Events whose data is one line each, as in `logs`.', schema: { type: 'string' } })
+  stream(@Req() request: Request, @Res() response: Response): void {
+    this.streams.open(request, response);
+  }
+}
+
+function withoutId({ id: _id, ...line }: StreamedLine): Omit<StreamedLine, 'id'> {
+  return line;
+}

@@ -1,0 +1,48 @@
+import { Controller, Get, Param, Query } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { entryPage, EntryPage } from '../ledger/entry-page.js';
+import { Ledger } from '../ledger/ledger.js';
+import { entryJson, EntryJson } from '../ledger/ledger-entry.json.js';
+import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
+import { InvalidInput, NotFound } from '../shared/errors.js';
+import { cleanId } from '../shared/ids.js';
+import { OrderEventsQuery, PositionParam } from './order-events.dto.js';
+
+/** What is in the ledger, entry by entry, failed orders among them. */
+@ApiTags('order events')
+@Controller('order-events')
+export class OrderEventsController {
+  constructor(private readonly ledger: Ledger) {}
+
+  /** Entries, newest first; every filter given must hold. @throws DatabaseUnavailable */
+  @Get()
+  @ApiOperation({ summary: 'Ledger entries, newest first, by outcome, reason, user or order' })
+  @ApiOkResponse({ type: EntryPage })
+  @ApiInvalidInput('outcome: must be one of accepted, corrected, failed')
+  @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })
+  async list(@Query() query: OrderEventsQuery): Promise<EntryPage> {
+    const { outcome, reason, user_id, order_id } = query;
+    const filter = { outcome, reason, userId: idIn('user_id', user_id), orderId: idIn('order_id', order_id) };
+    return entryPage(this.ledger, filter, query);
+  }
+
+  /** One entry. @throws NotFound @throws DatabaseUnavailable */
+  @Get(':position')
+  @ApiOperation({ summary: 'One ledger entry, with its body as received' })
+  @ApiOkResponse({ type: EntryJson })
+  @ApiInvalidInput('position: must be a whole number from 1 to 999999999999999')
+  @ApiProblem(404, { not_found: 'The ledger has no position 7.' })
+  @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })
+  async one(@Param() { position }: PositionParam): Promise<EntryJson> {
+    const entry = await this.ledger.entry(position);
+    if (!entry) throw new NotFound(`The ledger has no position ${position}.`);
+    return entryJson(entry);
+  }
+}
+
+function idIn(field: string, text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const id = cleanId(text);
+  if (id === null) throw new InvalidInput([{ field, message: 'must be printable ASCII of at most 128 characters' }]);
+  return id;
+}

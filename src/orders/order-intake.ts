@@ -1,0 +1,65 @@
+import type { Message } from '@aws-sdk/client-sqs';
+import { Inject, Injectable } from '@nestjs/common';
+import { Ledger } from '../ledger/ledger.js';
+import type { AppendResult } from '../ledger/ledger-entry.js';
+import { Metrics } from '../platform/observability/metrics.js';
+import { CONFIG, type Config } from '../shared/config.js';
+import type { JudgedMessage, JudgingPolicy, ReceivedMessage } from '../shared/order-event.js';
+import { ConsumerLog } from './consumer-log.js';
+import { judge } from './order-event.rules.js';
+
+/** How much of the visibility timeout an outage of the ledger may use up before messages go back to the queue. */
+const PATIENCE = 0.5;
+
+/** Takes messages from the queue into the ledger. What it returns is acknowledged; what it throws is delivered again. */
+@Injectable()
+export class OrderIntake {
+  private readonly policy: JudgingPolicy;
+  private readonly patienceMs: number;
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly log: ConsumerLog,
+    private readonly metrics: Metrics,
+    @Inject(CONFIG) config: Config,
+  ) {
+    this.policy = { currency: config.currency, orderValueMismatch: config.orderValueMismatch };
+    this.patienceMs = config.queue.visibilityTimeout * 1000 * PATIENCE;
+  }
+
+  /**
+   * Judges messages and writes them to the ledger.
+   * @returns those that are in the ledger now; one that the database refuses to hold stays on the queue
+   * @throws DatabaseUnavailable when an outage lasts too long to keep the messages in hand
+   */
+  async handle(messages: Message[]): Promise<Message[]> {
+    const receivedAt = Date.now();
+    this.metrics.messagesConsumed.inc(messages.length);
+    const stop = this.metrics.processDuration.startTimer();
+    const judged = messages.map((message) => judge(received(message, receivedAt), this.policy));
+    const results = await this.ledger.append(judged, receivedAt + this.patienceMs);
+    stop();
+    this.account(judged, results);
+    return messages.filter((_, i) => results[i]!.kind !== 'refused');
+  }
+
+  private account(judged: JudgedMessage[], results: AppendResult[]): void {
+    const now = Date.now();
+    for (const [i, result] of results.entries()) {
+      if (result.kind === 'refused') continue;
+      this.metrics.ordersProcessed.inc({ outcome: result.kind === 'duplicate' ? 'duplicate' : result.outcome });
+      this.metrics.dwell.observe(Math.max(0, now - judged[i]!.sentAt) / 1000);
+    }
+    this.log.record(judged, results);
+  }
+}
+
+function received(message: Message, receivedAt: number): ReceivedMessage {
+  return {
+    messageId: message.MessageId ?? '',
+    body: message.Body ?? '',
+    // An emulator may leave it out; then the message counts as sent when it was received.
+    sentAt: Number(message.Attributes?.SentTimestamp ?? receivedAt),
+    receivedAt,
+  };
+}

@@ -1,0 +1,65 @@
+import { SQSClient, type Message } from '@aws-sdk/client-sqs';
+import { type DynamicModule, Module } from '@nestjs/common';
+import { SqsModule } from '@ssut/nestjs-sqs';
+import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
+import { LedgerModule } from '../ledger/ledger.module.js';
+import { CONFIG, type Config } from '../shared/config.js';
+import { ConsumerLog } from './consumer-log.js';
+import { ConsumerLogsController } from './consumer-logs.controller.js';
+import { LogStreams } from './log-streams.js';
+import { OrderConsumer } from './order-consumer.js';
+import { OrderEventsController } from './order-events.controller.js';
+import { OrderIntake } from './order-intake.js';
+import { pollerClasses, pollerName } from './order-pollers.js';
+import { ReceiveGate } from './receive-gate.js';
+
+const LONGEST_BACK_OFF_SECONDS = 900;
+
+/** What a poller needs before it receives. A module of its own, because the library wants it before the handlers. */
+@Module({ providers: [ReceiveGate], exports: [ReceiveGate] })
+class ReceiveGateModule {}
+
+/** Order events: from the queue through the rules into the ledger; the consumer log; entries and failed orders. */
+@Module({})
+export class OrdersModule {
+  /** @param config how many pollers there are is decided before anything is wired */
+  static register({ queue }: Config): DynamicModule {
+    return {
+      module: OrdersModule,
+      imports: [
+        LedgerModule,
+        ReceiveGateModule,
+        SqsModule.registerAsync({
+          imports: [ReceiveGateModule],
+          inject: [SQSClient, ReceiveGate, CONFIG],
+          useFactory: (sqs: SQSClient, gate: ReceiveGate, config: Config) => ({
+            consumers: Array.from({ length: queue.pollers }, (_, index) => poller(index, sqs, gate, config)),
+          }),
+        }),
+      ],
+      controllers: [ConsumerLogsController, OrderEventsController],
+      providers: [ConsumerLog, LogStreams, OrderIntake, OrderConsumer, ...pollerClasses(queue.pollers)],
+      exports: [OrderConsumer],
+    };
+  }
+}
+
+function poller(index: number, sqs: SQSClient, gate: ReceiveGate, { queue }: Config): SqsConsumerOptions {
+  return {
+    name: pollerName(index),
+    sqs,
+    queueUrl: queue.name, // the client finds its address, see platform/queue/sqs-client.ts
+    batchSize: queue.maxNumberOfMessages,
+    waitTimeSeconds: queue.waitTimeSeconds,
+    visibilityTimeout: queue.visibilityTimeout,
+    messageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
+    preReceiveMessageCallback: () => gate.pass(index),
+    terminateVisibilityTimeout: backOffByReceiveCount,
+  };
+}
+
+/** Seconds until messages that could not be processed are delivered again: 5, 10, 20 … up to 15 minutes. */
+function backOffByReceiveCount(messages: Message[]): number {
+  const receives = Math.max(...messages.map((message) => Number(message.Attributes?.ApproximateReceiveCount ?? 1)));
+  return Math.min(LONGEST_BACK_OFF_SECONDS, 5 * 2 ** (receives - 1));
+}

@@ -1,0 +1,76 @@
+import { NestFactory } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { AppModule } from './app.module.js';
+import { ApiOverview } from './platform/http/api-overview.js';
+import { ProblemFilter } from './platform/http/problem.filter.js';
+import { sameMachineOnly } from './platform/http/same-machine.middleware.js';
+import { RequestValidation } from './platform/http/validation.js';
+import { ServiceLogger } from './platform/observability/logging.js';
+import type { Config } from './shared/config.js';
+
+const { name, version } = JSON.parse(readFileSync(join(__dirname, '..', 'package.json'), 'utf8')) as {
+  name: string;
+  version: string;
+};
+
+/** The port of the HTTP API is in use. */
+export class PortTaken extends Error {
+  constructor(port: number) {
+    super(`Port ${port} is taken. Stop what uses it, or choose another one: PORT=${port + 1} npm start`);
+    this.name = 'PortTaken';
+  }
+}
+
+/**
+ * Wires the service and brings its embedded parts up; it does not listen yet. Consuming begins with `app.init()` or
+ * `app.listen()`.
+ * @throws DataFolderInUse @throws EmbeddedQueuePortTaken
+ */
+export async function createService(config: Config): Promise<NestExpressApplication> {
+  const app = await NestFactory.create<NestExpressApplication>(AppModule.with(config), {
+    bufferLogs: true,
+    abortOnError: false,
+    bodyParser: false,
+  });
+  app.useLogger(app.get(ServiceLogger));
+  app.set('query parser', 'simple');
+  app.disable('x-powered-by');
+  app.use(sameMachineOnly(config.corsOrigins));
+  if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins] });
+  app.useBodyParser('json', { limit: '1mb' });
+  app.useGlobalPipes(new RequestValidation());
+  app.useGlobalFilters(new ProblemFilter());
+  describe(app);
+  return app;
+}
+
+/** @throws PortTaken */
+export async function assertPortFree(host: string, port: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? new PortTaken(port) : error),
+    );
+    probe.listen(port, host, () => probe.close(() => resolve()));
+  });
+}
+
+/** Swagger at /docs, the document at /docs-json, and the list of routes at /api from the same source. */
+function describe(app: NestExpressApplication): void {
+  const options = new DocumentBuilder()
+    .setTitle(name)
+    .setVersion(version)
+    .setDescription(
+      'Order events arrive on a queue, are judged, written once to a durable ledger and projected into live statistics. ' +
+        'Money is decimal with at most two places; times are UTC. Errors are `application/problem+json` with a stable ' +
+        '`code`.',
+    )
+    .build();
+  const document = SwaggerModule.createDocument(app, options);
+  SwaggerModule.setup('docs', app, document, { jsonDocumentUrl: 'docs-json', customSiteTitle: 'Order pipeline' });
+  app.get(ApiOverview).isDescribedBy(document);
+}
