@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseEnv } from 'node:util';
+import { InvalidConfiguration, loadConfig } from '../src/shared/config.js';
+
+/** The AWS SDK reads these by itself. */
+const READ_BY_THE_SDK = ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'];
+/** The system sets these, not a user of this service. */
+const SET_BY_THE_SYSTEM = ['PATH'];
+
+const REAL_PARTS = {
+  SQS_ENDPOINT: 'aws',
+  REDIS_URL: 'rediss://cache.example:6379/0',
+  DATABASE_URL: 'postgres://orders@db.example/orders',
+};
+
+describe('.env.example', () => {
+  const text = readFileSync(join(__dirname, '..', '.env.example'), 'utf8');
+  const shown = parseEnv(text.replace(/^# (?=[A-Z_]+=)/gm, '')) as Record<string, string>;
+
+  it('names every variable that the configuration reads, and no other', () => {
+    const read = namesReadFrom(loadConfig).filter((name) => !SET_BY_THE_SYSTEM.includes(name));
+    expect(Object.keys(shown).sort()).toEqual([...read, ...READ_BY_THE_SDK].sort());
+  });
+
+  it('sets nothing as it stands', () => {
+    expect(parseEnv(text)).toEqual({});
+  });
+
+  it('says something about every variable', () => {
+    const lines = text.split('\n');
+    const bare = lines.filter((line, i) => /^# [A-Z_]+=/.test(line) && !lines[i - 1]!.startsWith('#'));
+    expect(bare).toEqual([]);
+  });
+
+  it.each(Object.entries(shown))('shows the default of %s', (name, value) => {
+    expect(loadConfig({ [name]: value })).toEqual(loadConfig({}));
+  });
+});
+
+describe('The configuration', () => {
+  it('has a default for everything', () => {
+    expect(loadConfig({})).toMatchObject({
+      production: false,
+      port: 9000,
+      host: '127.0.0.1',
+      dataDir: resolve('data'),
+      sqsEndpoint: 'embedded',
+      redisUrl: 'embedded',
+      databaseUrl: 'embedded',
+      queue: { name: 'orders-queue', pollers: 8, maxNumberOfMessages: 10, visibilityTimeout: 30, maxReceiveCount: 5 },
+    });
+  });
+
+  it('counts an empty variable as absent, and trims', () => {
+    expect(loadConfig({ PORT: '', HOST: '  ', CURRENCY: ' EUR ' })).toMatchObject({
+      port: 9000,
+      host: '127.0.0.1',
+      currency: 'EUR',
+    });
+  });
+
+  it('waits 1 s for messages of the embedded queue, 20 s for those of a real one', () => {
+    expect(loadConfig({}).queue.waitTimeSeconds).toBe(1);
+    expect(loadConfig({ SQS_ENDPOINT: 'aws' }).queue.waitTimeSeconds).toBe(20);
+    expect(loadConfig({ SQS_WAIT_TIME_SECONDS: '0' }).queue.waitTimeSeconds).toBe(0);
+  });
+
+  it('can not be changed', () => {
+    const config = loadConfig({});
+    expect(Object.isFrozen(config) && Object.isFrozen(config.queue) && Object.isFrozen(config.corsOrigins)).toBe(true);
+  });
+
+  it('names every problem at once', () => {
+    const wrong = {
+      NODE_ENV: 'staging',
+      PORT: 'http',
+      HOST: 'shop.example',
+      SQS_POLLERS: '0',
+      SQS_MAX_NUMBER_OF_MESSAGES: '11',
+      SQS_WAIT_TIME_SECONDS: '1.5',
+      SQS_QUEUE_NAME: 'orders.fifo',
+      ORDER_VALUE_MISMATCH: 'ignore',
+      CURRENCY: 'JPY',
+      REDIS_KEY_PREFIX: '{orders}',
+      LOG_LEVEL: 'loud',
+      ACCESS: 'secured',
+      CORS_ORIGINS: 'https://shop.example/',
+    };
+    const problems = problemsOf(wrong);
+    expect(problems.map((problem) => /^[A-Z_]+/.exec(problem)?.[0]).sort()).toEqual(Object.keys(wrong).sort());
+    expect(() => loadConfig(wrong)).toThrow(problems.map((problem) => `  - ${problem}`).join('\n'));
+  });
+
+  it.each(['0.0.0.0', '192.168.1.7', '::', '10.0.0.1'])('refuses to answer on %s until accounts exist', (host) => {
+    expect(problemsOf({ HOST: host })).toEqual([expect.stringContaining(`HOST is ${host}`)]);
+  });
+
+  it.each(['127.0.0.1', '::1', 'localhost'])('answers on %s', (host) => {
+    expect(loadConfig({ HOST: host }).host).toBe(host);
+  });
+
+  it('refuses embedded parts in production, and names those that are', () => {
+    expect(problemsOf({ NODE_ENV: 'production', ...REAL_PARTS, REDIS_URL: 'memory' })).toEqual([
+      expect.stringMatching(/^NODE_ENV=production .* give REDIS_URL /),
+    ]);
+    expect(problemsOf({ NODE_ENV: 'production' })[0]).toContain('SQS_ENDPOINT, REDIS_URL, DATABASE_URL');
+    expect(loadConfig({ NODE_ENV: 'production', ...REAL_PARTS }).production).toBe(true);
+  });
+
+  it('refuses one port for the service and its embedded queue', () => {
+    expect(problemsOf({ PORT: '4566' })).toEqual([expect.stringContaining('EMBEDDED_SQS_PORT')]);
+    expect(loadConfig({ PORT: '4566', SQS_ENDPOINT: 'aws' }).port).toBe(4566);
+    expect(loadConfig({ PORT: '0', EMBEDDED_SQS_PORT: '0' }).port).toBe(0);
+  });
+
+  // PostgreSQL reads +01 as west of Greenwich and knows no summer time of CET; Intl takes both the other way.
+  it.each(['+01', '+01:00', 'CET', 'EET', 'Mars/Olympus'])('refuses the time zone %s', (zone) => {
+    expect(problemsOf({ BUSINESS_TIME_ZONE: zone })).toEqual([expect.stringContaining('BUSINESS_TIME_ZONE')]);
+  });
+
+  it.each([
+    ['REDIS_URL', 'mysql://root:s3cret@cache.example'],
+    ['REDIS_URL', 'redis:s3cret'],
+    ['DATABASE_URL', 'postgres:/s3cret'],
+    ['DATABASE_URL', 'mysql://orders:s3cret@db.example/orders'],
+    ['SQS_ENDPOINT', 'ftp://user:s3cret@queue.example'],
+  ])('refuses a %s of %s without showing it', (name, value) => {
+    const problems = problemsOf({ [name]: value });
+    expect(problems).toEqual([expect.stringContaining(name)]);
+    expect(problems.join()).not.toContain('s3cret');
+  });
+
+  it('shows no secret with other problems, and keeps none of AWS', () => {
+    const secrets = {
+      ...REAL_PARTS,
+      REDIS_URL: 'redis://:s3cret@cache.example',
+      DATABASE_URL: 'postgres://orders:s3cret@db.example/orders',
+    };
+    expect(problemsOf({ ...secrets, PORT: 'x', HOST: '0.0.0.0' }).join()).not.toContain('s3cret');
+    const config = loadConfig({
+      AWS_ACCESS_KEY_ID: 'AKIA',
+      AWS_SECRET_ACCESS_KEY: 's3cret',
+      AWS_SESSION_TOKEN: 's3cret',
+    });
+    expect(config.awsCredentialsGiven).toBe(true);
+    expect(JSON.stringify(config)).not.toContain('s3cret');
+  });
+});
+
+function namesReadFrom(load: (environment: NodeJS.ProcessEnv) => unknown): string[] {
+  const names = new Set<string>();
+  load(new Proxy<NodeJS.ProcessEnv>({}, { get: (_, name) => void names.add(String(name)) }));
+  return [...names];
+}
+
+function problemsOf(environment: Record<string, string>): string[] {
+  try {
+    loadConfig(environment);
+  } catch (error) {
+    if (error instanceof InvalidConfiguration) return error.problems;
+    throw error;
+  }
+  return [];
+}
