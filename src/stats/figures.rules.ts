@@ -136,7 +136,7 @@ function userTally(figures: Figures, userId: string): UserTally {
 
 function monthOf(figures: Figures, month: string): Map<string, Tally> {
   let found = figures.monthUsers.get(month);
-  if (!found) figures.monthUsers.set(month, (found = new Map()));
+  if (!found) figures.monthUsers.set(month, (found = new Map<string, Tally>()));
   return found;
 }
 

@@ -36,11 +36,15 @@ export class EmbeddedParts implements OnApplicationShutdown {
     const embedsQueue = config.sqsEndpoint === 'embedded';
     const embedsLedger = config.databaseUrl === 'embedded';
     const lock = embedsQueue || embedsLedger || redisServerPath ? DataFolderLock.acquire(config.dataDir) : null;
-    const [queue, redisServer, ledgerStore] = await all([
-      embedsQueue ? EmbeddedQueue.start(config.embeddedSqsPort, join(config.dataDir, 'queue')) : null,
-      redisServerPath ? EmbeddedRedis.start(redisServerPath, join(config.dataDir, 'redis')) : null,
-      embedsLedger ? openLedgerStore(join(config.dataDir, 'ledger')) : null,
-    ]);
+    const nothing = Promise.resolve(null);
+    const starting = [
+      embedsQueue ? EmbeddedQueue.start(config.embeddedSqsPort, join(config.dataDir, 'queue')) : nothing,
+      redisServerPath ? EmbeddedRedis.start(redisServerPath, join(config.dataDir, 'redis')) : nothing,
+      embedsLedger ? openLedgerStore(join(config.dataDir, 'ledger')) : nothing,
+    ] as const;
+    // The slower ones are waited for before a failure is thrown, so that nothing starts after it.
+    await Promise.allSettled(starting);
+    const [queue, redisServer, ledgerStore] = await Promise.all(starting);
     const redis: RedisLocation = redisServer
       ? { kind: 'socket', path: redisServer.socketPath, program: redisServer.program }
       : ['embedded', 'memory'].includes(config.redisUrl)
@@ -61,13 +65,4 @@ async function openLedgerStore(folder: string): Promise<PGlite> {
   const store = new PGlite(folder);
   await store.waitReady;
   return store;
-}
-
-/** Like Promise.all, but waits for the slower ones before it throws, so that nothing starts after a failure. */
-async function all<A, B, C>(
-  starting: [Promise<A> | null, Promise<B> | null, Promise<C> | null],
-): Promise<[A | null, B | null, C | null]> {
-  const settled = await Promise.allSettled(starting);
-  for (const result of settled) if (result.status === 'rejected') throw result.reason;
-  return settled.map((result) => (result as PromiseFulfilledResult<unknown>).value) as [A | null, B | null, C | null];
 }

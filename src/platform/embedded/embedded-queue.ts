@@ -9,6 +9,7 @@ import { isLoopbackHost } from '../http/loopback.js';
 type Emulator = ReturnType<typeof buildApp>;
 type Stores = NonNullable<BuildAppOptions['stores']>;
 type Persistence = { load(...stores: unknown[]): void; close(): void };
+type Persisted<Store> = Omit<Store, 'persistence'> & { persistence?: Persistence };
 
 /** The port of the embedded queue is in use. */
 export class EmbeddedQueuePortTaken extends Error {
@@ -36,6 +37,7 @@ export class EmbeddedQueue {
    */
   static async start(port: number, dataDir: string | null): Promise<EmbeddedQueue> {
     const fauxqs = await import('fauxqs');
+    await acceptEveryLegalCharacter();
     const { stores, persistence } = dataDir === null ? {} : await openStores(dataDir);
     const emulator = fauxqs.buildApp({ logger: false, host: '127.0.0.1', ...(stores && { stores }) });
     if (persistence) {
@@ -74,22 +76,34 @@ export class EmbeddedQueue {
  */
 async function openStores(dataDir: string): Promise<{ stores: Stores; persistence: Persistence }> {
   mkdirSync(dataDir, { recursive: true });
-  const [{ PersistenceManager }, { SqsStore }, { SnsStore }, { S3Store }] = await Promise.all(
-    ['persistence.js', 'sqs/sqsStore.js', 'sns/snsStore.js', 's3/s3Store.js'].map((file) => importFromFauxqs(file)),
-  );
+  const [{ PersistenceManager }, { SqsStore }, { SnsStore }, { S3Store }] = await Promise.all([
+    importFromFauxqs<{ PersistenceManager: new (dataDir: string) => Persistence }>('persistence.js'),
+    importFromFauxqs<{ SqsStore: new () => Persisted<Stores['sqsStore']> }>('sqs/sqsStore.js'),
+    importFromFauxqs<{ SnsStore: new () => Persisted<Stores['snsStore']> }>('sns/snsStore.js'),
+    importFromFauxqs<{ S3Store: new () => Stores['s3Store'] }>('s3/s3Store.js'),
+  ]);
   const persistence = new PersistenceManager(dataDir);
-  const sqsStore = new SqsStore();
-  const snsStore = new SnsStore();
-  const s3Store = new S3Store();
-  persistence.load(sqsStore, snsStore, s3Store);
-  sqsStore.persistence = persistence;
-  snsStore.persistence = persistence;
-  for (const queue of sqsStore.allQueues()) queue.persistence = persistence;
-  return { stores: { sqsStore, snsStore, s3Store }, persistence };
+  const stores = { sqsStore: new SqsStore(), snsStore: new SnsStore(), s3Store: new S3Store() };
+  persistence.load(stores.sqsStore, stores.snsStore, stores.s3Store);
+  stores.sqsStore.persistence = persistence;
+  stores.snsStore.persistence = persistence;
+  for (const queue of stores.sqsStore.allQueues()) (queue as Persisted<object>).persistence = persistence;
+  return { stores: stores as Stores, persistence };
 }
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the files have no exported types
-async function importFromFauxqs(file: string): Promise<any> {
+/**
+ * SQS takes characters beyond U+FFFF (emoji in an address, say); the emulator's pattern, written without the `u` flag,
+ * refuses them. The pattern is one shared object, so it is mended in place.
+ */
+async function acceptEveryLegalCharacter(): Promise<void> {
+  const { INVALID_MESSAGE_BODY_CHAR } = await importFromFauxqs<{ INVALID_MESSAGE_BODY_CHAR: RegExp }>(
+    'sqs/sqsTypes.js',
+  );
+  INVALID_MESSAGE_BODY_CHAR.compile('[^\\t\\n\\r\\u0020-\\uD7FF\\uE000-\\uFFFD\\u{10000}-\\u{10FFFF}]', 'u');
+}
+
+/** Its package exports none of these files, so they are named by where they lie. */
+async function importFromFauxqs<Exports>(file: string): Promise<Exports> {
   const root = dirname(findPackageJSON('fauxqs', pathToFileURL(__filename))!);
-  return import(pathToFileURL(join(root, 'dist', file)).href);
+  return (await import(pathToFileURL(join(root, 'dist', file)).href)) as Exports;
 }

@@ -116,12 +116,12 @@ function connectionTo(location: RedisLocation): IORedis {
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
     maxRetriesPerRequest: 0,
-    retryStrategy: null as never, // reconnecting is Availability's work, so that there is one way back only
+    retryStrategy: null, // reconnecting is Availability's work, so that there is one way back only
   };
   switch (location.kind) {
     case 'memory':
       // Instances of the model with the same host share their data.
-      return new RedisMock({ host: randomUUID() }) as unknown as IORedis;
+      return new RedisMock({ host: randomUUID() });
     case 'socket':
       return new IORedis({ ...options, path: location.path });
     case 'url':
