@@ -1,3 +1,4 @@
+import { CsvError, parse as parseCsv } from 'csv-parse/sync';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { extname } from 'node:path';
@@ -153,7 +154,7 @@ function openCsv(path: string, size: number): OrderFile {
 async function* csvRows(path: string, source: AsyncGenerator<Line, undefined>): AsyncGenerator<Row> {
   const again: Line[] = []; // lines to be read again, the next one last
   const next = async (): Promise<Line | undefined> => again.pop() ?? (await source.next()).value;
-  let cell: RegExp | undefined;
+  let delimiter: string | undefined;
   let names: string[] | undefined;
 
   for (let first = await next(); first; first = await next()) {
@@ -162,7 +163,7 @@ async function* csvRows(path: string, source: AsyncGenerator<Line, undefined>): 
       continue;
     }
     if (first.text.trim() === '') continue;
-    cell ??= csvCell(delimiterOf(first.text));
+    delimiter ??= delimiterOf(first.text);
     const following: Line[] = [];
     let record: string | null = first.text;
     let quotes = quotesIn(record);
@@ -172,7 +173,7 @@ async function* csvRows(path: string, source: AsyncGenerator<Line, undefined>): 
       record = more && more.text !== null && record.length < LONGEST_LINE ? `${record}\n${more.text}` : null;
       quotes += quotesIn(more?.text ?? '');
     }
-    const cells = record === null ? null : cellsOf(withoutReturn(record), cell);
+    const cells = record === null ? null : cellsOf(withoutReturn(record), delimiter);
     if (!cells) again.push(...following.reverse());
     if (!names) {
       if (!cells) throw new UnusableFile(`${path} has a header with a stray quote`);
@@ -193,20 +194,14 @@ function delimiterOf(header: string): string {
   return [',', ';', '\t'].reduce((best, delimiter) => (count(delimiter) > count(best) ? delimiter : best));
 }
 
-/** Matches a cell, quoted or plain, and the delimiter or end after it (RFC 4180). */
-function csvCell(delimiter: string): RegExp {
-  return new RegExp(`(?:"([^"]*(?:""[^"]*)*)"|([^"${delimiter}]*))(${delimiter}|$)`, 'y');
-}
-
 /** The cells of a record; null where a quote stands where none may. */
-function cellsOf(record: string, cell: RegExp): string[] | null {
-  const cells: string[] = [];
-  cell.lastIndex = 0;
-  for (;;) {
-    const match = cell.exec(record);
-    if (!match) return null;
-    cells.push(match[1]?.replaceAll('""', '"') ?? match[2]!);
-    if (match[3] === '') return cells;
+function cellsOf(record: string, delimiter: string): string[] | null {
+  try {
+    const [cells] = parseCsv(record, { delimiter, record_delimiter: [] });
+    return cells ?? null;
+  } catch (error) {
+    if (error instanceof CsvError) return null;
+    throw error;
   }
 }
 

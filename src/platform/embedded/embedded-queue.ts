@@ -2,13 +2,14 @@ import { mkdirSync } from 'node:fs';
 import { findPackageJSON } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import type { buildApp, BuildAppOptions } from 'fauxqs' with { 'resolution-mode': 'import' };
 import { isLoopbackHost } from '../http/loopback.js';
 
 type Emulator = ReturnType<typeof buildApp>;
 type Stores = NonNullable<BuildAppOptions['stores']>;
-type Persistence = { load(...stores: unknown[]): void; close(): void };
+type Persistence = { db: DatabaseSync; load(...stores: unknown[]): void; close(): void };
 type Persisted<Store> = Omit<Store, 'persistence'> & { persistence?: Persistence };
 
 /** The port of the embedded queue is in use. */
@@ -83,6 +84,9 @@ async function openStores(dataDir: string): Promise<{ stores: Stores; persistenc
     importFromFauxqs<{ S3Store: new () => Stores['s3Store'] }>('s3/s3Store.js'),
   ]);
   const persistence = new PersistenceManager(dataDir);
+  // It writes every message by itself. Without waiting for the disk each time it is several times as fast, and what
+  // is written still survives the end of this process, only not a power cut.
+  persistence.db.exec('PRAGMA synchronous = NORMAL');
   const stores = { sqsStore: new SqsStore(), snsStore: new SnsStore(), s3Store: new S3Store() };
   persistence.load(stores.sqsStore, stores.snsStore, stores.s3Store);
   stores.sqsStore.persistence = persistence;
