@@ -1,20 +1,19 @@
 import './require-node.js';
 import 'reflect-metadata';
+import './require-data-folder.js';
 import { EmbeddedParts } from './platform/embedded/embedded-parts.js';
 import { banner } from './platform/observability/banner.js';
-import { assertPortFree, createService } from './service.js';
+import { assertPortsFree, createService } from './service.js';
 import { loadConfig } from './shared/config.js';
-import { loadDotenv } from './shared/dotenv.js';
 
 /** What a user can mend; anything else keeps its stack trace. */
-const MISTAKES_OF_USE = ['InvalidConfiguration', 'DataFolderInUse', 'EmbeddedQueuePortTaken', 'PortTaken'];
+const MISTAKES_OF_USE = ['DataFolderInUse', 'EmbeddedQueuePortTaken', 'PortTaken'];
 
 /** Starts the service. */
 async function main(): Promise<void> {
-  loadDotenv();
   const config = loadConfig();
   // Before anything is consumed, since a service that can't answer should not begin.
-  await assertPortFree(config.host, config.port);
+  await assertPortsFree(config);
   const app = await createService(config);
   app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
   await app.listen(config.port, config.host);

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { AppModule } from './app.module.js';
+import { EmbeddedQueuePortTaken } from './platform/embedded/embedded-queue.js';
 import { ApiOverview } from './platform/http/api-overview.js';
 import { ProblemFilter } from './platform/http/problem.filter.js';
 import { sameMachineOnly } from './platform/http/same-machine.middleware.js';
@@ -41,21 +42,29 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   app.disable('x-powered-by');
   app.use(sameMachineOnly(config.corsOrigins));
   if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins] });
-  app.useBodyParser('json', { limit: '1mb' });
+  // Whatever the client calls it: a body that is not JSON is to be refused, not ignored.
+  app.useBodyParser('json', { limit: '1mb', type: () => true });
   app.useGlobalPipes(new RequestValidation());
   app.useGlobalFilters(new ProblemFilter());
   describe(app);
   return app;
 }
 
-/** @throws PortTaken */
-export async function assertPortFree(host: string, port: number): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
+/** @throws PortTaken @throws EmbeddedQueuePortTaken */
+export async function assertPortsFree({ host, port, sqsEndpoint, embeddedSqsPort }: Config): Promise<void> {
+  if (await isTaken(host, port)) throw new PortTaken(port);
+  if (sqsEndpoint === 'embedded' && (await isTaken('127.0.0.1', embeddedSqsPort))) {
+    throw new EmbeddedQueuePortTaken(embeddedSqsPort);
+  }
+}
+
+function isTaken(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) =>
-      reject(error.code === 'EADDRINUSE' ? new PortTaken(port) : error),
+      error.code === 'EADDRINUSE' ? resolve(true) : reject(error),
     );
-    probe.listen(port, host, () => probe.close(() => resolve()));
+    probe.listen(port, host, () => probe.close(() => resolve(false)));
   });
 }
 

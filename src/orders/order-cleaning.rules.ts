@@ -1,3 +1,4 @@
+import { cleanId } from '../shared/ids.js';
 import { BOUNDS } from '../shared/order-event.js';
 import { type ExactNumber, readNumber } from './exact-number.rules.js';
 import { isJsonObject, type JsonObject } from './message-body.rules.js';
@@ -60,12 +61,9 @@ function clean<T>(object: JsonObject, field: string, read: (given: unknown) => T
   return read(given) ?? new Unreadable(given);
 }
 
-const PRINTABLE_ASCII = /^[\x20-\x7e]+$/;
-
 /** Looked at before upper-casing, which turns some letters beyond ASCII into ASCII ones (ſ into S). */
 function readCode(given: unknown): string | undefined {
-  if (typeof given !== 'string' || given.length > BOUNDS.idLength || !PRINTABLE_ASCII.test(given)) return undefined;
-  return given.toUpperCase();
+  return typeof given === 'string' ? (cleanId(given) ?? undefined) : undefined;
 }
 
 function readText(given: unknown): string | undefined {

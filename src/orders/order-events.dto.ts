@@ -1,5 +1,5 @@
 import { ApiProperty } from '@nestjs/swagger';
-import { IsIn, IsOptional, IsString, MaxLength } from 'class-validator';
+import { IsIn, IsOptional, IsString } from 'class-validator';
 import { EntryPageQuery } from '../ledger/entry-page.js';
 import { PathInteger } from '../platform/http/validation.js';
 import { REASONS, type Outcome, type Reason } from '../shared/order-event.js';
@@ -21,14 +21,12 @@ export class OrderEventsQuery extends EntryPageQuery {
 
   @ApiProperty({ required: false, example: 'U17850' })
   @IsOptional()
-  @IsString()
-  @MaxLength(256)
+  @IsString({ message: 'must be given once' })
   user_id?: string;
 
   @ApiProperty({ required: false, example: 'ORD536365' })
   @IsOptional()
-  @IsString()
-  @MaxLength(256)
+  @IsString({ message: 'must be given once' })
   order_id?: string;
 }
 

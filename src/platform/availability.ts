@@ -1,8 +1,9 @@
 import type { Logger } from '@nestjs/common';
 import { messageOf } from '../shared/errors.js';
-import { backOff, pause } from './back-off.js';
+import { atMost, backOff, pause } from './back-off.js';
 
 const LONGEST_PAUSE_MS = 2_000;
+const LONGEST_STOP_MS = 1_000;
 /** A part that fails again sooner than this after it came up is not well: the pauses go on growing. */
 const STEADY_MS = 10_000;
 
@@ -92,7 +93,7 @@ export class Availability {
   async stop(): Promise<void> {
     this.stopping.abort();
     this.release();
-    await this.loop;
+    if (this.loop) await atMost(LONGEST_STOP_MS, this.loop);
   }
 
   private async prepareUntilUp(firstAttemptOver: () => void): Promise<void> {

@@ -1,8 +1,7 @@
 import { Injectable } from '@nestjs/common';
-import type { Redis as IORedis } from 'ioredis';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Redis, type RedisCommand } from '../platform/redis/redis.js';
+import { Redis, type RedisCommand, type RedisScript } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
 import { CHECKPOINT_FIELDS, checkpointFields, checkpointFrom, type Checkpoint } from './checkpoint.js';
 import type { Figures, ProductTally, Tally } from './figures.rules.js';
@@ -25,12 +24,6 @@ export interface TopProducts {
   byQuantity: ({ productId: string } & ProductTally)[];
 }
 
-interface Scripts {
-  project(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<ProjectOutcome>;
-  monthUsers(...keysAndArguments: (string | number)[]): Promise<string>;
-  topProducts(...keysAndArguments: (string | number)[]): Promise<string>;
-}
-
 const COMMANDS_PER_PIPELINE = 2_000;
 const PAIRS_PER_COMMAND = 2_000;
 const SECONDS_UNTIL_RETIRED_KEYS_GO = 60;
@@ -38,14 +31,14 @@ const SECONDS_UNTIL_RETIRED_KEYS_GO = 60;
 /** Writes and reads the live figures of one generation in Redis; the Lua scripts are typed here. */
 @Injectable()
 export class FigureStore {
-  private readonly scripts: IORedis & Scripts;
+  private readonly project: RedisScript<ProjectOutcome>;
+  private readonly readMonthUsers: RedisScript<string>;
+  private readonly readTopProducts: RedisScript<string>;
 
   constructor(private readonly redis: Redis) {
-    const client = redis.client;
-    client.defineCommand('project', { lua: script('project.lua') });
-    client.defineCommand('monthUsers', { lua: script('month-users.lua'), numberOfKeys: 3 });
-    client.defineCommand('topProducts', { lua: script('top-products.lua'), numberOfKeys: 3 });
-    this.scripts = client as IORedis & Scripts;
+    this.project = redis.script('project', luaOf('project.lua'));
+    this.readMonthUsers = redis.script('monthUsers', luaOf('month-users.lua'));
+    this.readTopProducts = redis.script('topProducts', luaOf('top-products.lua'));
   }
 
   /** @throws RedisUnavailable */
@@ -79,7 +72,7 @@ export class FigureStore {
       changed.push(change.key);
       args.push(change.action, change.pairs.length / 2, ...change.pairs);
     }
-    return this.redis.guarded(() => this.scripts.project(changed.length, ...changed, ...args));
+    return this.project(changed, args);
   }
 
   /** Writes figures as the whole content of a generation that holds nothing yet, its checkpoint last. @throws RedisUnavailable */
@@ -141,16 +134,9 @@ export class FigureStore {
     after: { revenue: number; userId: string } | null,
   ): Promise<MonthPage> {
     const keys = this.redis.keys.generation(generation);
-    const answer = await this.redis.guarded(() =>
-      this.scripts.monthUsers(
-        keys.checkpoint,
-        keys.month(month),
-        keys.monthUsers(month),
-        keys.monthUser(month, ''),
-        limit,
-        after?.revenue ?? '',
-        after?.userId ?? '',
-      ),
+    const answer = await this.readMonthUsers(
+      [keys.checkpoint, keys.month(month), keys.monthUsers(month)],
+      [keys.monthUser(month, ''), limit, after?.revenue ?? '', after?.userId ?? ''],
     );
     const { checkpoint, rest } = linesOf(answer);
     const [orders, revenue, failed, ...lines] = rest;
@@ -169,8 +155,9 @@ export class FigureStore {
   /** The products with most revenue and those sold most. @throws RedisUnavailable */
   async topProducts(generation: number, limit: number): Promise<TopProducts> {
     const keys = this.redis.keys.generation(generation);
-    const answer = await this.redis.guarded(() =>
-      this.scripts.topProducts(keys.checkpoint, keys.productsByRevenue, keys.productsByQuantity, limit),
+    const answer = await this.readTopProducts(
+      [keys.checkpoint, keys.productsByRevenue, keys.productsByQuantity],
+      [limit],
     );
     const { checkpoint, rest } = linesOf(answer);
     const products = chunks(rest.slice(1), 3).map(([productId, revenue, quantity]) => ({
@@ -259,7 +246,7 @@ function scoresFirst(pairs: string[]): string[] {
   return swapped;
 }
 
-function script(name: string): string {
+function luaOf(name: string): string {
   return readFileSync(join(__dirname, name), 'utf8');
 }
 

@@ -7,7 +7,7 @@ import { Redis } from '../platform/redis/redis.js';
 import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
-import { pause } from '../platform/back-off.js';
+import { atMost, pause } from '../platform/back-off.js';
 import { foldVersionFor, type Checkpoint } from './checkpoint.js';
 import { FigureStore } from './figure-store.js';
 import { foldBatches } from './fold-batches.rules.js';
@@ -19,7 +19,9 @@ const ENTRIES_PER_FOLD = 2_000;
 const REBUILD_WHEN_BEHIND = 50_000;
 const LONGEST_IDLE_MS = 1_000;
 const PAUSE_AFTER_FAILURE_MS = 250;
+const PAUSE_AFTER_DISTRUST_MS = 25;
 const PROGRESS_INTERVAL_MS = 200;
+const LONGEST_STOP_MS = 1_500;
 
 /** There are no complete figures to serve right now; they are being made. */
 export class StatsRebuilding extends UnavailableError {
@@ -99,7 +101,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
     this.poke();
-    await this.loop;
+    await atMost(LONGEST_STOP_MS, this.loop);
   }
 
   /** The checkpoint of the figures in service. @throws StatsRebuilding where there are none to be trusted */
@@ -191,6 +193,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       try {
         await this.inTurn(() => (this.current ? this.advance(this.current) : this.examine()));
         this.saidFailure = '';
+        // Whatever keeps the figures from being trusted must not make this loop run hot.
+        if (!this.current) await pause(PAUSE_AFTER_DISTRUST_MS, this.stopping.signal);
       } catch (error) {
         // A part that is down says so itself.
         if (!(error instanceof UnavailableError)) this.say(messageOf(error));

@@ -49,10 +49,7 @@ export class Rebuild {
       await this.authority.switchTo(lease);
       await this.store.retire(lease.replaces);
       await this.store.sweep([lease.generation], lease.replaces);
-      const seconds = ((performance.now() - started) / 1000).toFixed(1);
-      this.logger.log(
-        `Statistics rebuilt from ${checkpoint.position - lease.base} ledger entries in ${seconds} s (${reason})`,
-      );
+      this.say(checkpoint.position - lease.base, performance.now() - started, reason);
       return true;
     } catch (error) {
       await this.authority.giveUp(lease).catch((failure: unknown) => {
@@ -60,6 +57,12 @@ export class Rebuild {
       });
       throw error;
     }
+  }
+
+  private say(entries: number, ms: number, reason: string): void {
+    const text = `Statistics rebuilt from ${entries} ledger entries in ${(ms / 1000).toFixed(1)} s (${reason})`;
+    if (entries > 0) this.logger.log(text);
+    else this.logger.debug(text);
   }
 
   private async build(lease: BuildLease): Promise<Checkpoint> {

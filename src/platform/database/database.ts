@@ -9,12 +9,15 @@ import { join } from 'node:path';
 import { Client, Pool } from 'pg';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { Availability } from '../availability.js';
+import { atMost } from '../back-off.js';
 import { isOutage, isPassing } from './sql-state.js';
 
 const MIGRATIONS_FOLDER = join(__dirname, '..', '..', '..', 'migrations');
 const LEAST_VERSION = 15;
 const CONNECT_TIMEOUT_MS = 3_000;
 const POOL_SIZE = 10;
+/** A server that stalls answers no goodbye either. */
+const LONGEST_CLOSE_MS = 1_000;
 /** Any number, the same in all processes: the key of the lock under which migrations run. */
 const MIGRATION_LOCK = 4_711_001;
 
@@ -86,7 +89,7 @@ export class Database implements Executor, OnApplicationShutdown {
 
   async onApplicationShutdown(): Promise<void> {
     await this.availability.stop();
-    await this.driver.close();
+    await atMost(LONGEST_CLOSE_MS, this.driver.close());
   }
 
   private async guarded<T>(work: () => Promise<T>): Promise<T> {

@@ -19,6 +19,9 @@ export class RedisUnavailable extends UnavailableError {
 /** One command as ioredis takes it: name, then arguments. */
 export type RedisCommand = [name: string, ...args: (string | number)[]];
 
+/** A Lua script in Redis, typed by what it returns. */
+export type RedisScript<Answer> = (keys: string[], args: (string | number)[]) => Promise<Answer>;
+
 /**
  * The one Redis service: a server, a private child process, or a model in this process's memory. Connects in the
  * background, notices when it goes, and comes back by itself.
@@ -88,6 +91,21 @@ export class Redis implements OnApplicationShutdown {
       return `maxmemory-policy is ${policy}: it must be noeviction, or figures would vanish silently`;
     }
     return /role:slave/.test(info) ? 'this Redis is a replica and takes no writes' : null;
+  }
+
+  /**
+   * Makes a Lua script callable by its keys and arguments.
+   * @throws RedisUnavailable, or the script's error
+   */
+  script<Answer>(name: string, lua: string): RedisScript<Answer> {
+    // The model in memory takes the key count of a defined command for its first key.
+    if (this.inMemory) {
+      return (keys, args) =>
+        this.guarded((client) => client.eval(lua, keys.length, ...keys, ...args) as Promise<Answer>);
+    }
+    this.client.defineCommand(name, { lua });
+    const commands = this.client as unknown as Record<string, (...parts: (string | number)[]) => Promise<Answer>>;
+    return (keys, args) => this.guarded(() => commands[name]!(keys.length, ...keys, ...args));
   }
 
   async onApplicationShutdown(): Promise<void> {
