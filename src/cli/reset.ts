@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { existsSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { join } from 'node:path';
@@ -45,7 +46,9 @@ async function run(argv: string[]): Promise<number> {
 async function confirmed(): Promise<boolean> {
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
   try {
-    return /^y(es)?$/i.test((await terminal.question('Delete it? Type yes: ')).trim());
+    // Where nobody can answer, the question would wait for ever, and the process end without a word.
+    const unanswered = once(terminal, 'close').then(() => '');
+    return /^y(es)?$/i.test((await Promise.race([terminal.question('Delete it? Type yes: '), unanswered])).trim());
   } finally {
     terminal.close();
   }

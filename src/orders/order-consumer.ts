@@ -99,6 +99,10 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   private attend(name: string, consumer: Consumer): Poller {
     const poller: Poller = { name, consumer, phase: 'waiting at the gate', activeAt: Date.now() };
     consumer.on('message_received', () => this.moved(poller, 'processing'));
+    consumer.on('message_processed', (message) => {
+      const sentAt = Number(message.Attributes?.SentTimestamp ?? Date.now());
+      this.metrics.dwell.observe(Math.max(0, Date.now() - sentAt) / 1000);
+    });
     const answered = (): void => {
       this.moved(poller, 'waiting at the gate');
       this.lastPollAt = Date.now();

@@ -44,11 +44,9 @@ export class OrderIntake {
   }
 
   private account(judged: JudgedMessage[], results: AppendResult[]): void {
-    const now = Date.now();
-    for (const [i, result] of results.entries()) {
+    for (const result of results) {
       if (result.kind === 'refused') continue;
       this.metrics.ordersProcessed.inc({ outcome: result.kind === 'duplicate' ? 'duplicate' : result.outcome });
-      this.metrics.dwell.observe(Math.max(0, now - judged[i]!.sentAt) / 1000);
     }
     this.log.record(judged, results);
   }

@@ -70,7 +70,7 @@ export class FigureStore {
     ];
     for (const change of increments(figures, keys)) {
       changed.push(change.key);
-      args.push(change.action, change.pairs.length / 2, ...change.pairs);
+      args.push(change.action, change.pairs.map((part) => `${part}\n`).join(''));
     }
     return this.project(changed, args);
   }

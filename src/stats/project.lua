@@ -7,7 +7,8 @@
 -- KEYS[2…]  the keys to change
 -- ARGV[1…5] the checkpoint that the increments begin at: ledger_id, generation, fold_version, position, entry_hash
 -- ARGV[6…8] the checkpoint they lead to: position, entry_hash, at
--- ARGV[9…]  for each of KEYS[2…]: what to do, how many pairs follow, and the pairs
+-- ARGV[9…]  for each of KEYS[2…]: what to do, and with what: two lines a figure in one string, because an order of
+--           10,000 lines in as many arguments overflows the stack of the model in memory (names have no line breaks)
 --             'add'  a hash:       field, whole number to add
 --             'max'  a hash:       field, whole number to raise it to
 --             'rank' a sorted set: member, whole number to add to its score
@@ -35,7 +36,7 @@ local arg = 9
 for k = 2, #KEYS do
   local key = KEYS[k]
   local action = ARGV[arg]
-  local pairs_left = tonumber(ARGV[arg + 1])
+  local amounts = ARGV[arg + 1]
   arg = arg + 2
 
   local kind = redis.call('TYPE', key)
@@ -45,9 +46,8 @@ for k = 2, #KEYS do
 
   local command = action == 'rank' and 'ZADD' or 'HSET'
   local write = { command, key }
-  while pairs_left > 0 do
-    local name = ARGV[arg]
-    local amount = tonumber(ARGV[arg + 1])
+  for name, given in string.gmatch(amounts, '([^\n]*)\n([^\n]*)\n') do
+    local amount = tonumber(given)
     local stored
     if action == 'rank' then
       stored = redis.call('ZSCORE', key, name)
@@ -74,8 +74,6 @@ for k = 2, #KEYS do
       writes[#writes + 1] = write
       write = { command, key }
     end
-    arg = arg + 2
-    pairs_left = pairs_left - 1
   end
   if #write > 2 then writes[#writes + 1] = write end
 end
