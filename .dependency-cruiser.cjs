@@ -150,6 +150,13 @@ module.exports = {
     },
   ],
   options: {
+    // As Node resolves a CommonJS require.
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['node', 'require', 'default', 'import'],
+      mainFields: ['main'],
+      extensions: ['.ts', '.js', '.cjs', '.mjs', '.json'],
+    },
     doNotFollow: { path: 'node_modules' },
     // Imports of types count too: they tie files together just as much.
     tsPreCompilationDeps: true,

@@ -2,7 +2,7 @@ import { ApiProperty } from '@nestjs/swagger';
 import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
 import { QueryCursor, QueryInteger } from '../platform/http/validation.js';
 import type { EntryFilter, Ledger } from './ledger.js';
-import { entryJson, EntryJson } from './ledger-entry.json.js';
+import { entryJson, EntryJson } from './entry-json.js';
 
 const DEFAULT_LIMIT = 20;
 /** An answer is made in memory, and a body may have 1 MiB. */

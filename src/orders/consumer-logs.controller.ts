@@ -1,6 +1,7 @@
 import { Controller, Get, Query, Req, Res } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiProduces, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
+import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { ConsumerLog, type StreamedLine } from './consumer-log.js';
 import { ConsumerLogsAnswer, ConsumerLogsQuery } from './consumer-logs.dto.js';
 import { LogStreams } from './log-streams.js';
@@ -27,7 +28,8 @@ export class ConsumerLogsController {
   })
   @ApiProduces('application/json', NDJSON)
   @ApiOkResponse({ type: ConsumerLogsAnswer })
-  @ApiResponse({ status: 503, description: 'Redis, which keeps the lines, is down (`redis_unavailable`).' })
+  @ApiInvalidInput('limit: must be a whole number from 1 to 10000')
+  @ApiProblem(503, { redis_unavailable: 'Redis: connection refused' })
   async latest(
     @Query() { limit }: ConsumerLogsQuery,
     @Req() request: Request,

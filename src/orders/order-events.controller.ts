@@ -2,7 +2,7 @@ import { Controller, Get, Param, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { entryPage, EntryPage } from '../ledger/entry-page.js';
 import { Ledger } from '../ledger/ledger.js';
-import { entryJson, EntryJson } from '../ledger/ledger-entry.json.js';
+import { entryJson, EntryJson } from '../ledger/entry-json.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { InvalidInput, NotFound } from '../shared/errors.js';
 import { cleanId } from '../shared/ids.js';

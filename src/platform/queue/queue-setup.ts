@@ -7,6 +7,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { messageOf } from '../../shared/errors.js';
+import { promptly } from './sqs-client.js';
 
 /** 14 days, the longest SQS offers: an outage of ours must not outlast the messages. */
 const RETENTION_SECONDS = '1209600';
@@ -82,16 +83,15 @@ export async function queueDepth(
   sqs: SQSClient,
   queueName: string,
 ): Promise<{ visible: number; in_flight: number; delayed: number }> {
-  const { Attributes: counts = {} } = await sqs.send(
-    new GetQueueAttributesCommand({
-      QueueUrl: queueName,
-      AttributeNames: [
-        'ApproximateNumberOfMessages',
-        'ApproximateNumberOfMessagesNotVisible',
-        'ApproximateNumberOfMessagesDelayed',
-      ],
-    }),
-  );
+  const command = new GetQueueAttributesCommand({
+    QueueUrl: queueName,
+    AttributeNames: [
+      'ApproximateNumberOfMessages',
+      'ApproximateNumberOfMessagesNotVisible',
+      'ApproximateNumberOfMessagesDelayed',
+    ],
+  });
+  const { Attributes: counts = {} } = await promptly((options) => sqs.send(command, options));
   return {
     visible: Number(counts.ApproximateNumberOfMessages ?? 0),
     in_flight: Number(counts.ApproximateNumberOfMessagesNotVisible ?? 0),
@@ -101,12 +101,14 @@ export async function queueDepth(
 
 async function ensureQueue(sqs: SQSClient, name: string): Promise<string> {
   try {
-    return (await sqs.send(new GetQueueUrlCommand({ QueueName: name }))).QueueUrl!;
+    const command = new GetQueueUrlCommand({ QueueName: name });
+    return (await promptly((options) => sqs.send(command, options))).QueueUrl!;
   } catch (error) {
     if ((error as Error).name !== 'QueueDoesNotExist') throw namingThePermission(error, 'sqs:GetQueueUrl', name);
   }
   try {
-    return (await sqs.send(new CreateQueueCommand({ QueueName: name }))).QueueUrl!;
+    const command = new CreateQueueCommand({ QueueName: name });
+    return (await promptly((options) => sqs.send(command, options))).QueueUrl!;
   } catch (error) {
     throw namingThePermission(error, 'sqs:CreateQueue', name);
   }
@@ -119,7 +121,8 @@ async function attributesOf(
   names: QueueAttributeName[],
 ): Promise<Partial<Record<QueueAttributeName, string>>> {
   try {
-    const { Attributes } = await sqs.send(new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: names }));
+    const command = new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: names });
+    const { Attributes } = await promptly((options) => sqs.send(command, options));
     return Attributes ?? {};
   } catch (error) {
     throw namingThePermission(error, 'sqs:GetQueueAttributes', name);
@@ -137,7 +140,8 @@ async function change(
   const differing = Object.entries(wanted).filter(([key, value]) => present[key as QueueAttributeName] !== value);
   if (differing.length === 0) return [];
   try {
-    await sqs.send(new SetQueueAttributesCommand({ QueueUrl: url, Attributes: Object.fromEntries(differing) }));
+    const command = new SetQueueAttributesCommand({ QueueUrl: url, Attributes: Object.fromEntries(differing) });
+    await promptly((options) => sqs.send(command, options));
     return [];
   } catch (error) {
     const named = namingThePermission(error, 'sqs:SetQueueAttributes', name);

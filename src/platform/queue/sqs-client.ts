@@ -6,6 +6,8 @@ const EMULATOR_CREDENTIALS = { accessKeyId: 'local', secretAccessKey: 'local' };
 const CONNECT_TIMEOUT_MS = 3_000;
 /** Longer than the longest poll of 20 s. */
 const REQUEST_TIMEOUT_MS = 30_000;
+/** For what is answered at once or not at all. */
+const PROMPT_TIMEOUT_MS = 5_000;
 /** Every poller waits on one; senders and the tidying commands need some besides. */
 const MAX_SOCKETS = 128;
 
@@ -54,7 +56,23 @@ export function createSqsClient(config: Pick<Config, 'sqsEndpoint' | 'awsRegion'
   return client;
 }
 
+/**
+ * Makes a call that needs no wait on the other side, and gives up on it long before the client would, whose patience
+ * is that of a long poll.
+ */
+export async function promptly<Answer>(
+  call: (options: { abortSignal: AbortSignal }) => Promise<Answer>,
+): Promise<Answer> {
+  const abortSignal = AbortSignal.timeout(PROMPT_TIMEOUT_MS);
+  try {
+    return await call({ abortSignal });
+  } catch (error) {
+    if (!abortSignal.aborted) throw error;
+    throw new Error(`SQS did not answer within ${PROMPT_TIMEOUT_MS / 1000} s`, { cause: error });
+  }
+}
+
 async function lookUp(client: SQSClient, name: string): Promise<string> {
-  const { QueueUrl } = await client.send(new GetQueueUrlCommand({ QueueName: name }));
+  const { QueueUrl } = await promptly((options) => client.send(new GetQueueUrlCommand({ QueueName: name }), options));
   return QueueUrl!;
 }

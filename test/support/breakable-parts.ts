@@ -1,0 +1,107 @@
+import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
+import { EmbeddedRedis, findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
+import type { RunningService, World } from './app.js';
+import { onServer, parts } from './parts.js';
+import { TcpProxy } from './tcp-proxy.js';
+
+/** A part of the service that a test can take away and bring back. */
+export interface BreakablePart {
+  /** What the service needs to know to use it. */
+  readonly environment: Record<string, string>;
+  /** How often somebody tried to reach it while it was away. */
+  readonly attempts: number;
+  /** @param service that uses it */
+  goAway(service: RunningService): void;
+  comeBack(): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/** A part behind a network that fails. */
+export interface PartBehindNetwork extends BreakablePart {
+  readonly network: TcpProxy;
+}
+
+/** The orders queue: an emulator of its own behind a network. @param direct its address past that network */
+export async function aBreakableQueue(): Promise<PartBehindNetwork & { direct: string }> {
+  const queue = await EmbeddedQueue.start(0, null);
+  const network = await TcpProxy.before(queue.endpoint);
+  const environment = { SQS_ENDPOINT: network.through(queue.endpoint), SQS_WAIT_TIME_SECONDS: '1' };
+  return Object.assign(
+    behind(network, environment, () => queue.stop()),
+    { direct: queue.endpoint },
+  );
+}
+
+/** The Redis that the suite runs against behind a network; where that is none of its own kind, a private server. */
+export async function aBreakableRedis(world: World): Promise<PartBehindNetwork> {
+  if (!['embedded', 'memory'].includes(parts.redisUrl)) {
+    const network = await TcpProxy.before(parts.redisUrl, 6379);
+    return behind(network, { REDIS_URL: network.through(parts.redisUrl) });
+  }
+  const server = await aRedisServer(world);
+  const network = await TcpProxy.before(server.socketPath);
+  return behind(network, { REDIS_URL: network.through('redis://127.0.0.1') }, () => server.stop());
+}
+
+/** A Redis server of a test's own; see itWithRedisServer. */
+export function aRedisServer(world: World): Promise<EmbeddedRedis> {
+  return EmbeddedRedis.start(findRedisServer(process.env.PATH ?? '')!, `${world.dataDir}/own-redis`);
+}
+
+/**
+ * The ledger's database: behind a network where it is a server; an embedded one is part of the process, so what its
+ * driver is asked to do fails the way a connection does.
+ */
+export async function aBreakableLedger(world: World): Promise<BreakablePart> {
+  if (onServer) return aLedgerBehindNetwork(world);
+  let attempts = 0;
+  let spies: { mockRestore(): void }[] = [];
+  const gone = (): Promise<never> => {
+    attempts++;
+    return Promise.reject(Object.assign(new Error('connect ECONNREFUSED (pretended)'), { code: 'ECONNREFUSED' }));
+  };
+  return {
+    environment: {},
+    get attempts() {
+      return attempts;
+    },
+    goAway: ({ database }) => {
+      attempts = 0;
+      const { driver } = database as unknown as { driver: Record<'execute' | 'transaction', () => Promise<unknown>> };
+      spies = (['execute', 'transaction'] as const).map((method) =>
+        jest.spyOn(driver, method).mockImplementation(gone),
+      );
+    },
+    comeBack: async () => {
+      for (const spy of spies) spy.mockRestore();
+    },
+    remove: () => Promise.resolve(),
+  };
+}
+
+/** The ledger's database on its server, behind a network; see itOnServer. */
+export async function aLedgerBehindNetwork(world: World): Promise<PartBehindNetwork> {
+  const url = world.environment.DATABASE_URL!;
+  const network = await TcpProxy.before(url, 5432);
+  return behind(network, { DATABASE_URL: network.through(url) });
+}
+
+function behind(
+  network: TcpProxy,
+  environment: Record<string, string>,
+  removeServer: () => Promise<void> = () => Promise.resolve(),
+): PartBehindNetwork {
+  return {
+    network,
+    environment,
+    get attempts() {
+      return network.attempts;
+    },
+    goAway: () => network.hangUp(),
+    comeBack: () => network.resume(),
+    remove: async () => {
+      await network.close();
+      await removeServer();
+    },
+  };
+}

@@ -1,0 +1,67 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { cents } from '../../src/shared/money.js';
+import type { JudgedMessage, OrderLine } from '../../src/shared/order-event.js';
+
+/** What tells one judged message from another; the rest is the same for all. */
+export type GivenMessage = Partial<JudgedMessage> & {
+  /** Stands for the content, of which the ledger only knows the hash; made from the other fields if absent. */
+  content?: string;
+};
+
+/** A message that the rules accepted, with an order of its own; say only what matters. */
+export function aJudgedMessage({ content, ...given }: GivenMessage = {}): JudgedMessage {
+  const order = {
+    outcome: 'accepted' as const,
+    reasons: [],
+    orderId: `ORD${randomBytes(6).toString('hex').toUpperCase()}`,
+    userId: 'U1',
+    orderedAt: Date.UTC(2026, 0, 15, 12),
+    value: cents(1_000),
+    claimed: cents(1_000),
+    lines: [aLine()],
+    ...given,
+  };
+  const { orderId, userId, orderedAt, value, lines } = order;
+  return {
+    messageId: 'message',
+    sentAt: Date.UTC(2026, 0, 15, 12, 0, 1),
+    receivedAt: Date.UTC(2026, 0, 15, 12, 0, 2),
+    body: JSON.stringify({ order_id: orderId, content }),
+    contentHash: createHash('sha256')
+      .update(content ?? JSON.stringify([orderId, userId, orderedAt, value, lines]))
+      .digest('hex'),
+    ...order,
+  };
+}
+
+/** A message that failed a rule. */
+export function aFailedMessage(given: GivenMessage = {}): JudgedMessage {
+  return aJudgedMessage({ outcome: 'failed', reasons: ['missing_items'], value: null, lines: [], ...given });
+}
+
+/** A line of 10.00. */
+export function aLine(given: Partial<OrderLine> = {}): OrderLine {
+  return { product_id: 'P1', quantity: 2, price_per_unit: '5', cents: cents(1_000), ...given };
+}
+
+/** The argument of append_entries, for tests that call it without the ledger's own code. */
+export function entriesArgument(messages: JudgedMessage[]): string {
+  return JSON.stringify(
+    messages.map((message, i) => ({
+      i,
+      outcome: message.outcome,
+      order_id: message.orderId,
+      user_id: message.userId,
+      ordered_at: message.orderedAt,
+      value_cents: message.value,
+      claimed_cents: message.claimed,
+      lines: `{${message.lines.map((line) => `"(${line.product_id},${line.quantity},${line.price_per_unit},${line.cents})"`).join(',')}}`,
+      reasons: message.reasons,
+      content_hash: message.contentHash,
+      message_id: message.messageId,
+      sent_at: message.sentAt,
+      received_at: message.receivedAt,
+      body: message.body,
+    })),
+  );
+}

@@ -1,0 +1,180 @@
+import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
+import type { Answer, World } from './app.js';
+import { eventually } from './eventually.js';
+
+const REPOSITORY = join(__dirname, '..', '..');
+const BATCH = 10;
+
+let build: string | null = null;
+
+/** Builds the service into a folder of its own before the tests of a file, and removes it after them. */
+export function useBuiltService(): void {
+  beforeAll(async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-build-'));
+    for (const name of ['package.json', 'migrations', 'node_modules']) {
+      symlinkSync(join(REPOSITORY, name), join(folder, name));
+    }
+    const made = join(folder, 'built');
+    await promisify(execFile)(
+      process.execPath,
+      [
+        join(REPOSITORY, 'node_modules', '@swc', 'cli', 'bin', 'swc.js'),
+        ...['src', '--out-dir', made, '--strip-leading-paths', '--copy-files', '--ignore', '**/*.spec.ts', '--quiet'],
+      ],
+      { cwd: REPOSITORY },
+    );
+    build = made;
+  });
+  afterAll(() => {
+    if (build) rmSync(dirname(build), { recursive: true, force: true });
+    build = null;
+  });
+}
+
+/** A program of the built service, as a process of its own. */
+export class Program {
+  output = '';
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+
+  protected constructor(
+    readonly child: ChildProcess,
+    readonly startedAt = performance.now(),
+  ) {
+    for (const stream of [child.stdout!, child.stderr!]) {
+      stream.setEncoding('utf8').on('data', (text: string) => (this.output += text));
+    }
+    // `close`, not `exit`: what it said last must have arrived.
+    this.exited = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal })));
+  }
+
+  /** @param file below src, as JavaScript @param environment all of it; nothing is inherited */
+  static run(file: string, environment: Record<string, string>, argv: string[] = []): Program {
+    return new Program(launch(file, environment, argv));
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+
+  get isRunning(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Types a line at its prompt. */
+  type(line: string): void {
+    this.child.stdin!.write(`${line}\n`);
+  }
+
+  /** Waits until it has printed something. @returns the match */
+  async says(what: string | RegExp, withinMs = 30_000): Promise<string[]> {
+    return eventually(() => {
+      const found = typeof what === 'string' ? this.output.includes(what) && [what] : this.output.match(what);
+      if (!found) throw new Error(`"${String(what)}" is not in its output:\n${this.output}`);
+      return found;
+    }, withinMs);
+  }
+
+  /** Sends a signal and waits for its end. @returns how it ended, and after how many ms */
+  async kill(signal: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null; tookMs: number }> {
+    const began = performance.now();
+    this.child.kill(signal);
+    const end = await this.exited;
+    return { ...end, tookMs: performance.now() - began };
+  }
+}
+
+/** The service as a process of its own, on ports that it chose itself. */
+export class ServiceProcess extends Program {
+  /** Where it answers over HTTP; known once it is up. */
+  url = '';
+  private client: SQSClient | null = null;
+
+  /** Starts it and waits until its banner is there. @throws Error with its output where it ends instead */
+  static async start(world: World, environment: Record<string, string> = {}): Promise<ServiceProcess> {
+    const service = ServiceProcess.launch(world, environment);
+    const ended = service.exited.then(({ code }) => {
+      throw new Error(`The service ended with code ${code}:\n${service.output}`);
+    });
+    const [, address] = await Promise.race([service.says(/API +http:\/\/localhost:(\d+)\/docs/), ended]);
+    ended.catch(() => undefined);
+    service.url = `http://127.0.0.1:${address}`;
+    return service;
+  }
+
+  /** Starts it and waits until it is ready for traffic. */
+  static async ready(world: World, environment: Record<string, string> = {}): Promise<ServiceProcess> {
+    const service = await ServiceProcess.start(world, environment);
+    await eventually(async () => {
+      const { status, body } = await service.get('/health/ready');
+      if (status !== 200) throw new Error(`Not ready: ${JSON.stringify(body)}`);
+    }, 30_000);
+    return service;
+  }
+
+  /** Starts it and waits for nothing. */
+  static launch(world: World, environment: Record<string, string> = {}): ServiceProcess {
+    return new ServiceProcess(launch('main.js', { ...world.environment, ...environment }));
+  }
+
+  async get(path: string): Promise<Answer> {
+    return this.call('GET', path);
+  }
+
+  async call(method: string, path: string, body?: unknown): Promise<Answer> {
+    const response = await fetch(`${this.url}${path}`, {
+      method,
+      ...(body !== undefined && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.includes('json');
+    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
+  }
+
+  /** A client of its queue. */
+  get sqs(): SQSClient {
+    const endpoint = /Queue +(http:\S+)/.exec(this.output)![1]!;
+    this.client ??= createSqsClient({ sqsEndpoint: endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
+    return this.client;
+  }
+
+  /** Puts bodies on its orders queue; resolves when the queue has taken all of them. */
+  async send(bodies: object[]): Promise<void> {
+    for (let start = 0; start < bodies.length; start += BATCH) {
+      const Entries = bodies
+        .slice(start, start + BATCH)
+        .map((body, i) => ({ Id: String(i), MessageBody: JSON.stringify(body) }));
+      const { Failed = [] } = await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
+      if (Failed.length > 0) throw new Error(`SQS refused ${Failed.length} messages: ${Failed[0]!.Message}`);
+    }
+  }
+
+  /** A metric's value; 0 where it has none. @param series with its labels, as Prometheus writes it */
+  async metric(series: string): Promise<number> {
+    const { body } = await this.get('/metrics');
+    const line = String(body)
+      .split('\n')
+      .find((each) => each.startsWith(`${series} `));
+    return Number(line?.slice(series.length + 1) ?? 0);
+  }
+
+  /** Ends it, however it fares, and lets go of what this object holds. */
+  async end(): Promise<void> {
+    this.client?.destroy();
+    if (this.isRunning) await this.kill('SIGKILL');
+  }
+}
+
+function launch(file: string, environment: Record<string, string>, argv: string[] = []): ChildProcess {
+  if (!build) throw new Error('useBuiltService() must be called in the file of the test');
+  return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(build, file), ...argv], {
+    cwd: dirname(build), // no .env there
+    env: environment,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+}
