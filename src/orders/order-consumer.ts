@@ -83,6 +83,7 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   /** Lets busy pollers finish and acknowledge, and calls the others back from their wait. */
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
+    this.readiness.shutDown();
     this.gate.stop();
     this.ledger.stopWaiting();
     const longWait = this.config.queue.waitTimeSeconds > SHORT_WAIT_SECONDS;

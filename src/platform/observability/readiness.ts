@@ -1,4 +1,4 @@
-import { Injectable, type BeforeApplicationShutdown, type OnModuleDestroy } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 
 /** What a part says of itself: whether it is up, and facts for whoever reads the health page. */
 export interface PartHealth {
@@ -10,18 +10,13 @@ export interface PartHealth {
 
 /** The parts that have to be up before this process should get traffic. Each feature adds its own. */
 @Injectable()
-export class Readiness implements OnModuleDestroy, BeforeApplicationShutdown {
+export class Readiness {
   private readonly checks = new Map<string, () => Promise<PartHealth> | PartHealth>();
   private stopping = false;
 
   /** @param part how the health page names it, e.g. `ledger` */
   add(part: string, check: () => Promise<PartHealth> | PartHealth): void {
     this.checks.set(part, check);
-  }
-
-  /** Whether this process has begun to shut down. */
-  get isStopping(): boolean {
-    return this.stopping;
   }
 
   /** Asks every part. A check that throws counts as down. */
@@ -31,11 +26,8 @@ export class Readiness implements OnModuleDestroy, BeforeApplicationShutdown {
     return this.stopping ? { ...parts, process: { up: false, reason: 'shutting down' } } : parts;
   }
 
-  onModuleDestroy(): void {
-    this.stopping = true;
-  }
-
-  beforeApplicationShutdown(): void {
+  /** From now on this process should get no more traffic. */
+  shutDown(): void {
     this.stopping = true;
   }
 }
