@@ -1,6 +1,7 @@
 import './require-node.js';
 import 'reflect-metadata';
 import './require-data-folder.js';
+import { Logger } from '@nestjs/common';
 import { EmbeddedParts } from './platform/embedded/embedded-parts.js';
 import { banner } from './platform/observability/banner.js';
 import { assertPortsFree, createService } from './service.js';
@@ -9,15 +10,26 @@ import { loadConfig } from './shared/config.js';
 /** What a user can mend; anything else keeps its stack trace. */
 const MISTAKES_OF_USE = ['DataFolderInUse', 'EmbeddedQueuePortTaken', 'PortTaken'];
 
+const SHUTDOWN_SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
+/** Every part has a limit of its own for stopping; this one is for many of them hanging at once. */
+const LONGEST_SHUTDOWN_MS = 9_000;
+
 /** Starts the service. */
 async function main(): Promise<void> {
   const config = loadConfig();
   // Before anything is consumed, since a service that can't answer should not begin.
   await assertPortsFree(config);
   const app = await createService(config);
-  app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
+  app.enableShutdownHooks(SHUTDOWN_SIGNALS, { useProcessExit: true });
+  for (const signal of SHUTDOWN_SIGNALS) process.once(signal, () => setTimeout(giveUp, LONGEST_SHUTDOWN_MS).unref());
   await app.listen(config.port, config.host);
   process.stdout.write(banner(config, app.get(EmbeddedParts), await app.getUrl()));
+}
+
+/** Ends a shutdown that takes too long. Nothing is lost: what was not acknowledged is delivered again. */
+function giveUp(): void {
+  new Logger('main').warn(`Not every part has stopped within ${LONGEST_SHUTDOWN_MS / 1000} s; ending without them`);
+  process.exit(0);
 }
 
 main().catch((error: Error) => {

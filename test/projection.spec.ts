@@ -163,7 +163,7 @@ describe('on the stores', () => {
     redis = redisServer.part;
     store = new FigureStore(redis);
   });
-  beforeEach(() => store.sweep([], null));
+  beforeEach(() => store.sweep(Infinity));
   afterAll(() => Promise.all([databases.destroy(), redisServer.destroy()]));
 
   describe('the fold and the SQL aggregation', () => {
@@ -176,7 +176,7 @@ describe('on the stores', () => {
           fc.constantFrom(...TIME_ZONES),
           async (some, sizes, skipped, timeZone) => {
             await emptyLedger(database);
-            await store.sweep([], null);
+            await store.sweep(Infinity);
             for (const page of inPages(some, sizes)) await ledger.append(page.map(messageOf), Date.now() + 10_000);
             const head = await ledger.head();
             expect(head.position).toBe(some.length);
@@ -367,24 +367,33 @@ describe('on the stores', () => {
     });
   });
 
-  describe('sweeping', () => {
-    it('deletes what is left of other generations and lets the retired one expire', async () => {
-      for (const generation of [1, 2, 3]) {
+  describe('sweeping before a generation', () => {
+    /** Seconds until the keys of a generation go, -1 where they stay; each once. */
+    async function lifetimes(generation: number): Promise<number[]> {
+      const names = (await generationKeys(redis)).filter((name) => redis.keys.generationOf(name) === generation);
+      return [...new Set(await Promise.all(names.map((name) => redis.client.ttl(name))))];
+    }
+
+    it('deletes earlier ones, lets the retired one expire, and touches nothing else', async () => {
+      for (const generation of [1, 2, 3, 4, 5]) {
         await store.fill(foldAll([anEntry(1)], 'UTC'), { ...aCheckpoint, generation });
       }
       await redis.client.set(redis.keys.consumerLogs, 'not a figure');
-      const kept = (await generationKeys(redis)).filter((name) => redis.keys.generationOf(name) === 3);
-      await store.retire(2);
-      await store.sweep([3], 2);
-      for (const name of await generationKeys(redis)) {
-        const ttl = await redis.client.ttl(name);
-        expect([name, ttl]).toEqual([name, redis.keys.generationOf(name) === 3 ? -1 : expect.any(Number)]);
-        if (redis.keys.generationOf(name) !== 3) expect(ttl).toBeGreaterThan(50);
-      }
-      expect((await generationKeys(redis)).filter((name) => redis.keys.generationOf(name) === 3)).toEqual(kept);
-      expect((await generationKeys(redis)).filter((name) => redis.keys.generationOf(name) === 1)).toEqual([]);
+      const before = await storedFigures(redis);
+      await store.sweep(4, { keeping: 3 });
+      expect(await lifetimes(2)).toEqual([]);
+      for (const generation of [3, 4, 5]) expect(await lifetimes(generation)).toEqual([-1]);
+      await store.sweep(4, { expiring: 3 });
+      for (const seconds of await lifetimes(3)) expect(seconds).toBeGreaterThan(50);
+      for (const generation of [4, 5]) expect(await lifetimes(generation)).toEqual([-1]);
+      expect(before).toMatchObject(await storedFigures(redis));
       expect(await redis.client.get(redis.keys.consumerLogs)).toBe('not a figure');
-      expect(await store.checkpoint(2)).toBeNull();
+    });
+
+    it('leaves a retired generation no moment to be read', async () => {
+      await store.fill(foldAll([anEntry(1)], 'UTC'), aCheckpoint);
+      await store.retire(1);
+      expect(await store.checkpoint(1)).toBeNull();
     });
   });
 

@@ -67,8 +67,10 @@ export class ConsumerLog {
   /** Lines after one, oldest first. @param id of that line @throws RedisUnavailable */
   async after(id: string, limit: number): Promise<StreamedLine[]> {
     const key = this.redis.keys.consumerLogs;
-    // The line itself is asked for and left out: the model of Redis in memory has no exclusive ranges.
-    const found = await this.redis.guarded((client) => client.xrange(key, id, '+', 'COUNT', limit + 1));
+    // The line itself is asked for and left out: the model of Redis in memory has no exclusive ranges. Nor does it read
+    // an id's "-0", which says nothing.
+    const start = id.replace(/-0$/, '');
+    const found = await this.redis.guarded((client) => client.xrange(key, start, '+', 'COUNT', limit + 1));
     return found.filter(([foundId]) => foundId !== id).map(streamedLine);
   }
 
@@ -84,7 +86,7 @@ export class ConsumerLog {
       'MAXLEN',
       '~',
       MAX_LINES,
-      '*',
+      this.redis.nextStreamId(),
       'line',
       JSON.stringify(entry),
     ]);

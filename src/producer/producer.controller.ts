@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
-import { ApiBody, ApiOkResponse, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { QueueSender, QueueUnavailable } from '../platform/queue/queue-sender.js';
 import { ProduceAnswer, ProduceRequest } from './produce.dto.js';
 import { sampleOrders } from './sample-orders.rules.js';
@@ -38,8 +39,8 @@ export class ProducerController {
     },
   })
   @ApiOkResponse({ type: ProduceAnswer })
-  @ApiResponse({ status: 400, description: 'Some fields are wrong; all of them are named (`invalid_input`).' })
-  @ApiResponse({ status: 503, description: 'The queue took nothing (`queue_unavailable`).' })
+  @ApiInvalidInput('count: must be at least 1')
+  @ApiProblem(503, { queue_unavailable: 'Nothing could be sent to the queue orders-queue: connection refused' })
   async produce(@Body() request: ProduceRequest): Promise<ProduceAnswer> {
     const run = sampleRun(
       {

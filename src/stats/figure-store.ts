@@ -105,11 +105,12 @@ export class FigureStore {
   }
 
   /**
-   * Tidies up what earlier generations left: those in `keep` stay, the one `retired` expires, all others (of crashed
-   * builds, or of another ledger) are deleted.
+   * Tidies up what generations before this one left (crashed builds, another ledger): they are deleted, the one
+   * `expiring` goes after a minute, and the one `keeping` stays. Later ones are not touched: another process may have
+   * begun one meanwhile.
    * @throws RedisUnavailable
    */
-  async sweep(keep: number[], retired: number | null): Promise<void> {
+  async sweep(before: number, spared: { keeping?: number; expiring?: number } = {}): Promise<void> {
     let cursor = '0';
     do {
       const [next, found] = await this.redis.guarded((client) =>
@@ -119,8 +120,9 @@ export class FigureStore {
       const commands: RedisCommand[] = [];
       for (const key of found) {
         const generation = this.redis.keys.generationOf(key);
-        if (generation === null || keep.includes(generation)) continue;
-        commands.push(generation === retired ? ['expire', key, SECONDS_UNTIL_RETIRED_KEYS_GO] : ['unlink', key]);
+        if (generation === null || generation >= before || generation === spared.keeping) continue;
+        const expires = generation === spared.expiring;
+        commands.push(expires ? ['expire', key, SECONDS_UNTIL_RETIRED_KEYS_GO] : ['unlink', key]);
       }
       if (commands.length > 0) await this.redis.pipelined(commands);
     } while (cursor !== '0');

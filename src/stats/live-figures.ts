@@ -44,49 +44,67 @@ export class LiveFigures {
 
   /** Figures over everything, and how far they go. */
   async global(): Promise<GlobalCounts & { asOf: AsOf }> {
-    const [asOf, hash, uniqueUsers] = await this.read<[StoredHash, number]>((keys) => [
-      ['hgetall', keys.global],
-      ['zcard', keys.usersBySpend],
-    ]);
-    return { ...countsFrom(hash), corrected: Number(hash.corrected ?? 0), uniqueUsers, asOf };
+    return this.read(
+      (keys) => [
+        ['hgetall', keys.global],
+        ['zcard', keys.usersBySpend],
+      ],
+      ([hash, uniqueUsers]: [StoredHash, number], asOf) => ({
+        ...countsFrom(hash),
+        corrected: amountFrom(hash.corrected),
+        uniqueUsers,
+        asOf,
+      }),
+    );
   }
 
   /** @returns null where the user is unknown; `lastOrderAt` is ms UTC, null without a counted order */
   async user(userId: string): Promise<(Counts & { lastOrderAt: number | null }) | null> {
-    const [, hash] = await this.read<[StoredHash]>((keys) => [['hgetall', keys.user(userId)]]);
-    if (isEmpty(hash)) return null;
-    return { ...countsFrom(hash), lastOrderAt: hash.last_order_at ? Number(hash.last_order_at) : null };
+    return this.read(
+      (keys) => [['hgetall', keys.user(userId)]],
+      ([hash]: [StoredHash]) => {
+        if (isEmpty(hash)) return null;
+        return { ...countsFrom(hash), lastOrderAt: hash.last_order_at ? amountFrom(hash.last_order_at) : null };
+      },
+    );
   }
 
   /** The users who spent most, score in cents, and those with most orders; highest first. */
   async topUsers(limit: number): Promise<{ bySpend: Ranked[]; byOrders: Ranked[] }> {
-    const [, bySpend, byOrders] = await this.read<[string[], string[]]>((keys) => [
-      ['zrevrange', keys.usersBySpend, 0, limit - 1, 'WITHSCORES'],
-      ['zrevrange', keys.usersByOrders, 0, limit - 1, 'WITHSCORES'],
-    ]);
-    return { bySpend: rankedFrom(bySpend), byOrders: rankedFrom(byOrders) };
+    return this.read(
+      (keys) => [
+        ['zrevrange', keys.usersBySpend, 0, limit - 1, 'WITHSCORES'],
+        ['zrevrange', keys.usersByOrders, 0, limit - 1, 'WITHSCORES'],
+      ],
+      ([bySpend, byOrders]: [string[], string[]]) => ({
+        bySpend: rankedFrom(bySpend),
+        byOrders: rankedFrom(byOrders),
+      }),
+    );
   }
 
   /** The users who spent most, score in cents, highest first. */
   async topBySpend(limit: number): Promise<Ranked[]> {
-    const [, bySpend] = await this.read<[string[]]>((keys) => [
-      ['zrevrange', keys.usersBySpend, 0, limit - 1, 'WITHSCORES'],
-    ]);
-    return rankedFrom(bySpend);
+    return this.read(
+      (keys) => [['zrevrange', keys.usersBySpend, 0, limit - 1, 'WITHSCORES']],
+      ([bySpend]: [string[]]) => rankedFrom(bySpend),
+    );
   }
 
   /** Counts of months in the order given; those without orders are zeros. */
   async months(months: string[]): Promise<Counts[]> {
-    const [, ...hashes] = await this.read<StoredHash[]>((keys) =>
-      months.map((month) => ['hgetall', keys.month(month)]),
+    return this.read(
+      (keys) => months.map((month) => ['hgetall', keys.month(month)]),
+      (hashes: StoredHash[]) => hashes.map(countsFrom),
     );
-    return hashes.map(countsFrom);
   }
 
   /** Counts of days in the order given; those without orders are zeros. */
   async days(days: string[]): Promise<Counts[]> {
-    const [, ...hashes] = await this.read<StoredHash[]>((keys) => days.map((day) => ['hgetall', keys.day(day)]));
-    return hashes.map(countsFrom);
+    return this.read(
+      (keys) => days.map((day) => ['hgetall', keys.day(day)]),
+      (hashes: StoredHash[]) => hashes.map(countsFrom),
+    );
   }
 
   /**
@@ -99,50 +117,73 @@ export class LiveFigures {
     limit: number,
     after: { revenue: number; userId: string } | null,
   ): Promise<{ total: Counts; users: ({ userId: string } & Counts)[] } | null> {
-    const page = await this.accepted((generation) => this.store.monthUsers(generation, month, limit, after));
-    if (!page.total) return null;
     const withCents = <T extends { revenue: number }>(counts: T): T & { revenue: Cents } => ({
       ...counts,
-      revenue: cents(counts.revenue),
+      revenue: centsFrom(counts.revenue),
     });
-    return { total: withCents(page.total), users: page.users.map(withCents) };
+    return this.accepted(
+      (generation) => this.store.monthUsers(generation, month, limit, after),
+      ({ total, users }) => total && { total: withCents(total), users: users.map(withCents) },
+    );
   }
 
   /** The products with most revenue (cents) and those sold most (pieces), highest first, with both figures each. */
   async products(limit: number): Promise<{ byRevenue: ProductFigures[]; byQuantity: ProductFigures[] }> {
-    const found = await this.accepted((generation) => this.store.topProducts(generation, limit));
     const withCents = (products: { productId: string; revenue: number; quantity: number }[]): ProductFigures[] =>
-      products.map((product) => ({ ...product, revenue: cents(product.revenue) }));
-    return { byRevenue: withCents(found.byRevenue), byQuantity: withCents(found.byQuantity) };
+      products.map((product) => ({ ...product, revenue: centsFrom(product.revenue) }));
+    return this.accepted(
+      (generation) => this.store.topProducts(generation, limit),
+      ({ byRevenue, byQuantity }) => ({ byRevenue: withCents(byRevenue), byQuantity: withCents(byQuantity) }),
+    );
   }
 
   /** Runs reads of the generation in service as one transaction with its checkpoint. */
-  private async read<Replies extends unknown[]>(
+  private read<Replies extends unknown[], Answer>(
     commands: (keys: GenerationKeys) => RedisCommand[],
-  ): Promise<[AsOf, ...Replies]> {
-    const { checkpoint, replies } = await this.accepted(async (generation) => {
-      const keys = this.redis.keys.generation(generation);
-      const [fields, ...replies] = await this.redis.atomically([
-        ['hmget', keys.checkpoint, ...CHECKPOINT_FIELDS],
-        ...commands(keys),
-      ]);
-      return { checkpoint: checkpointFrom(fields as (string | null)[]), replies };
-    });
-    return [checkpoint!, ...(replies as Replies)];
+    answer: (replies: Replies, asOf: AsOf) => Answer,
+  ): Promise<Answer> {
+    return this.accepted(
+      async (generation) => {
+        const keys = this.redis.keys.generation(generation);
+        const [fields, ...replies] = await this.redis.atomically([
+          ['hmget', keys.checkpoint, ...CHECKPOINT_FIELDS],
+          ...commands(keys),
+        ]);
+        return { checkpoint: checkpointFrom(fields as (string | null)[]), replies: replies as Replies };
+      },
+      ({ checkpoint, replies }) => answer(replies, checkpoint!),
+    );
   }
 
-  /** Reads again once where another generation has come into service meanwhile. */
-  private async accepted<T extends { checkpoint: Omit<Checkpoint, 'entryHash'> | null }>(
-    read: (generation: number) => Promise<T>,
-  ): Promise<T> {
+  /**
+   * Reads again once where another generation has come into service meanwhile. Where a key holds what no fold wrote,
+   * the figures are mended.
+   */
+  private async accepted<Found extends { checkpoint: Omit<Checkpoint, 'entryHash'> | null }, Answer>(
+    read: (generation: number) => Promise<Found>,
+    answer: (found: Found) => Answer,
+  ): Promise<Answer> {
     for (const attempt of ['first', 'second']) {
       const served = this.projector.served();
-      const figures = await read(served.generation);
-      if (this.projector.accepts(figures.checkpoint, served.position)) return figures;
+      try {
+        const found = await read(served.generation);
+        if (this.projector.accepts(found.checkpoint, served.position)) return answer(found);
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        this.projector.mend(served.generation);
+        break;
+      }
       if (attempt === 'second' || !(await this.projector.refresh())) break;
     }
     throw new StatsRebuilding(null);
   }
+}
+
+/** What is stored is no figure. */
+class DamagedFigure extends Error {}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof DamagedFigure || (error instanceof Error && error.name === 'ReplyError');
 }
 
 /** What was sold of a product. */
@@ -160,14 +201,27 @@ function isEmpty(hash: StoredHash): boolean {
 
 function countsFrom(hash: StoredHash): Counts {
   return {
-    orders: Number(hash.orders ?? 0),
-    revenue: cents(Number(hash.revenue ?? 0)),
-    failed: Number(hash.failed ?? 0),
+    orders: amountFrom(hash.orders),
+    revenue: centsFrom(amountFrom(hash.revenue)),
+    failed: amountFrom(hash.failed),
   };
+}
+
+/** @throws DamagedFigure */
+function amountFrom(stored = '0'): number {
+  const amount = Number(stored);
+  if (!Number.isSafeInteger(amount)) throw new DamagedFigure(`${stored} is no figure`);
+  return amount;
+}
+
+/** @throws DamagedFigure */
+function centsFrom(amount: number): Cents {
+  return cents(amountFrom(String(amount)));
 }
 
 function rankedFrom(withScores: string[]): Ranked[] {
   const ranked: Ranked[] = [];
-  for (let i = 0; i < withScores.length; i += 2) ranked.push({ id: withScores[i]!, score: Number(withScores[i + 1]) });
+  for (let i = 0; i < withScores.length; i += 2)
+    ranked.push({ id: withScores[i]!, score: amountFrom(withScores[i + 1]) });
   return ranked;
 }

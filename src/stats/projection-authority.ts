@@ -3,6 +3,12 @@ import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
 import { Database } from '../platform/database/database.js';
 
+/**
+ * The number of a new generation: higher than any before. It also tells the time (ms), because a ledger that was
+ * replaced or put back has forgotten which numbers Redis may still hold keys of.
+ */
+const NEXT_GENERATION = sql`greatest(last_generation + 1, floor(extract(epoch from statement_timestamp()) * 1000)::bigint)`;
+
 /** How long a builder may be silent before another process may take over. */
 const LEASE_SECONDS = 15;
 
@@ -62,7 +68,7 @@ export class ProjectionAuthority {
     const [lease] = await this.database.query<BuildLease>(
       sql`update projection
           set builder = ${this.me}, builder_until = now() + make_interval(secs => ${LEASE_SECONDS}),
-            last_generation = last_generation + 1, build_done = 0, build_total = 0
+            last_generation = ${NEXT_GENERATION}, build_done = 0, build_total = 0
           where builder is null or builder_until < now()
           returning last_generation::float8 as generation, base::float8 as base, generation::float8 as replaces`,
     );
@@ -110,14 +116,18 @@ export class ProjectionAuthority {
         sql`select position::float8 as position, ledger_id::text as "ledgerId", encode(entry_hash, 'hex') as "entryHash"
             from ledger_head for update`,
       );
-      const [row] = await tx.query<{ generation: number; cleared: number }>(
-        sql`update projection
-            set generation = last_generation + 1, last_generation = last_generation + 1, base = ${head!.position},
-              state = 'ready', builder = null, builder_until = null
-            from (select generation as cleared from projection) before
-            returning projection.generation::float8 as generation, cleared::float8 as cleared`,
+      // Locked too, or a generation that comes into service meanwhile would not be the one that is cleared.
+      const [before] = await tx.query<{ cleared: number }>(
+        sql`select generation::float8 as cleared from projection for update`,
       );
-      return { ...row!, base: head!.position, ledgerId: head!.ledgerId, entryHash: head!.entryHash };
+      const [after] = await tx.query<{ generation: number }>(
+        sql`update projection
+            set generation = ${NEXT_GENERATION}, last_generation = ${NEXT_GENERATION}, base = ${head!.position},
+              state = 'ready', builder = null, builder_until = null
+            returning generation::float8 as generation`,
+      );
+      const { position: base, ledgerId, entryHash } = head!;
+      return { ...before!, ...after!, base, ledgerId, entryHash };
     });
   }
 }

@@ -72,6 +72,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private serving = false;
   /** The furthest that figures were ever seen to be; what is behind it later is an older snapshot. */
   private seen: Pick<Checkpoint, 'ledgerId' | 'generation' | 'position'> | null = null;
+  /** The generation in which a key was found to hold what no fold wrote. */
+  private damaged: number | null = null;
   private progress: Authority['building'] = null;
   /** One fold, examination or clearing of this process at a time. */
   private turn: Promise<unknown> = Promise.resolve();
@@ -136,8 +138,17 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
         return false;
       }
       this.takeUp(checkpoint);
-      this.serving = true;
-      return true;
+      // Figures that were read before may have gone further than these: not to be served before they have caught up.
+      this.serving = false;
+      await this.advance(checkpoint);
+      return this.serving;
+    });
+  }
+
+  /** To be called where a reader met something in a generation that no fold wrote there: has it replaced. */
+  mend(generation: number): void {
+    void this.inTurn(async () => {
+      if (this.current?.generation === generation) this.replaceDamaged(generation);
     });
   }
 
@@ -155,7 +166,9 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       const position = base;
       const checkpoint = { ledgerId, generation, foldVersion: this.foldVersion, position, entryHash, at: Date.now() };
       await this.store.begin(checkpoint);
-      await this.store.sweep([generation], null);
+      await this.store.sweep(generation);
+      // Another process may have found these figures missing before they began, and have built others.
+      if ((await this.authority.read()).generation !== generation) return;
       this.takeUp(checkpoint);
       this.serving = true;
     });
@@ -219,7 +232,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
       const outcome = await this.store.add(batch.figures, checkpoint, to);
       if (outcome === 'too_large') throw new FigureTooLarge();
-      if (outcome === 'damaged') return this.replaceDamaged();
+      if (outcome === 'damaged') return this.replaceDamaged(checkpoint.generation);
       if (outcome === 'moved') return this.goOnFromAnother(checkpoint);
       checkpoint = { ...checkpoint, ...to };
       this.takeUp(checkpoint);
@@ -280,6 +293,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     if (found.ledgerId !== head.ledgerId) return 'Redis had those of another ledger';
     if (found.generation !== authority.generation) return 'Redis had those of another generation';
     if (found.foldVersion !== this.foldVersion) return `Redis had those of version ${found.foldVersion}`;
+    if (found.generation === this.damaged) return 'a key in Redis held something else';
     if (found.position > head.position) return 'Redis was ahead of the ledger';
     if ((await this.ledger.hashAt(found.position)) !== found.entryHash) return 'Redis had those of another history';
     const { seen } = this;
@@ -290,9 +304,9 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     return null;
   }
 
-  private async replaceDamaged(): Promise<void> {
+  private replaceDamaged(generation: number): void {
+    this.damaged = generation;
     this.distrust();
-    await this.rebuild.run('a key in Redis held something else');
   }
 
   private async watchProgress(): Promise<void> {

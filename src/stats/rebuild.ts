@@ -48,7 +48,7 @@ export class Rebuild {
       const checkpoint = await this.build(lease);
       await this.authority.switchTo(lease);
       await this.store.retire(lease.replaces);
-      await this.store.sweep([lease.generation], lease.replaces);
+      await this.store.sweep(lease.generation, { expiring: lease.replaces });
       this.say(checkpoint.position - lease.base, performance.now() - started, reason);
       return true;
     } catch (error) {
@@ -67,8 +67,7 @@ export class Rebuild {
 
   private async build(lease: BuildLease): Promise<Checkpoint> {
     const head = await this.ledger.head();
-    // A number from before a restored database may have been used already.
-    await this.store.sweep([lease.replaces], null);
+    await this.store.sweep(lease.generation, { keeping: lease.replaces });
     const figures = noFigures();
     const total = head.position - lease.base;
     for (let from = lease.base; from < head.position; from += ENTRIES_PER_PAGE) {
@@ -88,13 +87,13 @@ export class Rebuild {
     return this.catchUp(lease, checkpoint);
   }
 
-  /** Folds what was appended meanwhile, so that the switch never takes figures back in time. */
+  /**
+   * Folds what was appended meanwhile. The generation in service may have gone a little further by the time of the
+   * switch; whoever then comes to serve the new one brings it up to date first.
+   */
   private async catchUp(lease: BuildLease, checkpoint: Checkpoint): Promise<Checkpoint> {
     for (;;) {
-      const [entries, served] = [
-        await this.ledger.entriesAfter(checkpoint.position, ENTRIES_PER_FOLD),
-        await this.store.checkpoint(lease.replaces),
-      ];
+      const entries = await this.ledger.entriesAfter(checkpoint.position, ENTRIES_PER_FOLD);
       for (const batch of foldBatches(entries, this.calendar)) {
         const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
         const outcome = await this.store.add(batch.figures, checkpoint, to);
@@ -102,8 +101,7 @@ export class Rebuild {
         checkpoint = { ...checkpoint, ...to };
       }
       await this.authority.renew(lease, checkpoint.position - lease.base, checkpoint.position - lease.base);
-      const goesBack = served?.ledgerId === checkpoint.ledgerId && served.position > checkpoint.position;
-      if (entries.length < ENTRIES_PER_FOLD && !goesBack) return checkpoint;
+      if (entries.length < ENTRIES_PER_FOLD) return checkpoint;
     }
   }
 }

@@ -87,6 +87,11 @@ export class Program {
     const end = await this.exited;
     return { ...end, tookMs: performance.now() - began };
   }
+
+  /** Ends it, however it fares. */
+  async end(): Promise<void> {
+    if (this.isRunning) await this.kill('SIGKILL');
+  }
 }
 
 /** The service as a process of its own, on ports that it chose itself. */
@@ -163,10 +168,9 @@ export class ServiceProcess extends Program {
     return Number(line?.slice(series.length + 1) ?? 0);
   }
 
-  /** Ends it, however it fares, and lets go of what this object holds. */
-  async end(): Promise<void> {
+  override async end(): Promise<void> {
     this.client?.destroy();
-    if (this.isRunning) await this.kill('SIGKILL');
+    await super.end();
   }
 }
 

@@ -1,6 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } from '@nestjs/swagger';
+import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { HealthCheck, HealthCheckService, type HealthCheckResult, type HealthIndicatorResult } from '@nestjs/terminus';
+import { ApiProblem } from '../http/api-problem.js';
 import { Readiness } from './readiness.js';
 
 const EXAMPLE = {
@@ -28,7 +29,7 @@ export class HealthController {
   @HealthCheck({ swaggerDocumentation: false })
   @ApiOperation({ summary: 'All parts, with facts on each' })
   @ApiOkResponse({ description: 'Every part is up.', example: EXAMPLE })
-  @ApiServiceUnavailableResponse({ description: 'The parts under `error` are down, each with its reason.' })
+  @ApiProblem(503, { not_ready: 'Not ready: redis.' })
   all(): Promise<HealthCheckResult> {
     return this.check();
   }
@@ -46,7 +47,7 @@ export class HealthController {
   @HealthCheck({ swaggerDocumentation: false })
   @ApiOperation({ summary: 'Ready for traffic' })
   @ApiOkResponse({ description: 'Every part is up.', example: EXAMPLE })
-  @ApiServiceUnavailableResponse({ description: 'The parts under `error` are down, each with its reason.' })
+  @ApiProblem(503, { not_ready: 'Not ready: redis.' })
   ready(): Promise<HealthCheckResult> {
     return this.check();
   }

@@ -33,6 +33,7 @@ export class Redis implements OnApplicationShutdown {
   /** The client itself, for scripts and for commands that need no {@link guarded} error. */
   readonly client: IORedis;
   private readonly inMemory: boolean;
+  private lastStreamId = 0;
 
   constructor(location: RedisLocation, keyPrefix: string) {
     this.keys = new RedisKeys(keyPrefix);
@@ -91,6 +92,16 @@ export class Redis implements OnApplicationShutdown {
       return `maxmemory-policy is ${policy}: it must be noeviction, or figures would vanish silently`;
     }
     return /role:slave/.test(info) ? 'this Redis is a replica and takes no writes' : null;
+  }
+
+  /**
+   * The id to add the next line of a stream with: Redis's own choice. The model in memory would number lines by the
+   * stream's length, which stands still once the stream is capped and starts over when it is cleared.
+   */
+  nextStreamId(): string {
+    if (!this.inMemory) return '*';
+    this.lastStreamId = Math.max(Date.now(), this.lastStreamId + 1);
+    return String(this.lastStreamId);
   }
 
   /**
