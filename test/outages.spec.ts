@@ -125,7 +125,7 @@ describe('The start', () => {
     await eventually(async () => {
       const { status, body } = await service.get('/health/ready');
       expect([status, body.code]).toEqual([503, 'not_ready']);
-      expect(body.error[says.part].reason).not.toMatch(/^(starting)?$/);
+      expect(body.error[says.part].reason).toMatch(/ECONNREFUSED|Connection is closed/);
     });
     expect(lines).toEqual([expect.stringMatching(`^${says.culprit} can't be used yet: `)]);
     part.goAway(service);
@@ -168,7 +168,8 @@ describe('An outage of the ledger', () => {
     ledger.goAway(service);
     await service.send(...someOrders(90));
     await eventually(() => expect(ledger.attempts).toBeGreaterThan(MANY_ATTEMPTS));
-    expect(await service.get('/health/ready')).toMatchObject({ status: 503, body: { error: { ledger: {} } } });
+    const { status, body } = await service.get('/health/ready');
+    expect([status, body.error.ledger.reason]).toEqual([503, expect.not.stringContaining('ORD')]);
     expect(await service.get('/order-events')).toMatchObject({ status: 503, body: { code: 'ledger_unavailable' } });
 
     await ledger.comeBack();
@@ -315,7 +316,7 @@ describe('An outage of the queue', () => {
     const service = await ready(home, queue.environment);
     await service.sqs.send(new DeleteQueueCommand({ QueueUrl: 'orders-queue' }));
     await eventually(() => service.send(anOrderEvent()));
-    await hasCounted(service, 1, 20_000);
+    await hasCounted(service, 1, 5_000);
   });
 });
 

@@ -54,6 +54,8 @@ function poller(index: number, sqs: SQSClient, gate: ReceiveGate, { queue }: Con
     visibilityTimeout: queue.visibilityTimeout,
     messageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
     preReceiveMessageCallback: () => gate.pass(index),
+    // The gate holds a poller back while the queue is away; the library would add 10 s to that after some errors.
+    authenticationErrorTimeout: 250,
     terminateVisibilityTimeout: backOffByReceiveCount,
   };
 }

@@ -1,6 +1,6 @@
 import { Logger, type OnApplicationShutdown } from '@nestjs/common';
 import type { PGlite } from '@electric-sql/pglite';
-import { sql, type SQL } from 'drizzle-orm';
+import { DrizzleQueryError, sql, type SQL } from 'drizzle-orm';
 import { drizzle as drizzlePg, type NodePgDatabase } from 'drizzle-orm/node-postgres';
 import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
 import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
@@ -54,8 +54,8 @@ export class Database implements Executor, OnApplicationShutdown {
   ) {
     this.availability = new Availability(
       name,
-      () => this.prepare(),
-      () => this.check(),
+      () => plainly(() => this.prepare()),
+      () => plainly(() => this.check()),
       this.logger,
     );
   }
@@ -95,11 +95,10 @@ export class Database implements Executor, OnApplicationShutdown {
   private async guarded<T>(work: () => Promise<T>): Promise<T> {
     if (!this.availability.up) throw new DatabaseUnavailable(this.availability.culprit);
     try {
-      return await work();
+      return await plainly(work);
     } catch (error) {
       if (isOutage(error)) this.availability.failed(error);
-      if (isOutage(error) || isPassing(error))
-        throw new DatabaseUnavailable(messageOf(rootOf(error)), { cause: error });
+      if (isOutage(error) || isPassing(error)) throw new DatabaseUnavailable(messageOf(error), { cause: error });
       throw error;
     }
   }
@@ -183,6 +182,14 @@ function embeddedDriver(store: PGlite): Driver {
   };
 }
 
-function rootOf(error: unknown): unknown {
-  return error instanceof Error && error.cause ? rootOf(error.cause) : error;
+/**
+ * Of what fails only what the database itself said goes further: the query builder's own error repeats the whole
+ * statement with its parameters, bodies of orders among them, which belong into no log and on no health page.
+ */
+async function plainly<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof DrizzleQueryError ? (error.cause ?? error) : error;
+  }
 }

@@ -15,10 +15,15 @@ export function loggerOptions({ logLevel }: Config): Params {
       // A part that is down says so itself; whoever asks for health every second need not fill the log with it.
       customLogLevel: ({ url = '' }, { statusCode }) =>
         statusCode >= 500 && !url.startsWith('/health') ? 'warn' : 'debug',
-      customErrorObject: (_request, _response, _error, fields: { res: unknown; responseTime: number }) => ({
-        req: _request,
-        res: fields.res,
-        responseTime: fields.responseTime,
+      // The error that pino makes up of a status says nothing that the status does not.
+      customErrorObject: (
+        _request,
+        _response,
+        _error,
+        { res, responseTime }: { res: unknown; responseTime: number },
+      ) => ({
+        res,
+        responseTime,
       }),
       serializers: {
         req: ({ id, method, url }: { id: unknown; method: string; url: string }) => ({
