@@ -390,6 +390,19 @@ describe('on the stores', () => {
       expect(await redis.client.get(redis.keys.consumerLogs)).toBe('not a figure');
     });
 
+    it('finds every key among thousands, also where it deletes some of them', async () => {
+      const users = Array.from({ length: 1_200 }, (_, i) =>
+        anEntry(i, { userId: `U${i}`, orderedAt: null, outcome: 'failed' }),
+      );
+      for (const generation of [1, 2, 3]) {
+        await store.fill(foldAll(users, 'UTC'), { ...aCheckpoint, generation });
+      }
+      await store.sweep(3, { expiring: 2 });
+      expect(await lifetimes(1)).toEqual([]);
+      for (const seconds of await lifetimes(2)) expect(seconds).toBeGreaterThan(50);
+      expect(await lifetimes(3)).toEqual([-1]);
+    });
+
     it('leaves a retired generation no moment to be read', async () => {
       await store.fill(foldAll([anEntry(1)], 'UTC'), aCheckpoint);
       await store.retire(1);

@@ -111,21 +111,30 @@ export class FigureStore {
    * @throws RedisUnavailable
    */
   async sweep(before: number, spared: { keeping?: number; expiring?: number } = {}): Promise<void> {
+    const commands: RedisCommand[] = [];
+    for (const key of await this.allKeys()) {
+      const generation = this.redis.keys.generationOf(key);
+      if (generation === null || generation >= before || generation === spared.keeping) continue;
+      const expires = generation === spared.expiring;
+      commands.push(expires ? ['expire', key, SECONDS_UNTIL_RETIRED_KEYS_GO] : ['unlink', key]);
+    }
+    for (let start = 0; start < commands.length; start += COMMANDS_PER_PIPELINE) {
+      await this.redis.pipelined(commands.slice(start, start + COMMANDS_PER_PIPELINE));
+    }
+  }
+
+  /** All are found before any is deleted: the model in memory would skip as many as were. */
+  private async allKeys(): Promise<Set<string>> {
+    const keys = new Set<string>();
     let cursor = '0';
     do {
       const [next, found] = await this.redis.guarded((client) =>
         client.scan(cursor, 'MATCH', this.redis.keys.generationPattern, 'COUNT', 1000),
       );
       cursor = next;
-      const commands: RedisCommand[] = [];
-      for (const key of found) {
-        const generation = this.redis.keys.generationOf(key);
-        if (generation === null || generation >= before || generation === spared.keeping) continue;
-        const expires = generation === spared.expiring;
-        commands.push(expires ? ['expire', key, SECONDS_UNTIL_RETIRED_KEYS_GO] : ['unlink', key]);
-      }
-      if (commands.length > 0) await this.redis.pipelined(commands);
+      for (const key of found) keys.add(key);
     } while (cursor !== '0');
+    return keys;
   }
 
   /** A page of a month's users by spend. @param after where the page before ended @throws RedisUnavailable */

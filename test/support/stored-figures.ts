@@ -61,7 +61,7 @@ export async function generationKeys(redis: Redis): Promise<string[]> {
   const found = new Set<string>();
   let cursor = '0';
   do {
-    const [next, names] = await redis.client.scan(cursor, 'COUNT', 1000);
+    const [next, names] = await redis.client.scan(cursor, 'COUNT', 100_000);
     cursor = next;
     // Not by pattern: one that matches too little would hide what is left over.
     for (const name of names) if (redis.keys.generationOf(name) !== null) found.add(name);
