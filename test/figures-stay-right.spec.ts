@@ -38,7 +38,7 @@ async function expectExactFigures(service: RunningService): Promise<void> {
   const generation = await serves(service);
   const { base } = await service.app.get(ProjectionAuthority).read();
   const { position } = await service.app.get(Ledger).head();
-  const figures = await service.app.get(Aggregation).figures(base, position, service.config.businessTimeZone);
+  const figures = await service.app.get(Aggregation).figures(base, position, base, service.config.businessTimeZone);
   const expected = await storedFormOf(figures);
   // A ledger without entries after the base has no figures, or zeros.
   if (position === base) delete expected.global;

@@ -56,6 +56,10 @@ function inWords(result: AppendResult): string {
       return [`${result.position} ${result.outcome}`, ...result.reasons].join(' ');
     case 'duplicate':
       return `duplicate of ${result.position}`;
+    case 'repaired':
+      return `repaired by ${result.position}`;
+    case 'not_repaired':
+      return [`not repaired ${result.position}`, ...result.reasons].join(' ');
     case 'refused':
       return `refused ${sqlStateOf(result.error)}`;
   }

@@ -78,6 +78,8 @@ const entries: fc.Arbitrary<ProjectedEntry[]> = fc
   .map((some) =>
     some.map((entry, i) => ({
       ...entry,
+      kind: 'order' as const,
+      refPosition: null,
       position: i + 1,
       entryHash: `hash ${i + 1}`,
       value: entry.outcome === 'failed' ? null : cents(entry.lines.reduce((sum, line) => sum + line.cents, 0)),
@@ -96,7 +98,7 @@ describe('the fold', () => {
           const calendar = new BusinessCalendar(timeZone);
           const sum = noFigures();
           for (const page of inPages(shuffled, sizes)) {
-            for (const { figures } of foldBatches(page, calendar)) addFigures(sum, figures);
+            for (const { figures } of foldBatches(page, { calendar, base: 0 })) addFigures(sum, figures);
           }
           expect(sum).toEqual(plainSum(inOrder, timeZone));
         },
@@ -133,7 +135,7 @@ describe('the fold', () => {
   it('never splits an entry, and ends a batch with the first entry that fills it', () => {
     const some = Array.from({ length: 700 }, (_, i) => anEntry(i + 1, { userId: `U${i}` }));
     some[300] = anEntry(301, { lines: manyLines(10_000) });
-    const batches = [...foldBatches(some, new BusinessCalendar('UTC'))];
+    const batches = [...foldBatches(some, { calendar: new BusinessCalendar('UTC'), base: 0 })];
     expect(batches.at(-1)).toMatchObject({ position: 700, entryHash: 'hash 700' });
     let before = 0;
     for (const { figures, position, entryHash } of batches) {
@@ -186,12 +188,12 @@ describe('on the stores', () => {
             const aggregated = noFigures();
             for (let from = base, i = 0; from < head.position; i++) {
               const to = Math.min(from + sizes[i % sizes.length]!, head.position);
-              addFigures(aggregated, await new Aggregation(database).figures(from, to, timeZone));
+              addFigures(aggregated, await new Aggregation(database).figures(from, to, 0, timeZone));
               from = to;
             }
             await store.fill(aggregated, { ...folded, generation: 2 });
 
-            const whole = await new Aggregation(database).figures(base, head.position, timeZone);
+            const whole = await new Aggregation(database).figures(base, head.position, 0, timeZone);
             expect(aggregated).toEqual(whole);
             expect(whole).toEqual(plainSum(some.slice(base), timeZone));
             const stored = await figuresOf(redis, 2);
@@ -212,7 +214,7 @@ describe('on the stores', () => {
       for (const timeZone of TIME_ZONES) {
         const some = await ledger.entriesAfter(0, 2_000);
         expect(some).toHaveLength(midnights.length);
-        expect(foldAll(some, timeZone)).toEqual(await new Aggregation(database).figures(0, some.length, timeZone));
+        expect(foldAll(some, timeZone)).toEqual(await new Aggregation(database).figures(0, some.length, 0, timeZone));
       }
     });
 
@@ -224,7 +226,7 @@ describe('on the stores', () => {
       );
       await ledger.append(messages, Date.now() + 10_000);
       await foldThroughRedis(0, [500], 'UTC');
-      const figures = await new Aggregation(database).figures(0, 500, 'UTC');
+      const figures = await new Aggregation(database).figures(0, 500, 0, 'UTC');
       expect(figures.global).toMatchObject({ orders: 500, revenue: 5e15 });
       expect(figures.products.get('P1')).toEqual({ revenue: 5e15, quantity: 5e8 });
       expect(await figuresOf(redis, 1)).toEqual(await storedFormOf(figures));
@@ -236,6 +238,7 @@ describe('on the stores', () => {
       ledgerId: 'a ledger',
       generation: 1,
       foldVersion: '1/UTC',
+      base: 0,
       position: 10,
       entryHash: 'hash 10',
       at: 1_000,
@@ -357,7 +360,7 @@ describe('on the stores', () => {
       const others = Array.from({ length: 90 }, (_, i) => anEntry(11 + i, { userId: `U${i}` }));
       const large = anEntry(101, { lines: manyLines(10_000) });
       expect(sizeOf(foldAll(others, 'UTC'))).toBeLessThan(2_000);
-      const [batch, ...rest] = foldBatches([...others, large], new BusinessCalendar('UTC'));
+      const [batch, ...rest] = foldBatches([...others, large], { calendar: new BusinessCalendar('UTC'), base: 0 });
       expect(rest).toEqual([]);
       const { position, entryHash } = batch!;
       expect(await store.add(batch!.figures, start, { position, entryHash, at: 2_000 })).toBe('applied');
@@ -423,7 +426,10 @@ describe('on the stores', () => {
     for (let i = 0; ; i++) {
       const page = await ledger.entriesAfter(checkpoint.position, sizes[i % sizes.length]!);
       if (page.length === 0) return checkpoint;
-      for (const { figures, position, entryHash } of foldBatches(page, new BusinessCalendar(timeZone))) {
+      for (const { figures, position, entryHash } of foldBatches(page, {
+        calendar: new BusinessCalendar(timeZone),
+        base: 0,
+      })) {
         const to = { position, entryHash, at: 2 };
         expect(await store.add(figures, checkpoint, to)).toBe('applied');
         checkpoint = { ...checkpoint, ...to };
@@ -432,12 +438,22 @@ describe('on the stores', () => {
   }
 });
 
-const aCheckpoint: Checkpoint = { ledgerId: 'l', generation: 1, foldVersion: 'f', position: 1, entryHash: 'e', at: 1 };
+const aCheckpoint: Checkpoint = {
+  ledgerId: 'l',
+  generation: 1,
+  foldVersion: 'f',
+  base: 0,
+  position: 1,
+  entryHash: 'e',
+  at: 1,
+};
 
 function anEntry(position: number, given: Partial<ProjectedEntry> = {}): ProjectedEntry {
   const { lines = [{ product_id: 'P1', quantity: 2, cents: cents(1_000) }] } = given;
   return {
     position,
+    kind: 'order',
+    refPosition: null,
     entryHash: `hash ${position}`,
     outcome: 'accepted',
     userId: 'U1',
@@ -468,7 +484,7 @@ function messageOf(entry: ProjectedEntry): JudgedMessage {
 function foldAll(some: ProjectedEntry[], timeZone: string): Figures {
   const figures = noFigures();
   const calendar = new BusinessCalendar(timeZone);
-  for (const entry of some) fold(figures, entry, calendar);
+  for (const entry of some) fold(figures, entry, { calendar, base: 0 });
   return figures;
 }
 

@@ -3,7 +3,7 @@ import { DatabaseUnavailable, type Database } from '../platform/database/databas
 import { isFaultOfRow } from '../platform/database/sql-state.js';
 import { pause } from '../platform/back-off.js';
 import type { JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-event.js';
-import type { AppendResult } from './ledger-entry.js';
+import type { AppendResult, RepairFault } from './ledger-entry.js';
 
 /** One append holds at most this many messages, or about this many characters of bodies. */
 const MAX_MESSAGES = 500;
@@ -20,10 +20,10 @@ interface Waiting {
 
 interface AnswerRow {
   i: number;
+  kind: 'stored' | 'duplicate' | 'repaired' | 'not_repaired';
   outcome: Outcome;
-  reasons: Reason[];
+  reasons: RepairFault[];
   position: number;
-  duplicate: boolean;
 }
 
 /**
@@ -65,8 +65,8 @@ export class AppendQueue {
       const batch = this.takeBatch();
       const messages = batch.flatMap((waiting) => waiting.messages);
       try {
-        const results = await this.store(messages);
-        if (results.some((result) => result.kind === 'stored')) this.appended();
+        const results = await this.storeInOrder(messages);
+        if (results.some(({ kind }) => kind === 'stored' || kind === 'repaired')) this.appended();
         let start = 0;
         for (const waiting of batch) waiting.resolve(results.slice(start, (start += waiting.messages.length)));
       } catch (error) {
@@ -103,6 +103,18 @@ export class AppendQueue {
     await this.database.availability.whenUp(tooLate);
   }
 
+  /** Retries of failed entries are settled by a function of their own; between them the order decides too. */
+  private async storeInOrder(messages: JudgedMessage[]): Promise<AppendResult[]> {
+    const results: AppendResult[] = [];
+    while (results.length < messages.length) {
+      const rest = messages.slice(results.length);
+      const retries = rest[0]!.repairId !== undefined;
+      const end = rest.findIndex((message) => (message.repairId !== undefined) !== retries);
+      results.push(...(await this.store(end === -1 ? rest : rest.slice(0, end))));
+    }
+    return results;
+  }
+
   /** Where the database refuses a row, halves the append until only the culprit is left out. */
   private async store(messages: JudgedMessage[]): Promise<AppendResult[]> {
     try {
@@ -116,18 +128,33 @@ export class AppendQueue {
   }
 
   private async call(messages: JudgedMessage[]): Promise<AppendResult[]> {
+    const entries = sql`${JSON.stringify(messages.map(rowOf))}::json`;
     const rows = await this.database.query<AnswerRow>(
-      sql`select i, outcome, reasons, position::float8 as position, duplicate
-          from append_entries(${JSON.stringify(messages.map(rowOf))}::json)`,
+      messages[0]!.repairId === undefined
+        ? sql`select i, case when duplicate then 'duplicate' else 'stored' end as kind, outcome, reasons,
+                position::float8 as position
+              from append_entries(${entries})`
+        : sql`select i, kind, outcome, reasons, position::float8 as position from append_retries(${entries})`,
     );
     if (rows.length !== messages.length) {
       throw new Error(`The ledger answered ${rows.length} of ${messages.length} messages`);
     }
     const results: AppendResult[] = Array.from({ length: messages.length });
-    for (const { i, duplicate, position, outcome, reasons } of rows) {
-      results[i] = duplicate ? { kind: 'duplicate', position } : { kind: 'stored', position, outcome, reasons };
-    }
+    for (const row of rows) results[row.i] = resultOf(row);
     return results;
+  }
+}
+
+function resultOf({ kind, position, outcome, reasons }: AnswerRow): AppendResult {
+  switch (kind) {
+    case 'stored':
+      return { kind, position, outcome, reasons: reasons as Reason[] };
+    case 'repaired':
+      return { kind, position, outcome };
+    case 'not_repaired':
+      return { kind, position, reasons };
+    case 'duplicate':
+      return { kind, position };
   }
 }
 
@@ -147,6 +174,7 @@ function rowOf(message: JudgedMessage, i: number): Record<string, unknown> {
     sent_at: message.sentAt,
     received_at: message.receivedAt,
     body: storable(message.body),
+    repair_id: message.repairId,
   };
 }
 

@@ -72,7 +72,8 @@ export class Ledger {
   /** The next entries after a position, oldest first, as the projection needs them. @throws DatabaseUnavailable */
   entriesAfter(position: number, limit: number): Promise<ProjectedEntry[]> {
     return this.database.query<ProjectedEntry>(
-      sql`select position::float8 as position, encode(entry_hash, 'hex') as "entryHash", outcome, user_id as "userId",
+      sql`select position::float8 as position, kind, ref_position::float8 as "refPosition",
+            encode(entry_hash, 'hex') as "entryHash", outcome, user_id as "userId",
             (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt", value_cents::float8 as value,
             array_to_json(lines) as lines
           from ledger where position > ${position} order by position limit ${limit}`,
@@ -105,7 +106,9 @@ export class Ledger {
             (select coalesce(json_agg(json_build_object(
                 'product_id', product_id, 'quantity', quantity, 'price_per_unit', price_per_unit::text, 'cents', cents
               )), '[]') from unnest(lines)) as lines,
-            reasons, message_id as "messageId",
+            reasons, message_id as "messageId", ref_position::float8 as "refPosition", actor,
+            (select repair.position::float8 from ledger repair
+              where repair.kind = 'repair' and repair.ref_position = ledger.position) as "repairedBy",
             (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
             (extract(epoch from received_at) * 1000)::float8 as "receivedAt", body
           from ledger where ${condition} order by position desc limit ${limit}`,

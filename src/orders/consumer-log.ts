@@ -13,7 +13,19 @@ const MAX_LINES = 10_000;
 export type LogLevel = 'info' | 'warn' | 'error';
 
 /** What became of a message, as the consumer log says it. */
-export type LoggedOutcome = 'accepted' | 'corrected' | 'failed' | 'duplicate' | 'refused' | 'not_processed';
+export const LOGGED_OUTCOMES = [
+  'accepted',
+  'corrected',
+  'failed',
+  'duplicate',
+  'repaired',
+  'not_repaired',
+  'refused',
+  'not_processed',
+] as const;
+
+/** One of {@link LOGGED_OUTCOMES}. */
+export type LoggedOutcome = (typeof LOGGED_OUTCOMES)[number];
 
 /** A line of the consumer log. */
 export interface LogLine {
@@ -110,6 +122,14 @@ function lineOn(message: JudgedMessage, result: AppendResult): LogLine {
         'error',
         `${order} could not be stored and will be delivered again: ${messageOf(result.error)}`,
         'refused',
+      );
+    case 'repaired':
+      return make('info', `${order} repaired: it counts at position ${result.position}`, 'repaired');
+    case 'not_repaired':
+      return make(
+        'warn',
+        `The retry of position ${result.position} failed again: ${result.reasons.join(', ')}`,
+        'not_repaired',
       );
     case 'stored':
       if (result.outcome === 'failed') return make('warn', `${order} failed: ${result.reasons.join(', ')}`, 'failed');

@@ -1,6 +1,6 @@
 import { ApiProperty } from '@nestjs/swagger';
 import { QueryInteger } from '../platform/http/validation.js';
-import type { LoggedOutcome, LogLevel, LogLine } from './consumer-log.js';
+import { LOGGED_OUTCOMES, type LoggedOutcome, type LogLevel, type LogLine } from './consumer-log.js';
 
 /** Query of `GET /consumer_logs`. */
 export class ConsumerLogsQuery {
@@ -20,7 +20,7 @@ export class ConsumerLogLine implements LogLine {
   order_id!: string | null;
   @ApiProperty({ example: 'U17850', type: String, nullable: true })
   user_id!: string | null;
-  @ApiProperty({ enum: ['accepted', 'corrected', 'failed', 'duplicate', 'refused', 'not_processed'] })
+  @ApiProperty({ enum: LOGGED_OUTCOMES })
   outcome!: LoggedOutcome;
 }
 

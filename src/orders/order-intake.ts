@@ -1,10 +1,17 @@
 import type { Message } from '@aws-sdk/client-sqs';
 import { Inject, Injectable } from '@nestjs/common';
+import { isUUID } from 'class-validator';
 import { Ledger } from '../ledger/ledger.js';
 import type { AppendResult } from '../ledger/ledger-entry.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { CONFIG, type Config } from '../shared/config.js';
-import type { JudgedMessage, JudgingPolicy, ReceivedMessage } from '../shared/order-event.js';
+import {
+  type JudgedMessage,
+  type JudgingPolicy,
+  type Outcome,
+  type ReceivedMessage,
+  REPAIR_ATTRIBUTE,
+} from '../shared/order-event.js';
 import { ConsumerLog } from './consumer-log.js';
 import { judge } from './order-event.rules.js';
 
@@ -45,19 +52,37 @@ export class OrderIntake {
 
   private account(judged: JudgedMessage[], results: AppendResult[]): void {
     for (const result of results) {
-      if (result.kind === 'refused') continue;
-      this.metrics.ordersProcessed.inc({ outcome: result.kind === 'duplicate' ? 'duplicate' : result.outcome });
+      const outcome = metricOutcome(result);
+      if (outcome) this.metrics.ordersProcessed.inc({ outcome });
     }
     this.log.record(judged, results);
   }
 }
 
+/** Null where nothing became of the message yet. */
+function metricOutcome(result: AppendResult): Outcome | 'duplicate' | null {
+  switch (result.kind) {
+    case 'stored':
+    case 'repaired':
+      return result.outcome;
+    case 'not_repaired':
+      return 'failed';
+    case 'duplicate':
+      return 'duplicate';
+    case 'refused':
+      return null;
+  }
+}
+
 function received(message: Message, receivedAt: number): ReceivedMessage {
+  const repairId = message.MessageAttributes?.[REPAIR_ATTRIBUTE]?.StringValue;
   return {
     messageId: message.MessageId ?? '',
     body: message.Body ?? '',
     // An emulator may leave it out; then the message counts as sent when it was received.
     sentAt: Number(message.Attributes?.SentTimestamp ?? receivedAt),
     receivedAt,
+    // Anybody may put the attribute on a message; what can't be an id of ours is none.
+    ...(repairId !== undefined && isUUID(repairId) && { repairId }),
   };
 }

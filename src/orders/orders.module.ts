@@ -4,6 +4,7 @@ import { SqsModule } from '@ssut/nestjs-sqs';
 import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
 import { CONFIG, type Config } from '../shared/config.js';
+import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
 import { ConsumerLog } from './consumer-log.js';
 import { ConsumerLogsController } from './consumer-logs.controller.js';
 import { LogStreams } from './log-streams.js';
@@ -52,6 +53,7 @@ function poller(index: number, sqs: SQSClient, gate: ReceiveGate, { queue }: Con
     batchSize: queue.maxNumberOfMessages,
     waitTimeSeconds: queue.waitTimeSeconds,
     visibilityTimeout: queue.visibilityTimeout,
+    messageAttributeNames: [REPAIR_ATTRIBUTE],
     messageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
     preReceiveMessageCallback: () => gate.pass(index),
     // The gate holds a poller back while the queue is away; the library would add 10 s to that after some errors.

@@ -80,7 +80,12 @@ export interface ReceivedMessage {
   sentAt: number;
   /** When this process received it, ms UTC. */
   receivedAt: number;
+  /** The repair that the message says it is sent for; whether it is so, the ledger decides. */
+  repairId?: string;
 }
+
+/** The message attribute that names the repair which a message is sent for. */
+export const REPAIR_ATTRIBUTE = 'repair_id';
 
 /** A message with the verdict of the rules: what is handed to the ledger. */
 export interface JudgedMessage extends ReceivedMessage {

@@ -27,15 +27,19 @@ export class Aggregation {
 
   /**
    * The figures of the entries after `from` up to and including `to`.
+   * @param base repairs of entries up to this one take back nothing: the figures do not cover these
    * @param timeZone in which days and months are cut
    * @throws DatabaseUnavailable
    */
-  async figures(from: number, to: number, timeZone: string): Promise<Figures> {
+  async figures(from: number, to: number, base: number, timeZone: string): Promise<Figures> {
     const figures = noFigures();
     const tallies = await this.database.query<TallyRow>(sql`
       with entries as (
-        select user_id, value_cents, outcome, ordered_at, (ordered_at at time zone ${timeZone})::date as day
-        from ledger where position > ${from} and position <= ${to}
+        select user_id, value_cents, ordered_at, (ordered_at at time zone ${timeZone})::date as day,
+          kind = 'order' and outcome <> 'failed' as counts, outcome = 'corrected' as corrected,
+          case when kind = 'repair' then -1 when outcome = 'failed' then 1 else 0 end as failed
+        from ledger
+        where position > ${from} and position <= ${to} and (kind <> 'repair' or ref_position > ${base})
       ), cut as (
         select *, date_trunc('month', day)::date as month from entries
       )
@@ -43,13 +47,13 @@ export class Aggregation {
         case grouping(user_id, day, month) when 7 then 'all' when 3 then 'user' when 5 then 'day' when 6 then 'month'
           else 'month-user' end as by,
         user_id, to_char(day, 'YYYY-MM-DD') as day, to_char(month, 'YYYY-MM') as month,
-        count(*) filter (where outcome <> 'failed')::float8 as orders,
+        count(*) filter (where counts)::float8 as orders,
         coalesce(sum(value_cents), 0)::float8 as revenue,
-        count(*) filter (where outcome = 'failed')::float8 as failed,
-        count(*) filter (where outcome = 'corrected')::float8 as corrected,
-        coalesce(extract(epoch from max(ordered_at) filter (where outcome <> 'failed')) * 1000, 0)::float8 as last_order_at,
-        count(*) filter (where outcome = 'failed' and user_id is null)::float8 as failed_without_user,
-        count(*) filter (where outcome = 'failed' and day is null)::float8 as failed_without_month
+        coalesce(sum(failed), 0)::float8 as failed,
+        count(*) filter (where counts and corrected)::float8 as corrected,
+        coalesce(extract(epoch from max(ordered_at) filter (where counts)) * 1000, 0)::float8 as last_order_at,
+        coalesce(sum(failed) filter (where user_id is null), 0)::float8 as failed_without_user,
+        coalesce(sum(failed) filter (where day is null), 0)::float8 as failed_without_month
       from cut
       group by grouping sets ((), (user_id), (day), (month), (month, user_id))`);
     for (const row of tallies) place(row, figures);
@@ -57,7 +61,7 @@ export class Aggregation {
     const products = await this.database.query<{ product_id: string; revenue: number; quantity: number }>(sql`
       select product_id, sum(cents)::float8 as revenue, sum(quantity)::float8 as quantity
       from ledger, unnest(lines)
-      where position > ${from} and position <= ${to} and outcome <> 'failed'
+      where position > ${from} and position <= ${to} and kind = 'order' and outcome <> 'failed'
       group by product_id`);
     for (const { product_id, revenue, quantity } of products) figures.products.set(product_id, { revenue, quantity });
     return figures;

@@ -3,7 +3,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis, type RedisCommand, type RedisScript } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
-import { CHECKPOINT_FIELDS, checkpointFields, checkpointFrom, type Checkpoint } from './checkpoint.js';
+import {
+  CHECKPOINT_FIELDS,
+  checkpointFields,
+  checkpointFrom,
+  type Checkpoint,
+  type CheckpointMark,
+} from './checkpoint.js';
 import type { Figures, ProductTally, Tally } from './figures.rules.js';
 
 /** What project.lua answers. */
@@ -11,7 +17,7 @@ export type ProjectOutcome = 'applied' | 'moved' | 'damaged' | 'too_large';
 
 /** A page of a month's users as month-users.lua answers it. */
 export interface MonthPage {
-  checkpoint: Omit<Checkpoint, 'entryHash'> | null;
+  checkpoint: CheckpointMark | null;
   /** Null where the month has nothing. */
   total: Tally | null;
   users: ({ userId: string } & Tally)[];
@@ -19,7 +25,7 @@ export interface MonthPage {
 
 /** What top-products.lua answers. */
 export interface TopProducts {
-  checkpoint: Omit<Checkpoint, 'entryHash'> | null;
+  checkpoint: CheckpointMark | null;
   byRevenue: ({ productId: string } & ProductTally)[];
   byQuantity: ({ productId: string } & ProductTally)[];
 }
@@ -262,7 +268,7 @@ function luaOf(name: string): string {
 }
 
 /** The checkpoint that the scripts put before their answer, and the lines after it. */
-function linesOf(answer: string): { checkpoint: Omit<Checkpoint, 'entryHash'> | null; rest: string[] } {
+function linesOf(answer: string): { checkpoint: CheckpointMark | null; rest: string[] } {
   const [ledgerId, generation, foldVersion, position, at, ...rest] = answer.split('\n');
   const checkpoint = ledgerId
     ? {

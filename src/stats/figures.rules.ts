@@ -55,8 +55,20 @@ export function noFigures(): Figures {
   };
 }
 
-/** Adds one entry to figures. An entry counts for the month and day it was ordered in, whenever it came. */
-export function fold(figures: Figures, entry: ProjectedEntry, calendar: BusinessCalendar): void {
+/** What figures depend on besides the entries. */
+export interface FoldScope {
+  /** By which days and months are cut. */
+  calendar: BusinessCalendar;
+  /** The figures cover the entries after this position only. */
+  base: number;
+}
+
+/**
+ * Adds one entry to figures. An entry counts for the month and day it was ordered in, whenever it came. A repair takes
+ * back what the failed entry counted as failed, unless the figures do not cover that one.
+ */
+export function fold(figures: Figures, entry: ProjectedEntry, { calendar, base }: FoldScope): void {
+  if (entry.kind === 'repair' && entry.refPosition! <= base) return;
   const day = entry.orderedAt === null ? null : calendar.dayOf(entry.orderedAt);
   const tallies: Tally[] = [figures.global];
   if (entry.userId !== null) tallies.push(userTally(figures, entry.userId));
@@ -66,10 +78,11 @@ export function fold(figures: Figures, entry: ProjectedEntry, calendar: Business
     if (entry.userId !== null) tallies.push(tally(monthOf(figures, month), entry.userId));
   }
 
-  if (entry.outcome === 'failed') {
-    for (const each of tallies) each.failed += 1;
-    if (entry.userId === null) figures.global.failedWithoutUser += 1;
-    if (day === null) figures.global.failedWithoutMonth += 1;
+  if (entry.outcome === 'failed' || entry.kind === 'repair') {
+    const failed = entry.kind === 'repair' ? -1 : 1;
+    for (const each of tallies) each.failed += failed;
+    if (entry.userId === null) figures.global.failedWithoutUser += failed;
+    if (day === null) figures.global.failedWithoutMonth += failed;
     return;
   }
   for (const each of tallies) {

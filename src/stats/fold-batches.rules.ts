@@ -1,6 +1,5 @@
-import type { BusinessCalendar } from '../shared/business-time.js';
 import type { ProjectedEntry } from '../ledger/ledger-entry.js';
-import { fold, noFigures, sizeOf, type Figures } from './figures.rules.js';
+import { fold, noFigures, sizeOf, type Figures, type FoldScope } from './figures.rules.js';
 
 /** Redis runs a script alone: one of this size takes a few ms. */
 const MAX_INCREMENTS = 2_000;
@@ -16,10 +15,10 @@ export interface FoldBatch {
  * Folds entries into batches of about 2,000 increments. An entry is never split between two: a checkpoint lies
  * between entries, so half an entry could neither be repeated nor skipped.
  */
-export function* foldBatches(entries: ProjectedEntry[], calendar: BusinessCalendar): Generator<FoldBatch> {
+export function* foldBatches(entries: ProjectedEntry[], scope: FoldScope): Generator<FoldBatch> {
   let figures = noFigures();
   for (const [index, entry] of entries.entries()) {
-    fold(figures, entry, calendar);
+    fold(figures, entry, scope);
     if (index === entries.length - 1 || sizeOf(figures) >= MAX_INCREMENTS) {
       yield { figures, position: entry.position, entryHash: entry.entryHash };
       figures = noFigures();

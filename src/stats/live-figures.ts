@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Redis, type RedisCommand } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
 import { cents, type Cents } from '../shared/money.js';
-import { CHECKPOINT_FIELDS, checkpointFrom, type Checkpoint } from './checkpoint.js';
+import { CHECKPOINT_FIELDS, checkpointFrom, type Checkpoint, type CheckpointMark } from './checkpoint.js';
 import { FigureStore } from './figure-store.js';
 import { Projector, StatsRebuilding } from './projector.js';
 
@@ -159,7 +159,7 @@ export class LiveFigures {
    * Reads again once where another generation has come into service meanwhile. Where a key holds what no fold wrote,
    * the figures are mended.
    */
-  private async accepted<Found extends { checkpoint: Omit<Checkpoint, 'entryHash'> | null }, Answer>(
+  private async accepted<Found extends { checkpoint: CheckpointMark | null }, Answer>(
     read: (generation: number) => Promise<Found>,
     answer: (found: Found) => Answer,
   ): Promise<Answer> {

@@ -8,7 +8,7 @@ import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
 import { atMost, pause } from '../platform/back-off.js';
-import { foldVersionFor, type Checkpoint } from './checkpoint.js';
+import { foldVersionFor, type Checkpoint, type CheckpointMark } from './checkpoint.js';
 import { FigureStore } from './figure-store.js';
 import { foldBatches } from './fold-batches.rules.js';
 import { ProjectionAuthority, type Authority } from './projection-authority.js';
@@ -116,7 +116,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * Whether figures may be served that a reader found beside this checkpoint: those of the generation in service, and
    * no older than those that were there when it began to read.
    */
-  accepts(found: Omit<Checkpoint, 'entryHash'> | null, atLeast: number): boolean {
+  accepts(found: CheckpointMark | null, atLeast: number): boolean {
     const { current } = this;
     if (!current || !found || found.position < atLeast) return false;
     return (
@@ -164,7 +164,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       await this.store.retire(cleared);
       await this.redis.guarded((client) => client.del(this.redis.keys.consumerLogs));
       const position = base;
-      const checkpoint = { ledgerId, generation, foldVersion: this.foldVersion, position, entryHash, at: Date.now() };
+      const { foldVersion } = this;
+      const checkpoint = { ledgerId, generation, foldVersion, base, position, entryHash, at: Date.now() };
       await this.store.begin(checkpoint);
       await this.store.sweep(generation);
       // Another process may have found these figures missing before they began, and have built others.
@@ -228,7 +229,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     }
 
     let checkpoint = from;
-    for (const batch of foldBatches(entries, this.calendar)) {
+    for (const batch of foldBatches(entries, { calendar: this.calendar, base: from.base })) {
       const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
       const outcome = await this.store.add(batch.figures, checkpoint, to);
       if (outcome === 'too_large') throw new FigureTooLarge();
@@ -291,7 +292,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     if (authority.state === 'empty') return 'there were none yet';
     if (!found) return 'Redis had none of this generation';
     if (found.ledgerId !== head.ledgerId) return 'Redis had those of another ledger';
-    if (found.generation !== authority.generation) return 'Redis had those of another generation';
+    if (found.generation !== authority.generation || found.base !== authority.base)
+      return 'Redis had those of another generation';
     if (found.foldVersion !== this.foldVersion) return `Redis had those of version ${found.foldVersion}`;
     if (found.generation === this.damaged) return 'a key in Redis held something else';
     if (found.position > head.position) return 'Redis was ahead of the ledger';

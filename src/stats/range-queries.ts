@@ -47,7 +47,7 @@ export class RangeQueries {
       with totals as materialized (
         select user_id collate "C" as id, sum(value_cents)::float8 as spend, count(*)::float8 as orders
         from ledger
-        where outcome <> 'failed' and ${covered(await this.coverage())} and ${this.within(range)}
+        where kind = 'order' and outcome <> 'failed' and ${covered(await this.coverage())} and ${this.within(range)}
         group by 1
       )
       (select 'spend' as ranking, id, spend as score from totals order by spend desc, id desc limit ${limit})
@@ -68,10 +68,11 @@ export class RangeQueries {
     const entriesOfUser = sql`user_id = ${userId} and ${covered(coverage)}`;
     const [row] = await this.database.query<UserInRange & { known: boolean; revenue: number }>(sql`
       select exists (select from ledger where ${entriesOfUser}) as known,
-        count(*) filter (where outcome <> 'failed')::float8 as orders,
+        count(*) filter (where kind = 'order' and outcome <> 'failed')::float8 as orders,
         coalesce(sum(value_cents), 0)::float8 as revenue,
-        count(*) filter (where outcome = 'failed')::float8 as failed,
-        (extract(epoch from max(ordered_at) filter (where outcome <> 'failed')) * 1000)::float8 as "lastOrderAt"
+        (count(*) filter (where outcome = 'failed') - count(*) filter (where kind = 'repair'))::float8 as failed,
+        (extract(epoch from max(ordered_at) filter (where kind = 'order' and outcome <> 'failed')) * 1000)::float8
+          as "lastOrderAt"
       from ledger where ${entriesOfUser} and ${this.within(range)}`);
     const { known, orders, revenue, failed, lastOrderAt } = row!;
     return known ? { orders, revenue: cents(revenue), failed, lastOrderAt } : null;
@@ -100,5 +101,6 @@ export class RangeQueries {
 }
 
 function covered({ base, position }: Coverage): SQL {
-  return sql`position > ${base} and position <= ${position}`;
+  // A repair takes nothing back of what is not covered.
+  return sql`position > ${base} and position <= ${position} and (kind <> 'repair' or ref_position > ${base})`;
 }

@@ -72,13 +72,14 @@ export class Rebuild {
     const total = head.position - lease.base;
     for (let from = lease.base; from < head.position; from += ENTRIES_PER_PAGE) {
       const to = Math.min(from + ENTRIES_PER_PAGE, head.position);
-      addFigures(figures, await this.aggregation.figures(from, to, this.config.businessTimeZone));
+      addFigures(figures, await this.aggregation.figures(from, to, lease.base, this.config.businessTimeZone));
       await this.authority.renew(lease, to - lease.base, total);
     }
     const checkpoint: Checkpoint = {
       ledgerId: head.ledgerId,
       generation: lease.generation,
       foldVersion: this.foldVersion,
+      base: lease.base,
       position: Math.max(head.position, lease.base),
       entryHash: head.entryHash,
       at: Date.now(),
@@ -94,7 +95,7 @@ export class Rebuild {
   private async catchUp(lease: BuildLease, checkpoint: Checkpoint): Promise<Checkpoint> {
     for (;;) {
       const entries = await this.ledger.entriesAfter(checkpoint.position, ENTRIES_PER_FOLD);
-      for (const batch of foldBatches(entries, this.calendar)) {
+      for (const batch of foldBatches(entries, { calendar: this.calendar, base: lease.base })) {
         const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
         const outcome = await this.store.add(batch.figures, checkpoint, to);
         if (outcome !== 'applied') throw new Error(`Redis answered "${outcome}" while a generation was being built`);

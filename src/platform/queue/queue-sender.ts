@@ -1,8 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { SendMessageBatchCommand, type SendMessageBatchCommandOutput, type SQSClient } from '@aws-sdk/client-sqs';
+import {
+  type MessageAttributeValue,
+  SendMessageBatchCommand,
+  type SendMessageBatchCommandOutput,
+  type SQSClient,
+} from '@aws-sdk/client-sqs';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
 
-/** The most entries SQS takes in one call, and the most bytes of a call's bodies together, and so of one body. */
+/** The most entries SQS takes in one call, and the most bytes of a call's bodies and attributes, and so of one message. */
 const BATCH_ENTRIES = 10;
 const BATCH_BYTES = 1_048_576;
 /** Calls under way at once. */
@@ -35,6 +40,8 @@ export interface SendReport {
 /** Something with a body to send, such as a row of a file. */
 export interface Outgoing {
   body: string;
+  /** Message attributes, by name. */
+  attributes?: Record<string, MessageAttributeValue>;
 }
 
 /** Told about each entry once, in no particular order. */
@@ -144,7 +151,7 @@ class Delivery<Entry extends Outgoing> {
     let batch: Entry[] = [];
     let bytes = 0;
     for await (const entry of entries) {
-      const size = Buffer.byteLength(entry.body);
+      const size = sizeOf(entry);
       const refusal = refusalOf(entry.body, size);
       if (refusal) {
         this.failed(entry, refusal);
@@ -189,7 +196,11 @@ class Delivery<Entry extends Outgoing> {
 
   /** One call; reports what is settled by it. */
   private async attempt(batch: Entry[]): Promise<Outcome<Entry>> {
-    const Entries = batch.map((entry, index) => ({ Id: String(index), MessageBody: entry.body }));
+    const Entries = batch.map(({ body, attributes }, index) => ({
+      Id: String(index),
+      MessageBody: body,
+      MessageAttributes: attributes,
+    }));
     let answer: SendMessageBatchCommandOutput;
     try {
       answer = await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: this.queueName, Entries }));
@@ -229,12 +240,22 @@ class Delivery<Entry extends Outgoing> {
   }
 }
 
+/** By SQS's reckoning: the body, and of each attribute the name, the type and the value. */
+function sizeOf({ body, attributes = {} }: Outgoing): number {
+  let bytes = Buffer.byteLength(body);
+  for (const [name, { DataType = '', StringValue = '', BinaryValue }] of Object.entries(attributes)) {
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(DataType) + Buffer.byteLength(StringValue);
+    bytes += BinaryValue?.byteLength ?? 0;
+  }
+  return bytes;
+}
+
 function refusalOf(body: string, bytes: number): SendFailure | null {
-  if (bytes === 0) return { code: 'MissingParameter', message: 'A message body must not be empty' };
+  if (body === '') return { code: 'MissingParameter', message: 'A message body must not be empty' };
   if (bytes > BATCH_BYTES) {
     return {
       code: 'MessageTooLong',
-      message: `The body has ${bytes.toLocaleString('en')} bytes; SQS takes at most ${BATCH_BYTES.toLocaleString('en')}`,
+      message: `The message has ${bytes.toLocaleString('en')} bytes; SQS takes at most ${BATCH_BYTES.toLocaleString('en')}`,
     };
   }
   const refused = REFUSED_CHARACTER.exec(body);

@@ -36,7 +36,7 @@ export class RedisKeys {
 export class GenerationKeys {
   constructor(private readonly root: string) {}
 
-  /** Hash: ledger_id, generation, fold_version, position, entry_hash, at (ms UTC). */
+  /** Hash: ledger_id, generation, fold_version, base, position, entry_hash, at (ms UTC). */
   get checkpoint(): string {
     return `${this.root}checkpoint`;
   }

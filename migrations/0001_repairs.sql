@@ -1,0 +1,148 @@
+-- Repairs: a failed entry is judged again, as it was or corrected. What the API recorded here is what the consumer
+-- honours; a message alone repairs nothing.
+
+create table repairs (
+  id uuid primary key default gen_random_uuid(),
+  -- The order in which repairs were requested, for paging; it may have gaps.
+  number bigint generated always as identity unique,
+  failed_position bigint not null,
+  requested_by text not null,
+  requested_at timestamptz(3) not null default now(),
+  -- What is to be judged; null where it is what was received.
+  body text,
+  -- Which fields of the order differ from what was received: [{field, before, after}].
+  changes json not null default '[]',
+  state text not null default 'pending' check (state in ('pending', 'repaired', 'failed')),
+  -- How often it was put on the queue, and when last; counted before it is sent.
+  sends integer not null default 0,
+  sent_at timestamptz(3),
+  ended_at timestamptz(3),
+  -- Why it failed again.
+  reasons text[] not null default '{}',
+  -- The entry that counts for the failed one, and the entry of kind repair.
+  counted_position bigint,
+  repair_position bigint,
+  check ((state = 'pending') = (ended_at is null)),
+  check ((state = 'failed') = (cardinality(reasons) > 0)),
+  check ((state = 'repaired') = (counted_position is not null)),
+  check ((state = 'repaired') = (repair_position is not null))
+);
+--> statement-breakpoint
+create unique index repairs_under_way on repairs (failed_position) where state = 'pending';
+--> statement-breakpoint
+create index repairs_of_entry on repairs (failed_position, number);
+--> statement-breakpoint
+create index repairs_to_send on repairs (number) where state = 'pending';
+--> statement-breakpoint
+-- A failed entry is mended once.
+create unique index ledger_repairs on ledger (ref_position) where kind = 'repair';
+--> statement-breakpoint
+-- An entry of kind repair counts nothing itself: it takes back what the failed entry counted as failed.
+alter table ledger
+  drop constraint ledger_check1,
+  add constraint ledger_value_of_order check (kind <> 'order' or (outcome = 'failed') = (value_cents is null)),
+  add constraint ledger_repair check (
+    kind <> 'repair' or (outcome <> 'failed' and value_cents is null and ref_position is not null and actor is not null)
+  );
+--> statement-breakpoint
+-- Settles messages that say they retry a failed entry, one after the other. Takes what append_entries takes, and of
+-- each the "repair_id" it names. It is honoured where that repair was recorded, with this very body, and is under way:
+-- then either the order counts (or counted before, with the same content) and an entry of kind repair follows it in
+-- the same transaction, or the repair ends with its reasons and nothing is appended. A message that names no such
+-- repair is an order event like any other.
+--
+-- Answers one row for each: kind is 'stored' or 'duplicate' as by append_entries, 'repaired', or 'not_repaired'.
+create function append_retries(entries json)
+returns table (i integer, kind text, outcome text, reasons text[], "position" bigint)
+language plpgsql
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  entry json;
+  repair repairs%rowtype;
+  failed ledger%rowtype;
+  head ledger_head%rowtype;
+  appended record;
+  faults text[];
+begin
+  -- All that follows is decided under the head's lock, each statement with a snapshot taken after it.
+  perform from ledger_head for update;
+
+  for entry in select json_array_elements(entries) loop
+    i := (entry ->> 'i')::integer;
+
+    select repairs.* into repair
+    from repairs join ledger on ledger.position = failed_position
+    where repairs.id = (entry ->> 'repair_id')::uuid and coalesce(repairs.body, ledger.body) = entry ->> 'body'
+    for update of repairs;
+
+    if not found then
+      select * into strict appended from append_entries(json_build_array(entry));
+      kind := case when appended.duplicate then 'duplicate' else 'stored' end;
+      outcome := appended.outcome;
+      reasons := appended.reasons;
+      "position" := appended.position;
+      return next;
+      continue;
+    end if;
+
+    outcome := entry ->> 'outcome';
+    if repair.state <> 'pending' then
+      -- Delivered again after it was settled.
+      kind := 'duplicate';
+      reasons := repair.reasons;
+      "position" := coalesce(repair.counted_position, repair.failed_position);
+      return next;
+      continue;
+    end if;
+
+    faults := array(select json_array_elements_text(entry -> 'reasons'));
+    if exists (
+      select from counted_orders
+      where order_id = entry ->> 'order_id' and content_hash <> decode(entry ->> 'content_hash', 'hex')
+    ) then
+      faults := faults || array['conflicting_duplicate'];
+    end if;
+    if exists (select from ledger where kind = 'repair' and ref_position = repair.failed_position) then
+      faults := faults || array['already_repaired'];
+    end if;
+    if cardinality(faults) > 0 then
+      update repairs set state = 'failed', reasons = faults, ended_at = clock_timestamp() where id = repair.id;
+      kind := 'not_repaired';
+      outcome := 'failed';
+      reasons := faults;
+      "position" := repair.failed_position;
+      return next;
+      continue;
+    end if;
+
+    select * into strict appended from append_entries(json_build_array(entry));
+    select * into strict head from ledger_head;
+    select * into strict failed from ledger where ledger.position = repair.failed_position;
+    head.position := head.position + 1;
+    head.entry_hash := sha256(
+      head.entry_hash || failed.content_hash || convert_to('repair|' || repair.failed_position, 'UTF8')
+    );
+    insert into ledger (
+      position, kind, outcome, order_id, user_id, ordered_at, content_hash, entry_hash, message_id, ref_position, actor,
+      sent_at, received_at, body
+    ) values (
+      head.position, 'repair', appended.outcome, failed.order_id, failed.user_id, failed.ordered_at, failed.content_hash,
+      head.entry_hash, entry ->> 'message_id', repair.failed_position, repair.requested_by,
+      to_timestamp((entry ->> 'sent_at')::double precision / 1000.0),
+      to_timestamp((entry ->> 'received_at')::double precision / 1000.0), ''
+    );
+    update ledger_head set position = head.position, entry_hash = head.entry_hash;
+    update repairs
+    set state = 'repaired', counted_position = appended.position, repair_position = head.position,
+      ended_at = clock_timestamp()
+    where id = repair.id;
+    kind := 'repaired';
+    outcome := appended.outcome;
+    reasons := '{}';
+    "position" := appended.position;
+    return next;
+  end loop;
+end
+$$;
