@@ -287,7 +287,23 @@ describe('what is stored', () => {
     const printable = String.fromCharCode(...Array.from({ length: 95 }, (_, i) => 32 + i));
     await append(aJudgedMessage({ orderId: `ORD${printable}`, userId: `U${printable}` }));
     expect(await ledger.entry(1)).toMatchObject({ orderId: `ORD${printable}`, userId: `U${printable}` });
-    expect(await ledger.find({ userId: `U${printable}`, orderId: `ORD${printable}` }, 2)).toHaveLength(1);
+    const found = await ledger.page({ userId: `U${printable}`, orderId: `ORD${printable}` }, 2);
+    expect(found).toMatchObject({ entries: [{ position: 1 }], more: false });
+  });
+
+  it('gives large bodies in shorter pages, and all of them in the end', async () => {
+    const large = Array.from({ length: 20 }, (_, i) => aJudgedMessage({ body: `${i}`.padEnd(1_000_000, 'x') }));
+    await append(...large, aJudgedMessage());
+    const places: number[][] = [];
+    for (let before: number | undefined, more = true; more; before = places.at(-1)!.at(-1)) {
+      const page = await ledger.page({ before }, 500);
+      places.push(page.entries.map(({ position }) => position));
+      more = page.more;
+    }
+    expect(places.flat()).toEqual(upTo(21).reverse());
+    expect(places.map(({ length }) => length)).toEqual([10, 9, 2]);
+    expect(await ledger.page({}, 3)).toMatchObject({ entries: [{}, {}, {}], more: true });
+    expect(await ledger.page({ before: 4 }, 3)).toMatchObject({ entries: [{}, {}, {}], more: false });
   });
 
   it('keeps the parts of a line exactly', async () => {

@@ -61,6 +61,25 @@ export class EntryJson {
   @ApiProperty({ isArray: true, enum: Object.keys(REASONS), description: 'Why the order failed', example: [] })
   reasons!: Reason[];
 
+  @ApiProperty({
+    type: 'integer',
+    nullable: true,
+    description: 'Of a repair: the failed entry that it mends',
+    example: null,
+  })
+  ref_position!: number | null;
+
+  @ApiProperty({ type: String, nullable: true, description: 'Of a repair: who asked for it', example: null })
+  actor!: string | null;
+
+  @ApiProperty({
+    type: 'integer',
+    nullable: true,
+    description: 'Of a failed order: the entry of kind repair that mended it',
+    example: null,
+  })
+  repaired_by!: number | null;
+
   @ApiProperty({ type: String, nullable: true, example: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11' })
   message_id!: string | null;
 
@@ -96,6 +115,9 @@ export function entryJson(entry: LedgerEntry): EntryJson {
     order_value: entry.value === null ? null : decimalOf(entry.value),
     items: entry.lines.map(itemJson),
     reasons: entry.reasons,
+    ref_position: entry.refPosition,
+    actor: entry.actor,
+    repaired_by: entry.repairedBy,
     message_id: entry.messageId,
     sent_at: isoOf(entry.sentAt),
     received_at: isoOf(entry.receivedAt),

@@ -5,7 +5,6 @@ import type { EntryFilter, Ledger } from './ledger.js';
 import { entryJson, EntryJson } from './entry-json.js';
 
 const DEFAULT_LIMIT = 20;
-/** An answer is made in memory, and a body may have 1 MiB. */
 const MOST_ENTRIES = 500;
 
 /** Which page of a list of entries is wanted. */
@@ -19,7 +18,7 @@ export class EntryPageQuery {
 
 /** A page of ledger entries, newest first. */
 export class EntryPage {
-  @ApiProperty({ type: [EntryJson] })
+  @ApiProperty({ type: [EntryJson], description: 'Fewer than asked for where their bodies are very large' })
   items!: EntryJson[];
 
   @ApiProperty({ type: String, nullable: true, description: 'For the page after; null on the last', example: null })
@@ -33,9 +32,8 @@ export async function entryPage(
   { cursor, limit }: EntryPageQuery,
 ): Promise<EntryPage> {
   const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
-  const found = await ledger.find({ ...filter, before }, limit + 1);
-  const entries = found.slice(0, limit);
-  const last = found.length > limit ? entries.at(-1) : undefined;
+  const { entries, more } = await ledger.page({ ...filter, before }, limit);
+  const last = more ? entries.at(-1) : undefined;
   return { items: entries.map(entryJson), next_cursor: last ? encodeCursor({ before: last.position }) : null };
 }
 

@@ -3,12 +3,19 @@ import { sql, type SQL } from 'drizzle-orm';
 import { Database } from '../platform/database/database.js';
 import type { JudgedMessage, Outcome, Reason } from '../shared/order-event.js';
 import { AppendQueue } from './append-queue.js';
-import type { AppendResult, LedgerEntry, LedgerHead, ProjectedEntry } from './ledger-entry.js';
+import type { AppendResult, EntryKind, LedgerEntry, LedgerHead, ProjectedEntry } from './ledger-entry.js';
+
+/** Of all bodies of a page together, but for the last one: an answer is made in memory. */
+const MOST_BODY_BYTES = 8 * 1024 * 1024;
 
 /** Which entries to find; everything given must hold. */
 export interface EntryFilter {
+  kind?: EntryKind;
+  /** Of an order; a repair has the outcome of what it led to, and is not meant. */
   outcome?: Outcome;
   reason?: Reason;
+  /** Whether a failed order was repaired since. */
+  repaired?: boolean;
   userId?: string;
   orderId?: string;
   /** Only entries before this position. */
@@ -82,25 +89,43 @@ export class Ledger {
 
   /** @returns null where there is no such entry @throws DatabaseUnavailable */
   async entry(position: number): Promise<LedgerEntry | null> {
-    const [entry] = await this.select(sql`position = ${position}`, 1);
-    return entry ?? null;
+    const [found] = await this.select(sql`position = ${position}`, 1);
+    if (!found) return null;
+    const { candidates: _, ...entry } = found;
+    return entry;
   }
 
-  /** Entries, newest first, at most `limit`. @throws DatabaseUnavailable */
-  find(filter: EntryFilter, limit: number): Promise<LedgerEntry[]> {
+  /**
+   * Entries, newest first: at most `limit`, and fewer where their bodies are so large that the answer would be.
+   * @returns with them, whether there are more
+   * @throws DatabaseUnavailable
+   */
+  async page(filter: EntryFilter, limit: number): Promise<{ entries: LedgerEntry[]; more: boolean }> {
     const conditions: SQL[] = [sql`true`];
-    if (filter.outcome) conditions.push(sql`outcome = ${filter.outcome}`);
+    if (filter.kind) conditions.push(sql`kind = ${filter.kind}`);
+    if (filter.outcome) conditions.push(sql`outcome = ${filter.outcome} and kind <> 'repair'`);
     if (filter.outcome && filter.outcome !== 'accepted') conditions.push(sql`outcome <> 'accepted'`);
     if (filter.reason) conditions.push(sql`outcome = 'failed' and reasons @> array[${filter.reason}]::text[]`);
+    if (filter.repaired !== undefined) {
+      const repair = sql`(select from ledger repair where repair.kind = 'repair' and repair.ref_position = ledger.position)`;
+      conditions.push(sql`outcome = 'failed'`, filter.repaired ? sql`exists ${repair}` : sql`not exists ${repair}`);
+    }
     if (filter.userId !== undefined) conditions.push(sql`user_id = ${filter.userId}`);
     if (filter.orderId !== undefined) conditions.push(sql`order_id = ${filter.orderId}`);
     if (filter.before !== undefined) conditions.push(sql`position < ${filter.before}`);
-    return this.select(sql.join(conditions, sql` and `), limit);
+    const found = await this.select(sql.join(conditions, sql` and `), limit + 1);
+    const entries = found.slice(0, limit).map(({ candidates: _, ...entry }) => entry);
+    return { entries, more: (found[0]?.candidates ?? 0) > entries.length };
   }
 
-  private select(condition: SQL, limit: number): Promise<LedgerEntry[]> {
-    return this.database.query<LedgerEntry>(
-      sql`select position::float8 as position, kind, outcome, order_id as "orderId", user_id as "userId",
+  /** Each with the number of those that there were before the large ones were left for the next page. */
+  private select(condition: SQL, limit: number): Promise<(LedgerEntry & { candidates: number })[]> {
+    return this.database.query(
+      sql`with candidates as materialized (
+            select *, sum(octet_length(body)) over (order by position desc) - octet_length(body) as bytes_before
+            from (select * from ledger where ${condition} order by position desc limit ${limit}) newest
+          )
+          select position::float8 as position, kind, outcome, order_id as "orderId", user_id as "userId",
             (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt",
             value_cents::float8 as value, claimed_cents::float8 as claimed,
             (select coalesce(json_agg(json_build_object(
@@ -108,10 +133,11 @@ export class Ledger {
               )), '[]') from unnest(lines)) as lines,
             reasons, message_id as "messageId", ref_position::float8 as "refPosition", actor,
             (select repair.position::float8 from ledger repair
-              where repair.kind = 'repair' and repair.ref_position = ledger.position) as "repairedBy",
+              where repair.kind = 'repair' and repair.ref_position = candidates.position) as "repairedBy",
             (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
-            (extract(epoch from received_at) * 1000)::float8 as "receivedAt", body
-          from ledger where ${condition} order by position desc limit ${limit}`,
+            (extract(epoch from received_at) * 1000)::float8 as "receivedAt", body,
+            (select count(*) from candidates)::float8 as candidates
+          from candidates where bytes_before < ${MOST_BODY_BYTES} order by position desc`,
     );
   }
 }

@@ -1,9 +1,11 @@
 import { Controller, Get, Param, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { entryPage, EntryPage } from '../ledger/entry-page.js';
+import { entryTable } from '../ledger/entry-table.js';
 import { Ledger } from '../ledger/ledger.js';
 import { entryJson, EntryJson } from '../ledger/entry-json.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
+import { JsonOrCsv } from '../platform/http/csv.js';
 import { InvalidInput, NotFound } from '../shared/errors.js';
 import { cleanId } from '../shared/ids.js';
 import { OrderEventsQuery, PositionParam } from './order-events.dto.js';
@@ -16,13 +18,21 @@ export class OrderEventsController {
 
   /** Entries, newest first; every filter given must hold. @throws DatabaseUnavailable */
   @Get()
-  @ApiOperation({ summary: 'Ledger entries, newest first, by outcome, reason, user or order' })
-  @ApiOkResponse({ type: EntryPage })
+  @ApiOperation({ summary: 'Ledger entries, newest first, by kind, outcome, reason, user, order or repair' })
+  @JsonOrCsv(EntryPage, entryTable(() => 'order-events'))
   @ApiInvalidInput('outcome: must be one of accepted, corrected, failed')
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })
   async list(@Query() query: OrderEventsQuery): Promise<EntryPage> {
-    const { outcome, reason, user_id, order_id } = query;
-    const filter = { outcome, reason, userId: idIn('user_id', user_id), orderId: idIn('order_id', order_id) };
+    const { kind, outcome, reason, user_id, order_id } = query;
+    const repaired = query.repaired === undefined ? undefined : query.repaired === 'true';
+    const filter = {
+      kind,
+      outcome,
+      reason,
+      repaired,
+      userId: idIn('user_id', user_id),
+      orderId: idIn('order_id', order_id),
+    };
     return entryPage(this.ledger, filter, query);
   }
 

@@ -1,0 +1,43 @@
+import { readBody } from './message-body.rules.js';
+
+/** A top-level field of an order that a repair gives another value. What is absent on a side has no value there. */
+export interface FieldChange {
+  field: string;
+  before?: unknown;
+  after?: unknown;
+}
+
+/**
+ * Which fields a corrected order changes, for the record of who changed what. Where what was received can't be read,
+ * every field of the correction is a change.
+ * @param received the body as received
+ * @param corrected the order that is to be judged instead
+ */
+export function changesBetween(received: string, corrected: Record<string, unknown>): FieldChange[] {
+  const read = readBody(received);
+  const before = new Map(typeof read === 'string' ? [] : Object.entries(read));
+  const after = new Map(Object.entries(corrected));
+  const changes: FieldChange[] = [];
+  for (const field of new Set([...before.keys(), ...after.keys()])) {
+    if (sameJson(before.get(field), after.get(field)) && before.has(field) === after.has(field)) continue;
+    changes.push({
+      field,
+      ...(before.has(field) && { before: before.get(field) }),
+      ...(after.has(field) && { after: after.get(field) }),
+    });
+  }
+  return changes;
+}
+
+/** Equal as JSON, whatever the order of an object's fields. */
+function sameJson(one: unknown, other: unknown): boolean {
+  return JSON.stringify(sorted(one)) === JSON.stringify(sorted(other));
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  const fields = Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1));
+  // Pairs, because a field may have a name that means something to an object.
+  return { fields: fields.map(([name, inner]) => [name, sorted(inner)]) };
+}

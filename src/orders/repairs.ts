@@ -1,0 +1,230 @@
+import { Injectable } from '@nestjs/common';
+import { sql, type SQL } from 'drizzle-orm';
+import { Ledger } from '../ledger/ledger.js';
+import type { RepairFault } from '../ledger/ledger-entry.js';
+import { Database } from '../platform/database/database.js';
+import { CallerError, InvalidInput, NotFound } from '../shared/errors.js';
+import type { Reason } from '../shared/order-event.js';
+import { changesBetween, type FieldChange } from './repair-changes.rules.js';
+
+/** How far a repair is. */
+export const REPAIR_STATES = ['pending', 'repaired', 'failed'] as const;
+
+/** One of {@link REPAIR_STATES}. */
+export type RepairState = (typeof REPAIR_STATES)[number];
+
+/** A recorded wish that a failed entry be judged again, and what became of it. Times are ms UTC. */
+export interface Repair {
+  id: string;
+  /** The order in which they were recorded. */
+  number: number;
+  failedPosition: number;
+  requestedBy: string;
+  requestedAt: number;
+  /** The corrected order as text; null where what was received is judged again. */
+  body: string | null;
+  changes: FieldChange[];
+  state: RepairState;
+  /** When it was last put on the queue. */
+  sentAt: number | null;
+  endedAt: number | null;
+  /** Why it failed again. */
+  reasons: RepairFault[];
+  /** The entry that counts for the failed one now. */
+  countedPosition: number | null;
+  /** The entry of kind repair. */
+  repairPosition: number | null;
+}
+
+/** Only what failed can be repaired. */
+export class NotFailed extends CallerError {
+  readonly code = 'not_failed';
+  readonly kind = 'conflict';
+  constructor(position: number) {
+    super(`Position ${position} is not a failed order.`);
+  }
+}
+
+/** A failed entry is repaired once. */
+export class AlreadyRepaired extends CallerError {
+  readonly code = 'already_repaired';
+  readonly kind = 'conflict';
+  constructor(position: number, repairedBy: number) {
+    super(`Position ${position} was repaired by position ${repairedBy}.`);
+  }
+}
+
+/** A repair of that entry is under way, and two at once could not both be right. */
+export class RepairUnderWay extends CallerError {
+  readonly code = 'repair_pending';
+  readonly kind = 'conflict';
+  constructor(position: number) {
+    super(`A repair of position ${position} is under way, see GET /repairs?position=${position}.`);
+  }
+}
+
+/** What SQS takes, less room for the attribute that names the repair. */
+const MOST_BODY_BYTES = 1_048_576 - 100;
+
+/** Entries that a bulk looks at in one statement. */
+const ENTRIES_PER_PAGE = 5_000;
+
+/**
+ * How long nothing may be heard of a repair before it is put on the queue again; four times as long after each further
+ * time.
+ */
+const FIRST_WAIT_SECONDS = 60;
+const MOST_SENDS = 5;
+
+/** Records of repairs. The ledger's database has them, so that the ledger honours a retry only where one is recorded. */
+@Injectable()
+export class Repairs {
+  constructor(
+    private readonly database: Database,
+    private readonly ledger: Ledger,
+  ) {}
+
+  /**
+   * Records that a failed entry is to be judged again.
+   * @param corrected what to judge in place of what was received
+   * @param who asked for it
+   * @throws InvalidInput @throws NotFound @throws NotFailed @throws AlreadyRepaired @throws RepairUnderWay @throws DatabaseUnavailable
+   */
+  async request(position: number, corrected: Record<string, unknown> | undefined, who: string): Promise<Repair> {
+    const entry = await this.ledger.entry(position);
+    if (!entry) throw new NotFound(`The ledger has no position ${position}.`);
+    if (entry.kind !== 'order' || entry.outcome !== 'failed') throw new NotFailed(position);
+    if (entry.repairedBy !== null) throw new AlreadyRepaired(position, entry.repairedBy);
+    const body = corrected ? bodyOf(corrected) : null;
+    const changes = corrected ? changesBetween(entry.body, corrected) : [];
+    const [recorded] = await this.database.query<{ id: string }>(
+      sql`insert into repairs (failed_position, requested_by, body, changes)
+          select ${position}::bigint, ${who}, ${body}::text, ${JSON.stringify(changes)}::json
+          where not exists (select from ledger where kind = 'repair' and ref_position = ${position})
+          on conflict (failed_position) where state = 'pending' do nothing
+          returning id::text as id`,
+    );
+    if (!recorded) throw new RepairUnderWay(position);
+    return (await this.find(recorded.id))!;
+  }
+
+  /**
+   * Records that every failed entry with this reason is to be judged again, unless it is repaired or a repair of it is
+   * under way.
+   * @param who asked for it; null counts only
+   * @returns how many entries these are, and for how many a repair was recorded
+   * @throws DatabaseUnavailable
+   */
+  async requestAll(reason: Reason, who: string | null): Promise<{ matched: number; retried: number }> {
+    // What arrives and fails meanwhile is not meant.
+    const { position: last } = await this.ledger.head();
+    const totals = { matched: 0, retried: 0 };
+    for (let after = 0; after < last;) {
+      const [page] = await this.database.query<{ matched: number; retried: number; end: number | null }>(
+        sql`with open_for_repair as materialized (
+              select position from ledger
+              where kind = 'order' and outcome = 'failed' and reasons @> array[${reason}]::text[]
+                and position > ${after} and position <= ${last}
+                and not exists (select from ledger repair where repair.kind = 'repair' and repair.ref_position = ledger.position)
+                and not exists (select from repairs where failed_position = ledger.position and state = 'pending')
+              order by position limit ${ENTRIES_PER_PAGE}
+            ), recorded as (
+              insert into repairs (failed_position, requested_by)
+              select position, ${who} from open_for_repair where ${who}::text is not null order by position
+              on conflict (failed_position) where state = 'pending' do nothing
+              returning 1
+            )
+            select count(*)::float8 as matched, (select count(*) from recorded)::float8 as retried,
+              case when count(*) = ${ENTRIES_PER_PAGE} then max(position) end::float8 as end
+            from open_for_repair`,
+      );
+      totals.matched += page!.matched;
+      totals.retried += page!.retried;
+      after = page!.end ?? last;
+    }
+    return totals;
+  }
+
+  /** @returns null where there is none @throws DatabaseUnavailable */
+  async find(id: string): Promise<Repair | null> {
+    const [repair] = await this.select(sql`id = ${id}::uuid`, 1);
+    return repair ?? null;
+  }
+
+  /** Repairs, newest first. @param filter everything given must hold @throws DatabaseUnavailable */
+  async list(
+    filter: { state?: RepairState; failedPosition?: number; before?: number },
+    limit: number,
+  ): Promise<Repair[]> {
+    const conditions: SQL[] = [sql`true`];
+    if (filter.state) conditions.push(sql`state = ${filter.state}`);
+    if (filter.failedPosition !== undefined) conditions.push(sql`failed_position = ${filter.failedPosition}`);
+    if (filter.before !== undefined) conditions.push(sql`number < ${filter.before}`);
+    return this.select(sql.join(conditions, sql` and `), limit);
+  }
+
+  /** How many are under way. @throws DatabaseUnavailable */
+  async pending(): Promise<number> {
+    const [row] = await this.database.query<{ pending: number }>(
+      sql`select count(*)::float8 as pending from repairs where state = 'pending'`,
+    );
+    return row!.pending;
+  }
+
+  /**
+   * Takes repairs that have to be put on the queue: those that never were, and those of which nothing was heard for
+   * too long (a process died, a message was purged). That one may be there twice does no harm. Of what was sent often
+   * enough in vain, the repair ends.
+   * @returns at most `limit`, with the body to send
+   * @throws DatabaseUnavailable
+   */
+  async takeUnsent(limit: number): Promise<{ id: string; body: string }[]> {
+    const overdue = sql`sent_at < now() - make_interval(secs => ${FIRST_WAIT_SECONDS} * power(4, sends - 1))`;
+    await this.database.query(
+      sql`update repairs set state = 'failed', reasons = '{not_processed}', ended_at = now()
+          where state = 'pending' and sends >= ${MOST_SENDS} and ${overdue}`,
+    );
+    return this.database.query(
+      sql`with due as materialized (
+            select id from repairs where state = 'pending' and (sent_at is null or ${overdue})
+            order by number limit ${limit} for update skip locked
+          )
+          update repairs set sends = sends + 1, sent_at = now()
+          from due, ledger
+          where repairs.id = due.id and ledger.position = failed_position
+          returning repairs.id::text as id, coalesce(repairs.body, ledger.body) as body`,
+    );
+  }
+
+  /** Gives back what {@link takeUnsent} took and could not be sent. @throws DatabaseUnavailable */
+  async giveBack(ids: string[]): Promise<void> {
+    await this.database.query(
+      sql`update repairs set sends = sends - 1, sent_at = null
+          where state = 'pending' and id in (select value::uuid from json_array_elements_text(${JSON.stringify(ids)}::json))`,
+    );
+  }
+
+  private async select(condition: SQL, limit: number): Promise<Repair[]> {
+    return this.database.query<Repair>(
+      sql`select id::text as id, number::float8 as number, failed_position::float8 as "failedPosition",
+            requested_by as "requestedBy", (extract(epoch from requested_at) * 1000)::float8 as "requestedAt",
+            body, changes, state, (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
+            (extract(epoch from ended_at) * 1000)::float8 as "endedAt", reasons,
+            counted_position::float8 as "countedPosition", repair_position::float8 as "repairPosition"
+          from repairs where ${condition} order by number desc limit ${limit}`,
+    );
+  }
+}
+
+/** @throws InvalidInput where it would be too long for a message */
+function bodyOf(order: Record<string, unknown>): string {
+  // Two characters that JSON need not escape and SQS does not take.
+  const body = JSON.stringify(order).replace(
+    /[\uFFFE\uFFFF]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16)}`,
+  );
+  if (Buffer.byteLength(body) > MOST_BODY_BYTES) {
+    throw new InvalidInput([{ field: 'order', message: `must be at most ${MOST_BODY_BYTES} bytes as JSON` }]);
+  }
+  return body;
+}
