@@ -337,7 +337,7 @@ describe('A fault of ours', () => {
     expect(append).toHaveBeenCalledTimes(2);
     expect(asked).toEqual([5, 10]);
     expect(lines).toEqual(
-      Array(2).fill('1 messages were not processed and will be delivered again: x is not a function'),
+      Array(2).fill('1 message was not processed and will be delivered again: x is not a function'),
     );
     const { Messages } = await service.sqs.send(new ReceiveMessageCommand({ QueueUrl: deadLetters }));
     expect(JSON.parse(Messages![0]!.Body!)).toEqual(order);

@@ -5,6 +5,7 @@ import { Redis, type RedisCommand } from '../platform/redis/redis.js';
 import { messageOf } from '../shared/errors.js';
 import { decimalOf } from '../shared/money.js';
 import type { JudgedMessage } from '../shared/order-event.js';
+import { faultText } from './fault-text.rules.js';
 
 /** Older lines go. */
 const MAX_LINES = 10_000;
@@ -63,7 +64,7 @@ export class ConsumerLog {
 
   /** Notes that messages could not be processed by a fault of ours and stay on the queue; returns at once. */
   recordFailure(messages: number, error: unknown): void {
-    const message = `${messages} ${messages === 1 ? 'message' : 'messages'} not processed, to be delivered again: ${messageOf(error)}`;
+    const message = `${messages} ${messages === 1 ? 'message' : 'messages'} not processed, to be delivered again: ${faultText(messageOf(error))}`;
     this.append([line('error', message, 'not_processed', null, null)]);
   }
 
@@ -120,7 +121,7 @@ function lineOn(message: JudgedMessage, result: AppendResult): LogLine {
     case 'refused':
       return make(
         'error',
-        `${order} could not be stored and will be delivered again: ${messageOf(result.error)}`,
+        `${order} could not be stored and will be delivered again: ${faultText(messageOf(result.error))}`,
         'refused',
       );
     case 'repaired':

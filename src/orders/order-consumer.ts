@@ -1,3 +1,4 @@
+import type { Message } from '@aws-sdk/client-sqs';
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { SqsService } from '@ssut/nestjs-sqs';
@@ -10,6 +11,8 @@ import { OrdersQueue } from '../platform/queue/orders-queue.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
 import { ConsumerLog } from './consumer-log.js';
+import { DeliveryFailures } from './delivery-failures.js';
+import { faultText } from './fault-text.rules.js';
 import { ReceiveGate, ReceivingStopped } from './receive-gate.js';
 
 const WATCH_INTERVAL_MS = 5_000;
@@ -50,6 +53,7 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly queue: OrdersQueue,
     private readonly ledger: Ledger,
     private readonly log: ConsumerLog,
+    private readonly failures: DeliveryFailures,
     private readonly metrics: Metrics,
     private readonly readiness: Readiness,
     @Inject(CONFIG) private readonly config: Config,
@@ -113,13 +117,13 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     consumer.on('empty', answered);
     consumer.on('error', (error, messages) => {
       const batch = messages === undefined ? [] : [messages].flat();
-      this.failed(poller, error, batch.length);
+      this.failed(poller, error, batch);
     });
     return poller;
   }
 
   /** Must never throw: an error listener that does ends the poll loop. */
-  private failed(poller: Poller, error: Error & { code?: string }, messages: number): void {
+  private failed(poller: Poller, error: Error & { code?: string }, messages: Message[]): void {
     this.moved(poller, 'waiting at the gate');
     if (CALLED_BACK.includes(error.code ?? '')) return;
     // SQS itself failed: to receive, or to delete or give back what was processed.
@@ -127,9 +131,12 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     const cause = error.cause ?? error;
     // A part that is down says so itself.
     if (!(cause instanceof UnavailableError)) {
-      this.logger.error(`${messages} messages were not processed and will be delivered again: ${messageOf(cause)}`);
+      this.logger.error(
+        `${messages.length} ${messages.length === 1 ? 'message was' : 'messages were'} not processed and will be delivered again: ${faultText(messageOf(cause))}`,
+      );
     }
-    this.log.recordFailure(messages, cause);
+    this.log.recordFailure(messages.length, cause);
+    this.failures.record(messages.map(({ MessageId }) => ({ messageId: MessageId!, error: cause })));
   }
 
   private moved(poller: Poller, phase: Phase): void {

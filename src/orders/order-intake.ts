@@ -13,6 +13,7 @@ import {
   REPAIR_ATTRIBUTE,
 } from '../shared/order-event.js';
 import { ConsumerLog } from './consumer-log.js';
+import { DeliveryFailures } from './delivery-failures.js';
 import { judge } from './order-event.rules.js';
 
 /** How much of the visibility timeout an outage of the ledger may use up before messages go back to the queue. */
@@ -27,6 +28,7 @@ export class OrderIntake {
   constructor(
     private readonly ledger: Ledger,
     private readonly log: ConsumerLog,
+    private readonly failures: DeliveryFailures,
     private readonly metrics: Metrics,
     @Inject(CONFIG) config: Config,
   ) {
@@ -56,6 +58,11 @@ export class OrderIntake {
       if (outcome) this.metrics.ordersProcessed.inc({ outcome });
     }
     this.log.record(judged, results);
+    this.failures.record(
+      results.flatMap((result, i) =>
+        result.kind === 'refused' ? [{ messageId: judged[i]!.messageId, error: result.error }] : [],
+      ),
+    );
   }
 }
 

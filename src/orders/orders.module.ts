@@ -3,16 +3,24 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { SqsModule } from '@ssut/nestjs-sqs';
 import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { Metrics } from '../platform/observability/metrics.js';
+import { DeadLetterQueue } from '../platform/queue/dead-letter-queue.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
 import { ConsumerLog } from './consumer-log.js';
 import { ConsumerLogsController } from './consumer-logs.controller.js';
+import { DeadLetters } from './dead-letters.js';
+import { DeadLettersController } from './dead-letters.controller.js';
+import { DeliveryFailures } from './delivery-failures.js';
 import { LogStreams } from './log-streams.js';
 import { OrderConsumer } from './order-consumer.js';
 import { OrderEventsController } from './order-events.controller.js';
 import { OrderIntake } from './order-intake.js';
 import { pollerClasses, pollerName } from './order-pollers.js';
 import { ReceiveGate } from './receive-gate.js';
+import { RepairDispatch } from './repair-dispatch.js';
+import { RepairsController } from './repairs.controller.js';
+import { Repairs } from './repairs.js';
 
 const LONGEST_BACK_OFF_SECONDS = 900;
 
@@ -20,9 +28,16 @@ const LONGEST_BACK_OFF_SECONDS = 900;
 @Module({ providers: [ReceiveGate], exports: [ReceiveGate] })
 class ReceiveGateModule {}
 
-/** Order events: from the queue through the rules into the ledger; the consumer log; entries and failed orders. */
+/** Order events: from the queue through the rules into the ledger; the consumer log; entries and failed orders; dead letters. */
 @Module({})
 export class OrdersModule {
+  constructor(metrics: Metrics, repairs: Repairs, deadLetters: DeadLetterQueue) {
+    metrics.reading('dead_letters', 'Messages on the dead-letter queue, by the approximation of SQS', () =>
+      deadLetters.count(),
+    );
+    metrics.reading('repairs_pending', 'Repairs that are on their way through the queue', () => repairs.pending());
+  }
+
   /** @param config how many pollers there are is decided before anything is wired */
   static register({ queue }: Config): DynamicModule {
     return {
@@ -38,8 +53,18 @@ export class OrdersModule {
           }),
         }),
       ],
-      controllers: [ConsumerLogsController, OrderEventsController],
-      providers: [ConsumerLog, LogStreams, OrderIntake, OrderConsumer, ...pollerClasses(queue.pollers)],
+      controllers: [ConsumerLogsController, OrderEventsController, RepairsController, DeadLettersController],
+      providers: [
+        ConsumerLog,
+        LogStreams,
+        DeliveryFailures,
+        DeadLetters,
+        OrderIntake,
+        OrderConsumer,
+        Repairs,
+        RepairDispatch,
+        ...pollerClasses(queue.pollers),
+      ],
       exports: [OrderConsumer],
     };
   }

@@ -9,7 +9,12 @@ import { isLoopbackHost } from '../http/loopback.js';
 
 type Emulator = ReturnType<typeof buildApp>;
 type Stores = NonNullable<BuildAppOptions['stores']>;
-type Persistence = { db: DatabaseSync; load(...stores: unknown[]): void; close(): void };
+type Persistence = {
+  db: DatabaseSync;
+  updateMessageReady(messageId: string): void;
+  load(...stores: unknown[]): void;
+  close(): void;
+};
 type Persisted<Store> = Omit<Store, 'persistence'> & { persistence?: Persistence };
 
 /** The port of the embedded queue is in use. */
@@ -87,12 +92,24 @@ async function openStores(dataDir: string): Promise<{ stores: Stores; persistenc
   // It writes every message by itself. Without waiting for the disk each time it is several times as fast, and what
   // is written still survives the end of this process, only not a power cut.
   persistence.db.exec('PRAGMA synchronous = NORMAL');
+  keepReleasedMessages(persistence);
   const stores = { sqsStore: new SqsStore(), snsStore: new SnsStore(), s3Store: new S3Store() };
   persistence.load(stores.sqsStore, stores.snsStore, stores.s3Store);
   stores.sqsStore.persistence = persistence;
   stores.snsStore.persistence = persistence;
   for (const queue of stores.sqsStore.allQueues()) (queue as Persisted<object>).persistence = persistence;
   return { stores: stores as Stores, persistence };
+}
+
+/**
+ * A message that is made visible at once keeps its count of receives; the emulator would clear that, which its own table
+ * refuses, and the message would be gone until the next start.
+ */
+function keepReleasedMessages(persistence: Persistence): void {
+  const release = persistence.db.prepare(
+    'UPDATE sqs_messages SET receipt_handle = NULL, visibility_deadline = NULL WHERE message_id = ?',
+  );
+  persistence.updateMessageReady = (messageId) => void release.run(messageId);
 }
 
 /**

@@ -78,6 +78,17 @@ export async function setUpQueue(sqs: SQSClient, settings: QueueSettings): Promi
   return warnings;
 }
 
+/**
+ * The queue that a queue's dead letters go to: the one that its redrive policy names, which SQS wants in the same account
+ * and region, else the one that it is to get.
+ * @throws QueuePermissionMissing
+ */
+export async function deadLetterQueueInUse(sqs: SQSClient, queueName: string): Promise<string> {
+  const { RedrivePolicy } = await attributesOf(sqs, queueName, queueName, ['RedrivePolicy']);
+  const policy = RedrivePolicy ? (JSON.parse(RedrivePolicy) as { deadLetterTargetArn?: string }) : {};
+  return policy.deadLetterTargetArn?.split(':').at(-1) ?? deadLetterQueueOf(queueName);
+}
+
 /** How many messages wait, are in hand or are delayed, by SQS's own approximation. */
 export async function queueDepth(
   sqs: SQSClient,
@@ -150,7 +161,8 @@ async function change(
   }
 }
 
-function namingThePermission(error: unknown, permission: string, queue: string): unknown {
+/** An error of SQS, or, where it is a refusal, {@link QueuePermissionMissing}. */
+export function namingThePermission(error: unknown, permission: string, queue: string): unknown {
   const { name, $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } };
   const refused = name?.includes('AccessDenied') || $metadata?.httpStatusCode === 403;
   return refused ? new QueuePermissionMissing(permission, queue, error) : error;

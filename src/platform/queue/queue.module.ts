@@ -2,11 +2,12 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import { Global, Module } from '@nestjs/common';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { EmbeddedParts } from '../embedded/embedded-parts.js';
+import { DeadLetterQueue } from './dead-letter-queue.js';
 import { OrdersQueue } from './orders-queue.js';
 import { QueueSender } from './queue-sender.js';
 import { createSqsClient } from './sqs-client.js';
 
-/** SQS: the client, the orders queue, and what sends to it. */
+/** SQS: the client, the orders queue, what sends to it, and its dead letters. */
 @Global()
 @Module({
   providers: [
@@ -30,7 +31,12 @@ import { createSqsClient } from './sqs-client.js';
       useFactory: (sqs: SQSClient, { queue }: Config) => new QueueSender(sqs, queue.name),
       inject: [SQSClient, CONFIG],
     },
+    {
+      provide: DeadLetterQueue,
+      useFactory: (sqs: SQSClient, { queue }: Config) => new DeadLetterQueue(sqs, queue.name),
+      inject: [SQSClient, CONFIG],
+    },
   ],
-  exports: [SQSClient, OrdersQueue, QueueSender],
+  exports: [SQSClient, OrdersQueue, QueueSender, DeadLetterQueue],
 })
 export class QueueModule {}

@@ -1,0 +1,16 @@
+const MOST_CHARACTERS = 500;
+
+/** Everything in double quotes is a name such as the database gives its constraints. */
+const QUOTES_NAMES_ONLY = /^[^"]*(?:"[a-z_][a-z0-9_]*"[^"]*)*$/;
+const FROM_FIRST_TO_LAST_QUOTE = /"(?:.*"|.*$)/s;
+
+/**
+ * What of an error's message may be kept: one line of at most 500 characters. Parsers and the database quote what they
+ * choked on, which may be an order, so what is quoted goes unless it is a name.
+ */
+export function faultText(message: string): string {
+  const told = QUOTES_NAMES_ONLY.test(message) ? message : message.replace(FROM_FIRST_TO_LAST_QUOTE, '"…"');
+  const line = told.toWellFormed().replaceAll('\0', '').replace(/\s+/g, ' ').trim();
+  const text = line.length <= MOST_CHARACTERS ? line : `${line.slice(0, MOST_CHARACTERS - 1).toWellFormed()}…`;
+  return text || 'no message';
+}
