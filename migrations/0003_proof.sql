@@ -10,14 +10,22 @@ create table rebuilds (
   -- The generation that is built, and, when it serves, the last entry it covered then.
   generation bigint,
   position bigint,
+  -- How many ledger entries were read, of how many; while it runs, `projection` knows.
+  done bigint,
+  total bigint,
   started_at timestamptz(3),
   finished_at timestamptz(3),
   error text,
+  -- When the process that runs it was last heard of.
+  seen_at timestamptz(3) not null default now(),
   check ((state in ('done', 'failed')) = (finished_at is not null)),
   check ((state = 'failed') = (error is not null))
 );
 --> statement-breakpoint
 create index rebuilds_by_time on rebuilds (requested_at);
+--> statement-breakpoint
+-- One at a time, whichever process is asked.
+create unique index rebuilds_unfinished on rebuilds ((true)) where state in ('requested', 'running');
 --> statement-breakpoint
 -- What the processes of one ledger share about verification: who runs the scheduled one, and how the latest ended.
 create table verification (

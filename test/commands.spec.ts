@@ -1,3 +1,4 @@
+import { createServer, type Server } from 'node:http';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,6 +13,7 @@ import {
 import { run as bulkOrders } from '../src/cli/bulk-orders.js';
 import type { Command } from '../src/cli/command.js';
 import { run as populate } from '../src/cli/populate.js';
+import { run as rebuild } from '../src/cli/rebuild.js';
 import { run as sendOrder } from '../src/cli/send-order.js';
 import { createSqsClient } from '../src/platform/queue/sqs-client.js';
 
@@ -263,6 +265,126 @@ describe('populate', () => {
   it.each([[[]], [['a.csv', 'b.csv']], [['--fast', 'a.csv']]])('refuses %j with its usage', async (argv) => {
     const { exitCode, err } = await ran(populate, argv);
     expect([exitCode, err]).toEqual([2, expect.stringContaining('Usage: npm run populate')]);
+  });
+});
+
+describe('rebuild', () => {
+  let service: Server;
+  let asked: string[];
+  /** What the service answers, in turn; the last of it again and again. */
+  let answers: [status: number, body: object][];
+
+  const resource = {
+    id: 'b1c5a7de-8a53-4f0e-9a38-0c4f4a0d2f11',
+    state: 'requested',
+    from_beginning: false,
+    started_at: null,
+    finished_at: null,
+    done: null,
+    total: null,
+    position: null,
+    error: null,
+  };
+  const running = { ...resource, state: 'running', done: 1_500, total: 6_000 };
+  const times = { started_at: '2026-01-31T12:00:00.000Z', finished_at: '2026-01-31T12:00:01.500Z' };
+  const done = { ...running, ...times, state: 'done', done: 6_000, position: 6_000 };
+
+  beforeEach(async () => {
+    asked = [];
+    service = createServer((request, response) => {
+      let body = '';
+      request.on('data', (chunk) => (body += String(chunk)));
+      request.on('end', () => {
+        asked.push([request.method, request.url, body].join(' ').trim());
+        const [status, answer] = answers.length > 1 ? answers.shift()! : answers[0]!;
+        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+      });
+    });
+    await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve));
+  });
+
+  afterEach(() => new Promise((resolve) => service.close(resolve)));
+
+  const rebuildRan = (argv: string[] = [], isTTY = false): Promise<Ran> =>
+    ran(rebuild, argv, { PORT: `${(service.address() as AddressInfo).port}` }, isTTY);
+
+  it('asks the running service, shows how far it is, and sums up', async () => {
+    answers = [
+      [202, resource],
+      [200, running],
+      [200, done],
+    ];
+    const { exitCode, out, err } = await rebuildRan([], true);
+    expect(exitCode).toBe(0);
+    expect(err).toContain('25% | 1,500 read');
+    expect(err).toContain('100% | 6,000 read');
+    expect(out).toMatch(/^Entries +6,000\nPosition +6,000\nTime +1\.5 s\nSee http:.*\/stats\/global\n$/);
+    const progress = `GET /stats/rebuild/${resource.id}`;
+    expect(asked).toEqual(['POST /stats/rebuild {"from_beginning":false}', progress, progress]);
+  });
+
+  it('asks for a clearing to be undone', async () => {
+    answers = [[202, { ...done, from_beginning: true }]];
+    expect(await rebuildRan(['--from-beginning'])).toMatchObject({ exitCode: 0, err: '' });
+    expect(asked).toEqual(['POST /stats/rebuild {"from_beginning":true}']);
+  });
+
+  it('says in one line why a rebuild failed', async () => {
+    answers = [
+      [202, resource],
+      [200, { ...running, ...times, state: 'failed', error: 'Redis: connection refused' }],
+    ];
+    expect(await rebuildRan()).toEqual({
+      exitCode: 1,
+      out: '',
+      err: 'The rebuild failed: Redis: connection refused\n',
+    });
+  });
+
+  it('follows a rebuild that is under way, which is as good if it was asked for the same', async () => {
+    answers = [
+      [409, { code: 'rebuild_running' }],
+      [200, { items: [running] }],
+      [200, done],
+    ];
+    const { exitCode, out, err } = await rebuildRan();
+    expect([exitCode, err]).toEqual([0, 'Another rebuild is under way already; this follows it.\n']);
+    expect(out).toContain('6,000');
+    expect(asked[1]).toBe('GET /stats/rebuild?limit=1');
+  });
+
+  it.each([
+    [[], true, 'undid a clearing'],
+    [['--from-beginning'], false, 'did not undo a clearing'],
+  ])('does not take a rebuild under way for another: %j', async (argv, from_beginning, what) => {
+    answers = [
+      [409, { code: 'rebuild_running' }],
+      [200, { items: [{ ...done, from_beginning }] }],
+    ];
+    const { exitCode, out, err } = await rebuildRan(argv);
+    expect([exitCode, out, err.split('\n')[1]]).toEqual([1, '', expect.stringContaining(what)]);
+  });
+
+  it('says why the service refuses', async () => {
+    answers = [[503, { detail: 'Redis: connection refused' }]];
+    const { exitCode, err } = await rebuildRan();
+    expect([exitCode, err]).toEqual([1, expect.stringMatching(/^http:.* refuses: Redis: connection refused\n$/)]);
+  });
+
+  it('says in one line that no service answers, and what to do', async () => {
+    expect(await ran(rebuild, [], { PORT: '9' })).toEqual({
+      exitCode: 1,
+      out: '',
+      err: 'No service answers at http://127.0.0.1:9. Start it with npm start, or set PORT and HOST to where it runs.\n',
+    });
+  });
+
+  it('explains itself, and refuses what it does not know', async () => {
+    const usage = expect.stringContaining('Usage: npm run rebuild');
+    expect(await ran(rebuild, ['--help'], {})).toEqual({ exitCode: 0, out: usage, err: '' });
+    for (const argv of [['stray'], ['--from-begining']]) {
+      expect(await ran(rebuild, argv, {})).toEqual({ exitCode: 2, out: '', err: usage });
+    }
   });
 });
 

@@ -10,66 +10,18 @@ import type { JudgedMessage } from '../src/shared/order-event.js';
 import { Aggregation } from '../src/stats/aggregation.js';
 import { FigureStore } from '../src/stats/figure-store.js';
 import { ProjectionAuthority } from '../src/stats/projection-authority.js';
-import { Projector } from '../src/stats/projector.js';
 import { Rebuild } from '../src/stats/rebuild.js';
 import { aWorld, RunningService, type World } from './support/app.js';
 import { eventually } from './support/eventually.js';
+import { expectExactFigures, expectNoStrayKeys, servedGeneration } from './support/exact-figures.js';
 import { aJudgedMessage, entriesArgument } from './support/judged-messages.js';
 import { itOnSharedParts, itWhereRedisLasts } from './support/only-on.js';
 import { onServer, ownDatabase, prepareEmbeddedLedger } from './support/parts.js';
-import { figuresOf, generationKeys, restoreFigures, storedFigures, storedFormOf } from './support/stored-figures.js';
+import { figuresOf, restoreFigures, storedFigures } from './support/stored-figures.js';
 import { anOrderOfTraffic, Traffic } from './support/traffic.js';
 
 beforeAll(() => Logger.overrideLogger(false));
 afterEach(() => jest.restoreAllMocks());
-
-function servedGeneration(service: RunningService): number {
-  return service.app.get(Projector).served().generation;
-}
-
-/** Waits until the service serves again, and whole generations: more than one where something had to be mended. */
-async function serves(service: RunningService): Promise<number> {
-  return eventually(() => servedGeneration(service), 30_000);
-}
-
-/** Expects every figure in Redis to be what SQL makes of the ledger, once everything has arrived. */
-async function expectExactFigures(service: RunningService): Promise<void> {
-  await service.settled();
-  const generation = await serves(service);
-  const { base } = await service.app.get(ProjectionAuthority).read();
-  const { position } = await service.app.get(Ledger).head();
-  const figures = await service.app.get(Aggregation).figures(base, position, base, service.config.businessTimeZone);
-  const expected = await storedFormOf(figures);
-  // A ledger without entries after the base has no figures, or zeros.
-  if (position === base) delete expected.global;
-  const stored = await figuresOf(service.redis, generation);
-  if (position === base && stored.global) delete stored.global;
-  expect(stored).toEqual(expected);
-  // For a moment after a switch there may be nothing to serve; what is served must be right.
-  const { body } = await eventually(async () => {
-    const answer = await service.get('/stats/global');
-    expect(answer.status).toBe(200);
-    return answer;
-  });
-  expect(body).toMatchObject({
-    total_orders: figures.global.orders,
-    total_revenue: figures.global.revenue / 100,
-    failed_orders: figures.global.failed,
-    corrected_orders: figures.global.corrected,
-    as_of: { position },
-  });
-}
-
-/** Expects no keys beside those of the generation in service but such as are about to go. */
-async function expectNoStrayKeys(service: RunningService): Promise<void> {
-  const served = servedGeneration(service);
-  const names = await generationKeys(service.redis);
-  const secondsLeft = (await service.redis.atomically(names.map((name) => ['ttl', name]))) as number[];
-  const lasting = names.filter((_, i) => secondsLeft[i] === -1);
-  const stray = lasting.filter((name) => service.redis.keys.generationOf(name) !== served);
-  expect({ served, stray }).toEqual({ served, stray: [] });
-  expect(lasting).toEqual(names.filter((name) => service.redis.keys.generationOf(name) === served));
-}
 
 describe('while a service runs', () => {
   let service: RunningService;

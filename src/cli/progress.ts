@@ -10,12 +10,16 @@ export class Progress {
   private readonly bar?: SingleBar;
   private lastLineAt = Date.now();
 
-  constructor(private readonly stream: CommandIo['err']) {
+  /** @param counted what was done to those that are counted, in a word */
+  constructor(
+    private readonly stream: CommandIo['err'],
+    private readonly counted = 'sent',
+  ) {
     if (!stream.isTTY) return;
     // The kind for several bars, since only that one can print a line above itself.
     this.bars = new MultiBar({
       stream,
-      format: '{bar} {percentage}% | {sent} sent | {seconds} s',
+      format: `{bar} {percentage}% | {count} ${counted} | {seconds} s`,
       barCompleteChar: '█',
       barIncompleteChar: '░',
       forceRedraw: true,
@@ -25,11 +29,11 @@ export class Progress {
   }
 
   /** @param share of the work that is done, 0 to 1 */
-  update(share: number, sent: number, seconds: number): void {
-    this.bar?.update(Math.floor(share * STEPS), payloadOf(sent, seconds));
+  update(share: number, count: number, seconds: number): void {
+    this.bar?.update(Math.floor(share * STEPS), payloadOf(count, seconds));
     if (this.bar || Date.now() - this.lastLineAt < PLAIN_LINE_EVERY_MS) return;
     this.lastLineAt = Date.now();
-    this.stream.write(`${sent.toLocaleString('en')} sent (${Math.floor(share * 100)} %)\n`);
+    this.stream.write(`${count.toLocaleString('en')} ${this.counted} (${Math.floor(share * 100)} %)\n`);
   }
 
   /** Prints a line without disturbing the bar. */
@@ -44,6 +48,6 @@ export class Progress {
   }
 }
 
-function payloadOf(sent: number, seconds: number): Record<string, string> {
-  return { sent: sent.toLocaleString('en'), seconds: seconds.toFixed(0) };
+function payloadOf(count: number, seconds: number): Record<string, string> {
+  return { count: count.toLocaleString('en'), seconds: seconds.toFixed(0) };
 }

@@ -3,6 +3,7 @@ import { QueueSender } from '../platform/queue/queue-sender.js';
 import { createSqsClient } from '../platform/queue/sqs-client.js';
 import { loadConfig, type Config } from '../shared/config.js';
 import { messageOf } from '../shared/errors.js';
+import { serviceUrlOf } from './service-url.js';
 
 /** The orders queue that the configuration points at, found and answering. */
 export interface QueueConnection {
@@ -32,10 +33,9 @@ export async function connectToQueue(environment?: NodeJS.ProcessEnv): Promise<Q
     sqs.destroy();
     throw new NoQueue(adviceOn(error as Error, config), { cause: error });
   }
-  const host = config.host.includes(':') ? `[${config.host}]` : config.host;
   return {
     sender: new QueueSender(sqs, config.queue.name),
-    serviceUrl: `http://${host}:${config.port}`,
+    serviceUrl: serviceUrlOf(config),
     close: () => sqs.destroy(),
   };
 }

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
 import { Database } from '../platform/database/database.js';
 
@@ -36,9 +36,13 @@ export interface BuildLease {
 
 /** The lease is no longer ours: it expired, or the figures were cleared meanwhile. What was built is void. */
 export class BuildLeaseLost extends Error {
-  constructor() {
-    super('The right to build the next generation of the figures was lost');
-    this.name = 'BuildLeaseLost';
+  override readonly name = 'BuildLeaseLost';
+  readonly why: string;
+  /** @param cleared whether the generation to replace is no longer the served one */
+  constructor(cleared: boolean) {
+    const why = cleared ? 'the figures were cleared meanwhile' : 'another process took it over';
+    super(`The right to build the next generation of the figures was lost: ${why}`);
+    this.why = why;
   }
 }
 
@@ -63,38 +67,47 @@ export class ProjectionAuthority {
     return { generation, base, state, building: is_building ? { done, total } : null };
   }
 
-  /** @returns null where another process is building @throws DatabaseUnavailable */
-  async claimBuild(): Promise<BuildLease | null> {
+  /**
+   * @param fromBeginning whether the next generation is to cover the whole ledger, and a clearing is undone with the switch
+   * @returns null where another process is building
+   * @throws DatabaseUnavailable
+   */
+  async claimBuild({ fromBeginning = false } = {}): Promise<BuildLease | null> {
+    const base = fromBeginning ? sql`0` : sql`base`;
     const [lease] = await this.database.query<BuildLease>(
       sql`update projection
           set builder = ${this.me}, builder_until = now() + make_interval(secs => ${LEASE_SECONDS}),
-            last_generation = ${NEXT_GENERATION}, build_done = 0, build_total = 0
+            last_generation = ${NEXT_GENERATION}, build_done = 0,
+            build_total = greatest((select position from ledger_head) - ${base}, 0)
           where builder is null or builder_until < now()
-          returning last_generation::float8 as generation, base::float8 as base, generation::float8 as replaces`,
+          returning last_generation::float8 as generation, (${base})::float8 as base, generation::float8 as replaces`,
     );
     return lease ?? null;
   }
 
-  /** Tells of progress and keeps the lease. @throws BuildLeaseLost @throws DatabaseUnavailable */
-  async renew(lease: BuildLease, done: number, total: number): Promise<void> {
-    const renewed = await this.database.query(
-      sql`update projection
-          set builder_until = now() + make_interval(secs => ${LEASE_SECONDS}), build_done = ${done}, build_total = ${total}
-          where builder = ${this.me} and last_generation = ${lease.generation} and generation = ${lease.replaces}
-          returning 1`,
-    );
-    if (renewed.length === 0) throw new BuildLeaseLost();
+  /** Keeps the lease where there is no progress to tell of. @throws BuildLeaseLost @throws DatabaseUnavailable */
+  async keep(lease: BuildLease): Promise<void> {
+    await this.change(lease, sql`builder_until = now() + make_interval(secs => ${LEASE_SECONDS})`);
   }
 
-  /** Makes the built generation the served one. @throws BuildLeaseLost @throws DatabaseUnavailable */
-  async switchTo(lease: BuildLease): Promise<void> {
-    const switched = await this.database.query(
-      sql`update projection
-          set generation = ${lease.generation}, state = 'ready', builder = null, builder_until = null
-          where builder = ${this.me} and last_generation = ${lease.generation} and generation = ${lease.replaces}
-          returning 1`,
+  /** Tells of progress and keeps the lease. @throws BuildLeaseLost @throws DatabaseUnavailable */
+  async renew(lease: BuildLease, done: number, total: number): Promise<void> {
+    await this.change(
+      lease,
+      sql`builder_until = now() + make_interval(secs => ${LEASE_SECONDS}), build_done = ${done}, build_total = ${total}`,
     );
-    if (switched.length === 0) throw new BuildLeaseLost();
+  }
+
+  /**
+   * Makes the built generation the served one, and where its figures begin the place where the served ones do.
+   * @throws BuildLeaseLost @throws DatabaseUnavailable
+   */
+  async switchTo(lease: BuildLease): Promise<void> {
+    const { generation, base } = lease;
+    await this.change(
+      lease,
+      sql`generation = ${generation}, base = ${base}, state = 'ready', builder = null, builder_until = null`,
+    );
   }
 
   /** Gives the lease back after a build that failed. @throws DatabaseUnavailable */
@@ -129,5 +142,17 @@ export class ProjectionAuthority {
       const { position: base, ledgerId, entryHash } = head!;
       return { ...before!, ...after!, base, ledgerId, entryHash };
     });
+  }
+
+  /** Changes the row as long as the lease holds. */
+  private async change(lease: BuildLease, assignments: SQL): Promise<void> {
+    const changed = await this.database.query(
+      sql`update projection set ${assignments}
+          where builder = ${this.me} and last_generation = ${lease.generation} and generation = ${lease.replaces}
+          returning 1`,
+    );
+    if (changed.length > 0) return;
+    const { generation } = await this.read();
+    throw new BuildLeaseLost(generation !== lease.replaces);
   }
 }

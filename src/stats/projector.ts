@@ -12,7 +12,7 @@ import { foldVersionFor, type Checkpoint, type CheckpointMark } from './checkpoi
 import { FigureStore } from './figure-store.js';
 import { foldBatches } from './fold-batches.rules.js';
 import { ProjectionAuthority, type Authority } from './projection-authority.js';
-import { Rebuild } from './rebuild.js';
+import { Rebuild, type RebuildBeside, type Rebuilt } from './rebuild.js';
 
 const ENTRIES_PER_FOLD = 2_000;
 /** Further behind than this, aggregating everything by SQL is quicker than folding. */
@@ -45,6 +45,9 @@ export class FigureTooLarge extends Error {
   }
 }
 
+/** What folding the next entries came to: where it ended, or what no longer fits. */
+type FoldOutcome = 'at_the_end' | 'more_to_come' | 'other_history' | 'other_figures' | 'damaged';
+
 type Assessment = { building: Authority['building']; behind: number } & (
   { checkpoint: Checkpoint; mismatch: null } | { checkpoint: null; mismatch: string }
 );
@@ -66,6 +69,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private loop: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
   private poked = true;
+  /** Whether it is to be asked which generation is served: another process may have put another one into service. */
+  private authorityDue = false;
   /** The figures that fit the ledger, as far as this process brought or found them; null while that is not known. */
   private current: Checkpoint | null = null;
   /** Whether they may be served: not before they have caught up, or they would pass for live ones. */
@@ -117,32 +122,34 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * no older than those that were there when it began to read.
    */
   accepts(found: CheckpointMark | null, atLeast: number): boolean {
-    const { current } = this;
-    if (!current || !found || found.position < atLeast) return false;
-    return (
-      found.ledgerId === current.ledgerId &&
-      found.generation === current.generation &&
-      found.foldVersion === current.foldVersion
-    );
+    return this.current !== null && isContinued(this.current, found, atLeast);
   }
 
   /**
-   * To be called where {@link accepts} said no: finds out whether another process has put another generation into
-   * service, else has the figures examined and mended. @returns whether there are figures to serve again
+   * To be called where {@link accepts} said no: finds out whether another generation has come into service, else has
+   * the figures examined and mended. @returns whether there are figures to serve again
    */
   async refresh(): Promise<boolean> {
+    const before = this.current?.generation;
     return this.inTurn(async () => {
-      const { checkpoint, behind } = await this.assess();
-      if (!checkpoint || behind > ENTRIES_PER_FOLD) {
-        this.distrust();
-        return false;
-      }
-      this.takeUp(checkpoint);
-      // Figures that were read before may have gone further than these: not to be served before they have caught up.
-      this.serving = false;
-      await this.advance(checkpoint);
-      return this.serving;
+      // Another one came while this reader waited its turn.
+      if (this.serving && this.current?.generation !== before) return true;
+      return this.takeUpServed();
     });
+  }
+
+  /**
+   * Makes the figures anew while the present ones are served and kept up to date, and goes on to serve the new ones.
+   * @returns null where another process is building already
+   * @throws BuildLeaseLost @throws NotReadyToSwitch @throws DatabaseUnavailable @throws RedisUnavailable; the reason of
+   *   the order's signal where it fires
+   */
+  async rebuildBeside(order: RebuildBeside): Promise<Rebuilt | null> {
+    return this.rebuild.runBeside(order, (lastSteps) =>
+      this.inTurn(async () => {
+        await this.adopt(await lastSteps());
+      }),
+    );
   }
 
   /** To be called where a reader met something in a generation that no fold wrote there: has it replaced. */
@@ -181,9 +188,17 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     return this.current && Math.max(0, head.position - this.current.position);
   }
 
-  /** Notices what no append of this process tells of: other processes' entries, a ledger or Redis that was replaced. */
+  /**
+   * Notices what no append of this process tells of: other processes' entries, another generation in service, a ledger
+   * or Redis that was replaced.
+   */
   @Interval(LONGEST_IDLE_MS)
-  poke(): void {
+  lookAround(): void {
+    this.authorityDue = true;
+    this.poke();
+  }
+
+  private poke(): void {
     this.poked = true;
     this.wake();
   }
@@ -205,7 +220,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       this.poked = false;
       if (this.stopping.signal.aborted) return;
       try {
-        await this.inTurn(() => (this.current ? this.advance(this.current) : this.examine()));
+        await this.inTurn(() => (this.current ? this.goOn(this.current) : this.examine()));
         this.saidFailure = '';
         // Whatever keeps the figures from being trusted must not make this loop run hot.
         if (!this.current) await pause(PAUSE_AFTER_DISTRUST_MS, this.stopping.signal);
@@ -218,14 +233,76 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     }
   }
 
+  private async goOn(current: Checkpoint): Promise<void> {
+    if (this.authorityDue) {
+      const { generation } = await this.authority.read();
+      this.authorityDue = false;
+      if (generation !== current.generation) return void (await this.takeUpServed());
+    }
+    await this.advance(current);
+  }
+
   /** Folds the next entries into the figures, or finds that the figures no longer fit the ledger. */
   private async advance(from: Checkpoint): Promise<void> {
+    switch (await this.fold(from, (checkpoint) => this.takeUp(checkpoint))) {
+      case 'at_the_end':
+        this.serving = true;
+        return;
+      case 'more_to_come':
+        return this.poke();
+      case 'other_figures':
+        // Perhaps only because another generation has come into service.
+        return void (await this.takeUpServed());
+      case 'other_history':
+        return this.distrust();
+      case 'damaged':
+        return this.replaceDamaged(from.generation);
+    }
+  }
+
+  /**
+   * Takes up the figures that are in service by the authority's word, without a gap for readers where that is possible.
+   * @returns whether there are any to be served
+   */
+  private async takeUpServed(): Promise<boolean> {
+    const { checkpoint, behind } = await this.assess();
+    if (checkpoint && behind <= ENTRIES_PER_FOLD) return this.adopt(checkpoint);
+    this.distrust();
+    return false;
+  }
+
+  /**
+   * Brings other figures up to date and only then serves them instead of the present ones, which may have gone further.
+   * Those are taken out of service first, or another process would take them further still. Readers wait meanwhile.
+   */
+  private async adopt(other: Checkpoint): Promise<boolean> {
+    const present = this.current;
+    if (present && present.generation !== other.generation) await this.store.retire(present.generation);
+    let reached = other;
+    let outcome: FoldOutcome;
+    do {
+      outcome = await this.fold(reached, (checkpoint) => (reached = checkpoint));
+    } while (outcome === 'more_to_come');
+    if (outcome !== 'at_the_end') {
+      if (outcome === 'damaged') this.replaceDamaged(other.generation);
+      else this.distrust();
+      return false;
+    }
+    this.takeUp(reached);
+    this.serving = true;
+    return true;
+  }
+
+  /**
+   * Folds the next entries into figures.
+   * @param reached is told how far the figures are, each time they have gone further
+   */
+  private async fold(from: Checkpoint, reached: (checkpoint: Checkpoint) => void): Promise<FoldOutcome> {
     const entries = await this.entriesFrom(from);
-    if (!entries) return this.distrust();
+    if (!entries) return 'other_history';
     // Nothing new; but Redis may have been replaced by an empty or an older one.
-    if (entries.length === 0) {
-      const found = await this.store.checkpoint(from.generation);
-      if (!this.accepts(found, from.position)) return this.distrust();
+    if (entries.length === 0 && !isContinued(from, await this.store.checkpoint(from.generation), from.position)) {
+      return 'other_figures';
     }
 
     let checkpoint = from;
@@ -233,21 +310,18 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
       const outcome = await this.store.add(batch.figures, checkpoint, to);
       if (outcome === 'too_large') throw new FigureTooLarge();
-      if (outcome === 'damaged') return this.replaceDamaged(checkpoint.generation);
-      if (outcome === 'moved') return this.goOnFromAnother(checkpoint);
+      if (outcome === 'damaged') return 'damaged';
+      if (outcome === 'moved') {
+        // It is not where this process left it: another one was quicker, or Redis is not what it was.
+        const found = await this.store.checkpoint(checkpoint.generation);
+        if (!isContinued(checkpoint, found, checkpoint.position + 1)) return 'other_figures';
+        reached(found);
+        return 'more_to_come';
+      }
       checkpoint = { ...checkpoint, ...to };
-      this.takeUp(checkpoint);
+      reached(checkpoint);
     }
-    if (entries.length < ENTRIES_PER_FOLD) this.serving = true;
-    else this.poke();
-  }
-
-  /** The checkpoint is not where this process left it: another one was quicker, or Redis is not what it was. */
-  private async goOnFromAnother(left: Checkpoint): Promise<void> {
-    const found = await this.store.checkpoint(left.generation);
-    if (!found || !this.accepts(found, left.position + 1)) return this.distrust();
-    this.takeUp(found);
-    this.poke();
+    return entries.length < ENTRIES_PER_FOLD ? 'at_the_end' : 'more_to_come';
   }
 
   /**
@@ -329,4 +403,18 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     this.turn = result.catch(() => undefined);
     return result;
   }
+}
+
+/** Whether what was found are these figures, and have gone at least so far. */
+function isContinued<Found extends CheckpointMark>(
+  figures: CheckpointMark,
+  found: Found | null,
+  atLeast: number,
+): found is Found {
+  if (!found || found.position < atLeast) return false;
+  return (
+    found.ledgerId === figures.ledgerId &&
+    found.generation === figures.generation &&
+    found.foldVersion === figures.foldVersion
+  );
 }

@@ -1,17 +1,44 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { Ledger } from '../ledger/ledger.js';
 import { CONFIG, type Config } from '../shared/config.js';
+import { messageOf } from '../shared/errors.js';
 import { BusinessCalendar } from '../shared/business-time.js';
 import { Aggregation } from './aggregation.js';
 import { foldVersionFor, type Checkpoint } from './checkpoint.js';
 import { FigureStore } from './figure-store.js';
 import { addFigures, noFigures } from './figures.rules.js';
 import { foldBatches } from './fold-batches.rules.js';
-import { ProjectionAuthority, type BuildLease } from './projection-authority.js';
+import { BuildLeaseLost, ProjectionAuthority, type BuildLease } from './projection-authority.js';
 
 /** Entries aggregated by one statement: small enough to leave an embedded database usable in between. */
 const ENTRIES_PER_PAGE = 20_000;
 const ENTRIES_PER_FOLD = 2_000;
+/** Filling Redis with a great many figures takes longer than a lease lasts. */
+const KEEP_LEASE_EVERY_MS = 5_000;
+
+/** A rebuild while the figures in service are right. */
+export interface RebuildBeside {
+  /** Whether figures are to cover the whole ledger, which undoes a clearing. */
+  fromBeginning: boolean;
+  /** Why, for the log. */
+  reason: string;
+  /** Ends it; its reason is thrown. */
+  signal: AbortSignal;
+  /** Is told of the generation as soon as this process may build it. */
+  begun: (generation: number) => Promise<void>;
+}
+
+/** A generation that was put into service. */
+export interface Rebuilt {
+  /** How many ledger entries it covered when it was. */
+  entries: number;
+  checkpoint: Checkpoint;
+}
+
+/** The new figures would be behind those in service, or are not in Redis any more. */
+export class NotReadyToSwitch extends Error {
+  override readonly name = 'NotReadyToSwitch';
+}
 
 /**
  * Builds the next generation of the live figures from the ledger. The generation in service stays so until the new
@@ -43,20 +70,74 @@ export class Rebuild {
   async run(reason: string): Promise<boolean> {
     const lease = await this.authority.claimBuild();
     if (!lease) return false;
+    await this.holding(lease, reason, async () => {
+      const checkpoint = await this.catchUp(lease, await this.build(lease));
+      await this.switchTo(lease);
+      return checkpoint;
+    });
+    return true;
+  }
+
+  /**
+   * Builds a generation while the one in service goes on serving, and puts it into service once it is as far.
+   * @param inTurn runs the last steps, while which this process folds nothing into the generation in service: whoever
+   *   gives it takes up the new generation from the checkpoint that these steps return
+   * @returns null where another process is building already
+   * @throws BuildLeaseLost @throws NotReadyToSwitch @throws DatabaseUnavailable @throws RedisUnavailable; the reason of
+   *   the signal where it fires
+   */
+  async runBeside(
+    { fromBeginning, reason, signal, begun }: RebuildBeside,
+    inTurn: (lastSteps: () => Promise<Checkpoint>) => Promise<void>,
+  ): Promise<Rebuilt | null> {
+    const lease = await this.authority.claimBuild({ fromBeginning });
+    if (!lease) return null;
+    return this.holding(lease, reason, async () => {
+      await begun(lease.generation);
+      const built = await unless(signal, async () => this.catchUp(lease, await this.build(lease, signal)));
+      let checkpoint = built;
+      await inTurn(async () => {
+        signal.throwIfAborted();
+        checkpoint = await this.reachServed(lease, built);
+        await this.switchTo(lease);
+        return checkpoint;
+      });
+      return checkpoint;
+    });
+  }
+
+  /** Holds the lease while work is done, tidies up after it, and gives the lease back where it fails. */
+  private async holding(lease: BuildLease, reason: string, work: () => Promise<Checkpoint>): Promise<Rebuilt> {
     const started = performance.now();
+    const keeping = setInterval(() => void this.keep(lease), KEEP_LEASE_EVERY_MS);
     try {
-      const checkpoint = await this.build(lease);
-      await this.authority.switchTo(lease);
-      await this.store.retire(lease.replaces);
+      const checkpoint = await work();
       await this.store.sweep(lease.generation, { expiring: lease.replaces });
-      this.say(checkpoint.position - lease.base, performance.now() - started, reason);
-      return true;
+      const entries = checkpoint.position - lease.base;
+      this.say(entries, performance.now() - started, reason);
+      return { entries, checkpoint };
     } catch (error) {
       await this.authority.giveUp(lease).catch((failure: unknown) => {
         this.logger.warn(`The right to rebuild runs out by itself: ${String(failure)}`);
       });
       throw error;
+    } finally {
+      clearInterval(keeping);
     }
+  }
+
+  private async keep(lease: BuildLease): Promise<void> {
+    try {
+      await this.authority.keep(lease);
+    } catch (error) {
+      // Whoever builds meets a lost lease at the next step; after the switch there is none to keep.
+      if (!(error instanceof BuildLeaseLost)) this.logger.debug(`The lease can't be kept: ${messageOf(error)}`);
+    }
+  }
+
+  private async switchTo(lease: BuildLease): Promise<void> {
+    await this.authority.switchTo(lease);
+    await this.store.retire(lease.replaces);
   }
 
   private say(entries: number, ms: number, reason: string): void {
@@ -65,12 +146,13 @@ export class Rebuild {
     else this.logger.debug(text);
   }
 
-  private async build(lease: BuildLease): Promise<Checkpoint> {
+  private async build(lease: BuildLease, signal?: AbortSignal): Promise<Checkpoint> {
     const head = await this.ledger.head();
     await this.store.sweep(lease.generation, { keeping: lease.replaces });
     const figures = noFigures();
     const total = head.position - lease.base;
     for (let from = lease.base; from < head.position; from += ENTRIES_PER_PAGE) {
+      signal?.throwIfAborted();
       const to = Math.min(from + ENTRIES_PER_PAGE, head.position);
       addFigures(figures, await this.aggregation.figures(from, to, lease.base, this.config.businessTimeZone));
       await this.authority.renew(lease, to - lease.base, total);
@@ -84,8 +166,10 @@ export class Rebuild {
       entryHash: head.entryHash,
       at: Date.now(),
     };
+    signal?.throwIfAborted();
     await this.store.fill(figures, checkpoint);
-    return this.catchUp(lease, checkpoint);
+    signal?.throwIfAborted();
+    return checkpoint;
   }
 
   /**
@@ -104,5 +188,34 @@ export class Rebuild {
       await this.authority.renew(lease, checkpoint.position - lease.base, checkpoint.position - lease.base);
       if (entries.length < ENTRIES_PER_FOLD) return checkpoint;
     }
+  }
+
+  /** Catches up with the figures in service, and makes sure of it: the switch must not take readers back. */
+  private async reachServed(lease: BuildLease, built: Checkpoint): Promise<Checkpoint> {
+    const served = await this.store.checkpoint(lease.replaces);
+    const checkpoint = await this.catchUp(lease, built);
+    if (served && served.position > checkpoint.position) {
+      throw new NotReadyToSwitch('The ledger no longer reaches as far as the figures in service');
+    }
+    const stored = await this.store.checkpoint(lease.generation);
+    if (stored?.position !== checkpoint.position) {
+      throw new NotReadyToSwitch('Redis lost the new figures while they were being built');
+    }
+    return checkpoint;
+  }
+}
+
+/** Waits for work, but no longer than until the signal fires: its reason is thrown then. */
+async function unless<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  let stop: () => void = () => undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([work(), stopped]);
+  } finally {
+    signal.removeEventListener('abort', stop);
   }
 }
