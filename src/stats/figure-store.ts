@@ -99,6 +99,16 @@ export class FigureStore {
     await this.begin(checkpoint);
   }
 
+  /** What figures change in the keys of a generation, whoever made them. */
+  changes(figures: Figures, generation: number): Iterable<Change> {
+    return increments(figures, this.redis.keys.generation(generation));
+  }
+
+  /** Every key that a generation has. @throws RedisUnavailable */
+  async keysOf(generation: number): Promise<string[]> {
+    return [...(await this.allKeys())].filter((key) => this.redis.keys.generationOf(key) === generation);
+  }
+
   /** Sets the checkpoint of a generation, which makes it readable. @throws RedisUnavailable */
   async begin(checkpoint: Checkpoint): Promise<void> {
     const key = this.redis.keys.generation(checkpoint.generation).checkpoint;
@@ -187,7 +197,8 @@ export class FigureStore {
   }
 }
 
-interface Change {
+/** What figures change in one key. */
+export interface Change {
   key: string;
   action: 'add' | 'max' | 'rank';
   /** Field or member, then amount, in turn. */

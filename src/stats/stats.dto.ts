@@ -23,14 +23,18 @@ const DEFAULT_USERS_OF_MONTH = 100;
 const DEFAULT_PRODUCTS = 10;
 const MOST_PLACES = 1_000;
 
-/** Documents how a route answers while there are no statistics. */
-export function ApiStatsUnavailable(): MethodDecorator & ClassDecorator {
+/**
+ * Documents how a route answers while there are no statistics.
+ * @param more what else may keep it from answering: an example of `detail` for each code
+ */
+export function ApiStatsUnavailable(more: Record<string, string> = {}): MethodDecorator & ClassDecorator {
   return applyDecorators(
     ApiProblem(503, {
       stats_rebuilding:
         'The statistics are being rebuilt from the ledger: 20000 of 100000 entries. (`progress` has the same: {done, total}.)',
       redis_unavailable: 'Redis: connection refused',
       ledger_unavailable: 'PostgreSQL: connection refused',
+      ...more,
     }),
   );
 }

@@ -4,30 +4,61 @@ import { Metrics } from '../platform/observability/metrics.js';
 import { Readiness } from '../platform/observability/readiness.js';
 import { Aggregation } from './aggregation.js';
 import { ClearController } from './clear.controller.js';
+import { FigureComparison } from './figure-comparison.js';
+import { FigurePages } from './figure-pages.js';
 import { FigureStore } from './figure-store.js';
 import { LiveFigures } from './live-figures.js';
 import { ProjectionAuthority } from './projection-authority.js';
 import { Projector } from './projector.js';
 import { RangeQueries } from './range-queries.js';
+import { RebuildRequests } from './rebuild-requests.js';
+import { RebuildController } from './rebuild.controller.js';
 import { Rebuild } from './rebuild.js';
 import { StatsController } from './stats.controller.js';
 import { UsersController } from './users.controller.js';
+import { Verification } from './verification.js';
+import { VerifyController } from './verify.controller.js';
 
 /** Ledger → projector → Redis → REST. */
 @Module({
   imports: [LedgerModule],
-  controllers: [StatsController, UsersController, ClearController],
-  providers: [FigureStore, ProjectionAuthority, Aggregation, Rebuild, Projector, LiveFigures, RangeQueries],
+  controllers: [StatsController, UsersController, ClearController, RebuildController, VerifyController],
+  providers: [
+    FigureStore,
+    ProjectionAuthority,
+    Aggregation,
+    Rebuild,
+    Projector,
+    RebuildRequests,
+    LiveFigures,
+    RangeQueries,
+    FigurePages,
+    FigureComparison,
+    Verification,
+  ],
   exports: [Projector],
 })
 export class StatsModule {
-  constructor(readiness: Readiness, metrics: Metrics, projector: Projector) {
+  constructor(readiness: Readiness, metrics: Metrics, projector: Projector, verification: Verification) {
     readiness.add('statistics', () => {
       const { position, at } = projector.served();
       return { up: true, position, as_of: new Date(at).toISOString() };
     });
     metrics.reading('stats_projection_lag_entries', 'Ledger entries that the live figures are behind', () =>
       projector.lag(),
+    );
+    metrics.reading(
+      'stats_drift_cents',
+      'By how many cents money in Redis was off when the live figures were last verified',
+      async () => (await verification.recorded()).driftCents,
+    );
+    metrics.reading(
+      'stats_verified_timestamp_seconds',
+      'When the live figures were last found to be what the ledger says',
+      async () => {
+        const { succeededAt } = await verification.recorded();
+        return succeededAt && succeededAt / 1000;
+      },
     );
   }
 }

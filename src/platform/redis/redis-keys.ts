@@ -36,6 +36,16 @@ export class RedisKeys {
 export class GenerationKeys {
   constructor(private readonly root: string) {}
 
+  /** A key of this generation without what all of them begin with, e.g. `user:U1`. */
+  nameOf(key: string): string {
+    return key.slice(this.root.length);
+  }
+
+  /** Whether the scores of a sorted set are cents. */
+  ranksByMoney(key: string): boolean {
+    return key === this.usersBySpend || key === this.productsByRevenue || key.startsWith(this.monthUsers(''));
+  }
+
   /** Hash: ledger_id, generation, fold_version, base, position, entry_hash, at (ms UTC). */
   get checkpoint(): string {
     return `${this.root}checkpoint`;

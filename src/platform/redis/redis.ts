@@ -71,6 +71,19 @@ export class Redis implements OnApplicationShutdown {
     return this.guarded(async (client) => repliesOf(await client.multi(commands).exec()));
   }
 
+  /**
+   * Runs commands as one transaction. Where Redis refuses a single one, such as for a key of another type, its error
+   * stands in its place. @throws RedisUnavailable
+   */
+  async atomicallyEach(commands: RedisCommand[]): Promise<unknown[]> {
+    return this.guarded(async (client) => {
+      const results = await client.multi(commands).exec();
+      return repliesOf(
+        results?.map(([error, reply]) => (isReplyError(error) ? [null, error] : [error, reply])) ?? null,
+      );
+    });
+  }
+
   /** Runs commands in one round trip. @throws RedisUnavailable, or the first command's error */
   async pipelined(commands: RedisCommand[]): Promise<unknown[]> {
     return this.guarded(async (client) => repliesOf(await client.pipeline(commands).exec()));

@@ -1,0 +1,165 @@
+import { Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
+import { Interval } from '@nestjs/schedule';
+import { sql } from 'drizzle-orm';
+import { randomUUID } from 'node:crypto';
+import { atMost } from '../platform/back-off.js';
+import { Database } from '../platform/database/database.js';
+import { messageOf, UnavailableError } from '../shared/errors.js';
+import { FigureComparison, type ComparisonProgress, type ComparisonResult } from './figure-comparison.js';
+
+const LOOK_EVERY_MS = 60_000;
+const SECONDS_BETWEEN_SCHEDULED = 3_600;
+const RUNS_KEPT = 20;
+const LONGEST_STOP_MS = 1_500;
+
+/** One verification, from the asking for it to its result. Times are ms UTC. */
+export interface VerificationRun {
+  readonly id: string;
+  /** `waiting`: another one runs, this one begins after it. */
+  state: 'waiting' | 'running' | 'done' | 'failed';
+  readonly progress: ComparisonProgress;
+  startedAt: number | null;
+  finishedAt: number | null;
+  /** Null unless done. */
+  result: ComparisonResult | null;
+  /** Why it failed; null unless it did. */
+  failure: unknown;
+  /** Resolves when it is done or has failed. */
+  ended: Promise<void>;
+}
+
+/** How the latest verification of the figures ended, whichever process ran it. */
+export interface LatestVerification {
+  driftCents: number | null;
+  /** When the figures were last found to be right, ms UTC. */
+  succeededAt: number | null;
+}
+
+/**
+ * Verifies the live figures, one run at a time: who asks, and, once an hour, of its own accord. What came of it is
+ * recorded in the ledger's database, where all processes see it.
+ */
+@Injectable()
+export class Verification implements OnModuleDestroy {
+  private readonly logger = new Logger('Verification');
+  private readonly stopping = new AbortController();
+  /** The latest last. */
+  private readonly runs = new Map<string, VerificationRun>();
+  private latest: VerificationRun | null = null;
+
+  constructor(
+    private readonly comparison: FigureComparison,
+    private readonly database: Database,
+  ) {}
+
+  async onModuleDestroy(): Promise<void> {
+    this.stopping.abort();
+    await atMost(LONGEST_STOP_MS, this.latest?.ended ?? Promise.resolve());
+  }
+
+  /** The next run to begin, shared by all who ask before it does: an answer is never of a moment before its question. */
+  request(): VerificationRun {
+    if (this.latest?.state === 'waiting') return this.latest;
+    const run: VerificationRun = {
+      id: randomUUID(),
+      state: 'waiting',
+      progress: { done: 0, total: 0 },
+      startedAt: null,
+      finishedAt: null,
+      result: null,
+      failure: null,
+      ended: Promise.resolve(),
+    };
+    run.ended = (this.latest?.ended ?? Promise.resolve()).then(() => this.carryOut(run));
+    this.latest = run;
+    this.keep(run);
+    return run;
+  }
+
+  /** A run of this process; null where it is not known, or no longer. */
+  find(id: string): VerificationRun | null {
+    return this.runs.get(id) ?? null;
+  }
+
+  /** @throws DatabaseUnavailable */
+  async recorded(): Promise<LatestVerification> {
+    const [row] = await this.database.query<LatestVerification>(
+      sql`select drift_cents::float8 as "driftCents", (extract(epoch from succeeded_at) * 1000)::float8 as "succeededAt"
+          from verification`,
+    );
+    return row!;
+  }
+
+  /** Verifies where no process of this ledger has done so for an hour because it was due. */
+  @Interval(LOOK_EVERY_MS)
+  async verifyWhenDue(): Promise<void> {
+    if (!this.database.availability.up || this.stopping.signal.aborted) return;
+    try {
+      if (!(await this.claimScheduled())) return;
+      const run = this.request();
+      await run.ended;
+      if (run.state === 'failed') await this.giveBackScheduled();
+      else if (run.result!.mismatches.count === 0) this.logger.debug('The live figures are what the ledger says');
+    } catch (error) {
+      // A part that is down says so itself.
+      if (!(error instanceof UnavailableError))
+        this.logger.error(`The verification that is due failed: ${messageOf(error)}`);
+    }
+  }
+
+  private async carryOut(run: VerificationRun): Promise<void> {
+    run.state = 'running';
+    run.startedAt = Date.now();
+    try {
+      const result = await this.comparison.run(run.progress, this.stopping.signal);
+      await this.record(result);
+      this.tell(result);
+      run.result = result;
+      run.state = 'done';
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) this.logger.error(`A verification failed: ${messageOf(error)}`);
+      run.failure = error;
+      run.state = 'failed';
+    }
+    run.finishedAt = Date.now();
+  }
+
+  private tell({ mismatches }: ComparisonResult): void {
+    const [first] = mismatches.first;
+    if (!first) return;
+    this.logger.error(
+      `The live figures are not what the ledger says: ${mismatches.count} values differ, ` +
+        `by ${mismatches.driftCents} cents in all, the first of them in ${first.key}`,
+    );
+  }
+
+  private keep(run: VerificationRun): void {
+    this.runs.set(run.id, run);
+    for (const id of this.runs.keys()) {
+      if (this.runs.size <= RUNS_KEPT) return;
+      this.runs.delete(id);
+    }
+  }
+
+  private async record({ mismatches }: ComparisonResult): Promise<void> {
+    const verified = mismatches.count === 0;
+    await this.database.query(
+      sql`update verification
+          set finished_at = now(), verified = ${verified}, drift_cents = ${mismatches.driftCents},
+            succeeded_at = case when ${verified} then now() else succeeded_at end`,
+    );
+  }
+
+  private async claimScheduled(): Promise<boolean> {
+    const claimed = await this.database.query(
+      sql`update verification set scheduled_at = now()
+          where scheduled_at is null or scheduled_at < now() - make_interval(secs => ${SECONDS_BETWEEN_SCHEDULED})
+          returning 1`,
+    );
+    return claimed.length > 0;
+  }
+
+  private async giveBackScheduled(): Promise<void> {
+    await this.database.query(sql`update verification set scheduled_at = null`);
+  }
+}
