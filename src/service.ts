@@ -18,6 +18,9 @@ const { name, version } = JSON.parse(readFileSync(join(__dirname, '..', 'package
   version: string;
 };
 
+/** Headers of answers that a page of another origin may read, once it is allowed to ask at all. */
+const READ_BY_PAGES = ['Content-Disposition', 'Link', 'Location', 'Retry-After'];
+
 /** The port of the HTTP API is in use. */
 export class PortTaken extends Error {
   constructor(port: number) {
@@ -41,7 +44,7 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   app.set('query parser', 'simple');
   app.disable('x-powered-by');
   app.use(sameMachineOnly(config.corsOrigins));
-  if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins] });
+  if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins], exposedHeaders: READ_BY_PAGES });
   // Whatever the client calls it: a body that is not JSON is to be refused, not ignored.
   app.useBodyParser('json', { limit: '1mb', type: () => true });
   app.useGlobalPipes(new RequestValidation());

@@ -1,6 +1,7 @@
 import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
+import { JsonOrCsv } from '../platform/http/csv.js';
 import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
 import { BusinessCalendar, daysBetween, monthsBetween } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
@@ -28,6 +29,7 @@ import {
   TopPath,
   TopUser,
 } from './stats.dto.js';
+import { DAYS, MONTHS, PRODUCTS, TOP_USERS, USERS_OF_MONTH } from './stats.tables.js';
 
 /** The live statistics over all users. */
 @ApiTags('statistics')
@@ -63,7 +65,7 @@ export class StatsController {
   /** Who spent most. @throws StatsRebuilding @throws RedisUnavailable */
   @Get('top/:n')
   @ApiOperation({ summary: 'The users who spent most' })
-  @ApiOkResponse({ type: [TopUser] })
+  @JsonOrCsv([TopUser], TOP_USERS)
   @ApiInvalidInput('n: must be a whole number from 1 to 1000')
   async top(@Param() { n }: TopPath): Promise<TopUser[]> {
     const ranked = await this.figures.topBySpend(n);
@@ -78,7 +80,7 @@ export class StatsController {
       `At most ${MOST_MONTHS} months. Without bounds the last ${DEFAULT_MONTHS} up to the current one; with one bound, ` +
       `the ${DEFAULT_MONTHS} months that start or end there. Months are cut in BUSINESS_TIME_ZONE.`,
   })
-  @ApiOkResponse({ type: MonthlyStats })
+  @JsonOrCsv(MonthlyStats, MONTHS)
   @ApiInvalidInput('start: must not be after end (2026-01)')
   async monthly(@Query() query: MonthRangeQuery): Promise<MonthlyStats> {
     const lengths = { most: MOST_MONTHS, default: DEFAULT_MONTHS };
@@ -96,7 +98,7 @@ export class StatsController {
       'Paged: hand `next_cursor` back as `cursor`. The figures are live, so a user whose spend changes between two pages ' +
       'may be seen twice or missed.',
   })
-  @ApiOkResponse({ type: MonthStats })
+  @JsonOrCsv(MonthStats, USERS_OF_MONTH)
   @ApiInvalidInput('month: must be a month such as 2026-01, of the years 2000 to 2100')
   @ApiProblem(404, { not_found: 'Nothing was ordered in 2026-01.' })
   async month(@Param() { month }: MonthPath, @Query() { cursor, limit }: MonthPageQuery): Promise<MonthStats> {
@@ -130,7 +132,7 @@ export class StatsController {
       `At most ${MOST_DAYS} days. Without bounds the last ${DEFAULT_DAYS} up to today; with one bound, the ` +
       `${DEFAULT_DAYS} days that start or end there. Days are cut in BUSINESS_TIME_ZONE.`,
   })
-  @ApiOkResponse({ type: DailyStats })
+  @JsonOrCsv(DailyStats, DAYS)
   @ApiInvalidInput('end: must be a day such as 2026-01-31, of the years 2000 to 2100')
   async daily(@Query() query: DayRangeQuery): Promise<DailyStats> {
     const lengths = { most: MOST_DAYS, default: DEFAULT_DAYS };
@@ -143,7 +145,7 @@ export class StatsController {
   /** What was sold best. @throws StatsRebuilding @throws RedisUnavailable */
   @Get('products')
   @ApiOperation({ summary: 'The products with most revenue and those sold most' })
-  @ApiOkResponse({ type: ProductRankings })
+  @JsonOrCsv(ProductRankings, PRODUCTS)
   @ApiInvalidInput('limit: must be a whole number from 1 to 1000')
   async products(@Query() { limit }: ProductsQuery): Promise<ProductRankings> {
     const { byRevenue, byQuantity } = await this.figures.products(limit);

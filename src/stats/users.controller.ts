@@ -1,8 +1,10 @@
 import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { EntryPage, entryPage, EntryPageQuery } from '../ledger/entry-page.js';
+import { entryTable } from '../ledger/entry-table.js';
 import { Ledger } from '../ledger/ledger.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
+import { JsonOrCsv } from '../platform/http/csv.js';
 import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { NotFound } from '../shared/errors.js';
@@ -12,6 +14,7 @@ import { LiveFigures } from './live-figures.js';
 import { RangeQueries } from './range-queries.js';
 import { type GivenRange, type Range, rangeOfDays } from './ranges.rules.js';
 import { ApiStatsUnavailable, DayRangeQuery, MOST_DAYS, UserRankings, UsersQuery, UserStats } from './stats.dto.js';
+import { USER_RANKINGS } from './stats.tables.js';
 
 const ON_RANGES =
   `With \`start\` or \`end\` only what was ordered within at most ${MOST_DAYS} days counts, aggregated from the ledger at the ` +
@@ -35,7 +38,7 @@ export class UsersController {
   /** Both rankings. @throws InvalidInput @throws StatsRebuilding @throws RedisUnavailable @throws DatabaseUnavailable */
   @Get()
   @ApiOperation({ summary: 'Who spent most, and who ordered most', description: ON_RANGES })
-  @ApiOkResponse({ type: UserRankings })
+  @JsonOrCsv(UserRankings, USER_RANKINGS)
   @ApiInvalidInput('limit: must be a whole number from 1 to 1000')
   @ApiStatsUnavailable()
   async rankings(@Query() query: UsersQuery): Promise<UserRankings> {
@@ -91,14 +94,15 @@ export class UsersController {
     description: 'All the ledger has, also from before the statistics were cleared.',
   })
   @ApiParam({ name: 'user_id', type: String, example: 'U042' })
-  @ApiOkResponse({ type: EntryPage })
+  @JsonOrCsv(EntryPage, entryTable(({ user_id }) => `orders-of-${user_id}`))
   @ApiInvalidInput('cursor: must be a next_cursor of this list')
   @ApiProblem(404, { not_found: 'No orders of user U042 are known.' })
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connection refused' })
   async orders(@Param('user_id') given: string, @Query() query: EntryPageQuery): Promise<EntryPage> {
     const userId = userIdFrom(given);
     const page = await entryPage(this.ledger, { userId }, query);
-    if (page.items.length === 0 && (await this.ledger.find({ userId }, 1)).length === 0) throw unknownUser(userId);
+    if (page.items.length === 0 && (await this.ledger.page({ userId }, 1)).entries.length === 0)
+      throw unknownUser(userId);
     return page;
   }
 
