@@ -2,8 +2,9 @@ import './require-node.js';
 import 'reflect-metadata';
 import './require-data-folder.js';
 import { Logger } from '@nestjs/common';
+import { LeftBehindLedger } from './ledger/left-behind-ledger.js';
 import { EmbeddedParts } from './platform/embedded/embedded-parts.js';
-import { banner } from './platform/observability/banner.js';
+import { banner, notice } from './platform/observability/banner.js';
 import { assertPortsFree, createService } from './service.js';
 import { loadConfig } from './shared/config.js';
 
@@ -24,6 +25,7 @@ async function main(): Promise<void> {
   for (const signal of SHUTDOWN_SIGNALS) process.once(signal, () => setTimeout(giveUp, LONGEST_SHUTDOWN_MS).unref());
   await app.listen(config.port, config.host);
   process.stdout.write(banner(config, app.get(EmbeddedParts), await app.getUrl()));
+  process.stdout.write(notice(await app.get(LeftBehindLedger).notice()));
 }
 
 /** Ends a shutdown that takes too long. Nothing is lost: what was not acknowledged is delivered again. */

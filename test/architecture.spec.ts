@@ -21,6 +21,9 @@ const ALLOWED_IMPORTS: Files = {
   'src/shared/dotenv.ts': `import 'node:path';`,
   'src/platform/redis/redis.ts': `import '../../shared/money.js'; import 'ioredis'; import 'node:fs';`,
   'src/ledger/ledger.ts': `import '../platform/redis/redis.js'; export interface Entry { position: number }`,
+  'src/ledger/ledger-archive.ts': `import './archive-lines.rules.js';`,
+  'src/ledger/ledger-archive.controller.ts': `import './ledger-archive.js';`,
+  'src/ledger/archive-lines.rules.ts': `import 'node:crypto';`,
   'src/orders/order-event.rules.ts': `import '../shared/money.js'; import 'node:crypto'; import 'decimal.js';
     import type { Config } from '../shared/config.js'; import type { Entry } from '../ledger/ledger.js';
     export type Judging = [Config, Entry];`,
@@ -33,6 +36,7 @@ const ALLOWED_IMPORTS: Files = {
   'src/producer/producer.ts': `import type { Request } from 'express'; export type { Request };`,
   'src/cli/send-order.ts': `import '../producer/sample-orders.rules.js'; import '../platform/redis/redis.js'; import './progress.js';`,
   'src/cli/progress.ts': `import 'cli-progress';`,
+  'src/cli/ledger-export.ts': `import '../ledger/ledger-archive.js'; import '../ledger/archive-lines.rules.js';`,
   'test/support/builders.ts': `import '../../src/shared/money.js';`,
 };
 
@@ -63,6 +67,7 @@ const FORBIDDEN_IMPORTS: Violation[] = [
   ],
   ['cli-is-thin', 'src/cli/a.ts', `import '../producer/producer.js';`],
   ['cli-is-thin', 'src/cli/b.ts', `import '../ledger/ledger.js';`],
+  ['cli-is-thin', 'src/cli/ledger-import.ts', `import '../ledger/ledger-archive.controller.js';`],
   ['cli-is-thin', 'src/cli/c.ts', `import '../orders/order-event.rules.js';`],
   ['cli-without-nest', 'src/cli/d.ts', `import '@nestjs/core';`],
   ['rules-use-rules', 'src/orders/a.rules.ts', `import '../platform/redis/redis.js';`],

@@ -1,6 +1,13 @@
 import { Module } from '@nestjs/common';
+import { LedgerArchive } from './ledger-archive.js';
+import { LedgerArchiveController } from './ledger-archive.controller.js';
+import { LeftBehindLedger } from './left-behind-ledger.js';
 import { Ledger } from './ledger.js';
 
-/** The book of record: append, read, find. */
-@Module({ providers: [Ledger], exports: [Ledger] })
+/** The book of record: append, read, find; written down as a whole. */
+@Module({
+  controllers: [LedgerArchiveController],
+  providers: [Ledger, LedgerArchive, LeftBehindLedger],
+  exports: [Ledger],
+})
 export class LedgerModule {}

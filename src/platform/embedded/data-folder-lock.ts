@@ -4,7 +4,11 @@ import { DatabaseSync } from 'node:sqlite';
 
 /** Another process keeps its data in this folder. */
 export class DataFolderInUse extends Error {
-  constructor(dataDir: string, holder: string) {
+  /** @param holder its pid, or `unknown` */
+  constructor(
+    dataDir: string,
+    readonly holder: string,
+  ) {
     super(
       `The data folder ${dataDir} is in use by another process (pid ${holder}). ` +
         'Stop that one first, or start this one with another DATA_DIR and other ports.',

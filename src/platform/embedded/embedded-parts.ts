@@ -1,8 +1,9 @@
-import { PGlite } from '@electric-sql/pglite';
+import type { PGlite } from '@electric-sql/pglite';
 import { join } from 'node:path';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import type { Config } from '../../shared/config.js';
-import { DataFolderLock } from './data-folder-lock.js';
+import { DataFolderInUse, DataFolderLock } from './data-folder-lock.js';
+import { hasEmbeddedLedger, openEmbeddedLedger } from './embedded-ledger.js';
 import { EmbeddedQueue } from './embedded-queue.js';
 import { EmbeddedRedis, findRedisServer } from './embedded-redis.js';
 
@@ -16,7 +17,10 @@ export type RedisLocation =
  * They own the data folder for as long as they run, and are the last to stop.
  */
 export class EmbeddedParts implements OnApplicationShutdown {
+  private looking: Promise<unknown> = Promise.resolve();
+
   private constructor(
+    private readonly dataDir: string,
     private readonly lock: DataFolderLock | null,
     private readonly queue: EmbeddedQueue | null,
     private readonly redisServer: EmbeddedRedis | null,
@@ -40,7 +44,7 @@ export class EmbeddedParts implements OnApplicationShutdown {
     const starting = [
       embedsQueue ? EmbeddedQueue.start(config.embeddedSqsPort, join(config.dataDir, 'queue')) : nothing,
       redisServerPath ? EmbeddedRedis.start(redisServerPath, join(config.dataDir, 'redis')) : nothing,
-      embedsLedger ? openLedgerStore(join(config.dataDir, 'ledger')) : nothing,
+      embedsLedger ? openEmbeddedLedger(config.dataDir) : nothing,
     ] as const;
     // The slower ones are waited for before a failure is thrown, so that nothing starts after it.
     await Promise.allSettled(starting);
@@ -50,19 +54,46 @@ export class EmbeddedParts implements OnApplicationShutdown {
       : ['embedded', 'memory'].includes(config.redisUrl)
         ? { kind: 'memory' }
         : { kind: 'url', url: config.redisUrl };
-    return new EmbeddedParts(lock, queue, redisServer, ledgerStore, redis, queue?.endpoint ?? config.sqsEndpoint);
+    const sqsEndpoint = queue?.endpoint ?? config.sqsEndpoint;
+    return new EmbeddedParts(config.dataDir, lock, queue, redisServer, ledgerStore, redis, sqsEndpoint);
+  }
+
+  /**
+   * Looks into the embedded ledger that a data folder still has although this process's ledger is elsewhere.
+   * @returns null where there is none, or another process has the folder
+   */
+  async lookIntoUnusedLedger<T>(look: (store: PGlite) => Promise<T>): Promise<T | null> {
+    if (this.ledgerStore || !hasEmbeddedLedger(this.dataDir)) return null;
+    const found = this.lookUnderLock(look);
+    this.looking = found.catch(() => undefined);
+    return found;
   }
 
   async onApplicationShutdown(): Promise<void> {
     await this.queue?.stop();
     await this.redisServer?.stop();
     await this.ledgerStore?.close();
+    await this.looking;
     this.lock?.release();
   }
-}
 
-async function openLedgerStore(folder: string): Promise<PGlite> {
-  const store = new PGlite(folder);
-  await store.waitReady;
-  return store;
+  private async lookUnderLock<T>(look: (store: PGlite) => Promise<T>): Promise<T | null> {
+    let ownLock: DataFolderLock | null = null;
+    try {
+      if (!this.lock) ownLock = DataFolderLock.acquire(this.dataDir);
+    } catch (error) {
+      if (error instanceof DataFolderInUse) return null;
+      throw error;
+    }
+    try {
+      const store = await openEmbeddedLedger(this.dataDir);
+      try {
+        return await look(store);
+      } finally {
+        await store.close();
+      }
+    } finally {
+      ownLock?.release();
+    }
+  }
 }

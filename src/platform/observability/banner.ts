@@ -26,6 +26,12 @@ export function banner(config: Config, parts: EmbeddedParts, url: string): strin
   ].join('\n');
 }
 
+/** Something that a person at a terminal must not miss: a sentence, and the commands it speaks of. */
+export function notice([sentence, ...commands]: string[]): string {
+  if (sentence === undefined) return '';
+  return ['', `  ${sentence}`, ...commands.map((command) => `    ${command}`), '', ''].join('\n');
+}
+
 function ledgerLine({ databaseUrl, dataDir }: Config): string {
   if (databaseUrl !== 'embedded') return `PostgreSQL at ${new URL(databaseUrl).host}`;
   return `embedded PostgreSQL in ${dataDir}: survives kill -9; a power cut may cost the last moments`;
