@@ -83,7 +83,7 @@ export class Ledger {
             encode(entry_hash, 'hex') as "entryHash", outcome, user_id as "userId",
             (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt", value_cents::float8 as value,
             array_to_json(lines) as lines
-          from ledger where position > ${position} order by position limit ${limit}`,
+          from ledger where position > ${position} order by ledger.position limit ${limit}`,
     );
   }
 

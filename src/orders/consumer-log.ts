@@ -51,6 +51,7 @@ export interface StreamedLine extends LogLine {
 @Injectable()
 export class ConsumerLog {
   private readonly logger = new Logger('ConsumerLog');
+  private waiting: LogLine[] = [];
 
   constructor(
     private readonly redis: Redis,
@@ -87,7 +88,15 @@ export class ConsumerLog {
     return found.filter(([foundId]) => foundId !== id).map(streamedLine);
   }
 
+  /** What all pollers note in one turn of the event loop goes to Redis at once. */
   private append(lines: LogLine[]): void {
+    if (this.waiting.length === 0) setImmediate(() => this.flush());
+    this.waiting.push(...lines);
+  }
+
+  private flush(): void {
+    const lines = this.waiting;
+    this.waiting = [];
     if (!this.redis.availability.up) {
       this.metrics.logLinesDropped.inc(lines.length);
       return;
