@@ -88,7 +88,13 @@ begin
     end if;
 
     outcome := entry ->> 'outcome';
-    if repair.state <> 'pending' then
+    -- One that was given up because nothing was heard of it may still come, out of the dead letters perhaps.
+    if repair.state <> 'pending' and (
+      repair.reasons <> '{not_processed}' or exists (
+        select from repairs other
+        where other.failed_position = repair.failed_position and other.state = 'pending'
+      )
+    ) then
       -- Delivered again after it was settled.
       kind := 'duplicate';
       reasons := repair.reasons;
@@ -135,7 +141,7 @@ begin
     );
     update ledger_head set position = head.position, entry_hash = head.entry_hash;
     update repairs
-    set state = 'repaired', counted_position = appended.position, repair_position = head.position,
+    set state = 'repaired', reasons = '{}', counted_position = appended.position, repair_position = head.position,
       ended_at = clock_timestamp()
     where id = repair.id;
     kind := 'repaired';

@@ -126,10 +126,13 @@ function linesOf(path: string): string[] {
   return readFileSync(path, 'utf8').trimEnd().split('\n');
 }
 
+/** With characters that PostgreSQL keeps in JSON but refuses when it takes JSON apart. */
+const ODD_CHANGES = String.raw`[{"field":"items","before":"a\u0000b \ud800","after":"x"}]`;
+
 async function recordRepair(database: Database, failedPosition: number, body: string | null): Promise<string> {
   const [repair] = await database.query<{ id: string }>(
     sql`insert into repairs (failed_position, requested_by, body, changes, sends, sent_at)
-        values (${failedPosition}, 'local-operator', ${body}, '[{"field":"items","before":[],"after":"x"}]', 1, now())
+        values (${failedPosition}, 'local-operator', ${body}, ${ODD_CHANGES}, 1, now())
         returning id`,
   );
   return repair!.id;
@@ -302,6 +305,17 @@ describe('A ledger with everything in it', () => {
     }
     const afterwards = await ran(ledgerImport, [file], target.environment);
     expect([afterwards.exitCode, afterwards.out]).toEqual([0, expect.stringMatching(/^Entries +0\n/)]);
+  });
+
+  it('leaves a clear that came there since as it is when it is imported once more', async () => {
+    const place = await aHouse();
+    expect(await ran(ledgerImport, [file], place.environment)).toMatchObject({ exitCode: 0 });
+    const service = await runningIn(place);
+    await service.settled();
+    expect((await service.call('DELETE', '/clear_redis_db')).status).toBe(200);
+    await stopAll();
+    expect(await ran(ledgerImport, [file], place.environment)).toMatchObject({ exitCode: 0 });
+    expect((await inHouse(place, contentsOf)).base).toBe(before.head.position);
   });
 
   describe('whose export is cut off', () => {
@@ -765,7 +779,7 @@ describe('A service that was pointed at a server', () => {
     const said = await saysAtStart();
     expect(said).toMatch(/^ {2}The embedded ledger in .* has 2 entries that the ledger at .* does not have\..*:\n/m);
     expect(said).toMatch(
-      /^ {4}DATABASE_URL=embedded npm run ledger:export -- ledger\.jsonl\n {4}npm run ledger:import/m,
+      /^ {4}DATABASE_URL=embedded npm run ledger:export -- ledger\.jsonl\n {4}DATABASE_URL=postgres:\/\/… npm run ledger:import/m,
     );
     expect(said).toMatch(/^\{"level":40,.*"msg":"The embedded ledger in .*"\}$/m);
 

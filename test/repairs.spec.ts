@@ -4,13 +4,12 @@ import { randomUUID } from 'node:crypto';
 import { Ledger } from '../src/ledger/ledger.js';
 import { RepairUnderWay, Repairs } from '../src/orders/repairs.js';
 import { REPAIR_ATTRIBUTE } from '../src/shared/order-event.js';
-import { Aggregation } from '../src/stats/aggregation.js';
 import { ProjectionAuthority } from '../src/stats/projection-authority.js';
 import { type Answer, aWorld, RunningService, type World } from './support/app.js';
 import { eventually } from './support/eventually.js';
+import { expectExactFigures } from './support/exact-figures.js';
 import { aFailedMessage } from './support/judged-messages.js';
 import { anOrderEvent, type SentOrderEvent } from './support/order-events.js';
-import { figuresOf, storedFormOf } from './support/stored-figures.js';
 import { aDatabase } from './support/stores.js';
 
 let service: RunningService;
@@ -379,6 +378,40 @@ describe('the repairs', () => {
     });
   });
 
+  it('need an order where what was received fills a message by itself', async () => {
+    const body = JSON.stringify(anOrderEvent({ order_value: 0, note: '' }));
+    const position = await failed(body.replace('"note":""', `"note":"${'x'.repeat(1_048_576 - body.length)}"`));
+    expect(await retry(position)).toMatchObject({ status: 400, body: { errors: [{ field: 'order' }] } });
+    expect(await retried(position, anOrderEvent())).toMatchObject({ state: 'repaired' });
+  });
+
+  it('of a failed order that is nested very deep can be corrected', async () => {
+    const position = await failed(`{"order_id":"X","note":${'['.repeat(20_000)}${']'.repeat(20_000)}}`);
+    expect(await retried(position, anOrderEvent())).toMatchObject({ state: 'repaired' });
+  });
+
+  it('with large orders come in shorter pages, and all of them in the end', async () => {
+    const { part: database, destroy } = await aDatabase();
+    try {
+      const repairs = new Repairs(database, new Ledger(database));
+      await database.query(
+        sql`insert into repairs (failed_position, requested_by, body)
+            select position, 'somebody', repeat('x', 1000000) from generate_series(1, 20) position`,
+      );
+      const pages: number[][] = [];
+      for (let before: number | undefined, more = true; more;) {
+        const page = await repairs.page({ before }, 500);
+        pages.push(page.repairs.map(({ failedPosition }) => failedPosition));
+        more = page.more;
+        before = page.repairs.at(-1)!.number;
+      }
+      expect(pages.flat()).toEqual(Array.from({ length: 20 }, (_, i) => 20 - i));
+      expect(pages.map(({ length }) => length)).toEqual([9, 9, 2]);
+    } finally {
+      await destroy();
+    }
+  });
+
   it('need an order that is short enough for a message', async () => {
     const position = await failed(anOrderEvent({ order_value: 0 }));
     const order = anOrderEvent({ note: '' });
@@ -540,10 +573,29 @@ describe('a repair that was recorded', () => {
     expect(await recordOf(id)).toMatchObject({ state: 'pending' });
     expect(await dispatched(5, 60 * 4 ** 4 + 60)).toEqual([]);
     expect(await recordOf(id)).toMatchObject({ state: 'failed', reasons: ['not_processed'] });
+  });
+
+  it('is honoured too where its message comes after it was given up, out of the dead letters perhaps', async () => {
+    const position = await failed(anOrderEvent({ order_value: 0 }));
+    const order = anOrderEvent();
+    const { id } = await givenUp(position, order);
     await sendAs(id, JSON.stringify(order));
     await service.settled();
-    expect((await service.get(`/order-events/${position}`)).body.repaired_by).toBeNull();
-    expect((await service.get(`/order-events?order_id=${order.order_id}`)).body.items).toEqual([]);
+    expect(await recordOf(id)).toMatchObject({ state: 'repaired', reasons: [] });
+    expect((await service.get(`/order-events/${position}`)).body.repaired_by).toBe(await headPosition());
+    await expectExactFigures(service);
+  });
+
+  it('gives way to the one that was asked for after it was given up', async () => {
+    const position = await failed(anOrderEvent({ order_value: 0 }));
+    const late = anOrderEvent();
+    const { id } = await givenUp(position, late);
+    const other = await recordedOnly(position, anOrderEvent());
+    await sendAs(id, JSON.stringify(late));
+    await service.settled();
+    expect(await recordOf(id)).toMatchObject({ state: 'failed' });
+    expect(await recordOf(other.id)).toMatchObject({ state: 'pending' });
+    expect((await service.get(`/order-events?order_id=${late.order_id}`)).body.items).toEqual([]);
   });
 });
 
@@ -630,6 +682,15 @@ async function recordedOnly(position: number, order?: Record<string, unknown>): 
   return { id };
 }
 
+/** A repair of which nothing was heard for hours. */
+async function givenUp(position: number, order: Record<string, unknown>): Promise<{ id: string }> {
+  const { id } = await recordedOnly(position, order);
+  await service.database.query(
+    sql`update repairs set state = 'failed', reasons = '{not_processed}', ended_at = now() where id = ${id}::uuid`,
+  );
+  return { id };
+}
+
 async function recordOf(id: string): Promise<{ state: string; sends: number } | undefined> {
   const [row] = await service.database.query<{ state: string; sends: number }>(
     sql`select state, sends, reasons, requested_by, changes from repairs where id = ${id}::uuid`,
@@ -655,13 +716,4 @@ async function figures(): Promise<Answer['body']> {
 
 async function generationOf(of: RunningService): Promise<number> {
   return (await of.app.get(ProjectionAuthority).read()).generation;
-}
-
-/** Expects every figure in Redis to be what SQL makes of the ledger. */
-async function expectExactFigures(of: RunningService): Promise<void> {
-  await of.settled();
-  const { generation, base } = await of.app.get(ProjectionAuthority).read();
-  const { position } = await of.app.get(Ledger).head();
-  const expected = await of.app.get(Aggregation).figures(base, position, base, of.config.businessTimeZone);
-  expect(await figuresOf(of.redis, generation)).toEqual(await storedFormOf(expected));
 }

@@ -405,9 +405,7 @@ describe('what is wrong is found', () => {
     const said = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined);
     await found(['hincrby', keysOf(service).user('U1'), 'revenue', 5]);
     expect(said.mock.calls).toEqual([
-      [
-        'The live figures are not what the ledger says: 1 values differ, by 5 cents in all, the first of them in user:U1',
-      ],
+      ['The live figures are not what the ledger says: 1 values differ, by 5 cents in all, the first of them in user'],
     ]);
   });
 });

@@ -62,6 +62,12 @@ export const run = command(USAGE, async (argv, io) => {
     return 1;
   }
   io.out.write(`${name} has all of ${path}.\n`);
+  if (entries === 0 && config.databaseUrl === 'embedded') {
+    io.out.write(
+      'Nothing was new to it. To move the ledger, name the database to move it to: DATABASE_URL=postgres://…\n',
+    );
+    return 0;
+  }
   if (inUse) io.out.write('Services that run on it have to be started anew.\n');
   io.out.write(`Next: npm start, then curl http://localhost:${config.port}/stats/verify\n`);
   return 0;

@@ -47,7 +47,12 @@ export class AppendQueue {
    * ledger knows what it already holds) until the deadline.
    * @throws DatabaseUnavailable when the deadline passes first
    */
-  append(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
+  async append(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
+    const results = await Promise.all(runsOf(messages).map((run) => this.enqueue(run, deadline)));
+    return results.flat();
+  }
+
+  private enqueue(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ messages, deadline, resolve, reject });
       if (!this.running) void this.run();
@@ -65,7 +70,7 @@ export class AppendQueue {
       const batch = this.takeBatch();
       const messages = batch.flatMap((waiting) => waiting.messages);
       try {
-        const results = await this.storeInOrder(messages);
+        const results = await this.store(messages);
         if (results.some(({ kind }) => kind === 'stored' || kind === 'repaired')) this.appended();
         let start = 0;
         for (const waiting of batch) waiting.resolve(results.slice(start, (start += waiting.messages.length)));
@@ -79,7 +84,9 @@ export class AppendQueue {
   private takeBatch(): Waiting[] {
     let messages = 0;
     let characters = 0;
+    const retries = isRetry(this.waiting[0]!.messages);
     const taken = this.waiting.findIndex((next, index) => {
+      if (isRetry(next.messages) !== retries) return true;
       messages += next.messages.length;
       for (const { body } of next.messages) characters += body.length;
       return index > 0 && (messages > MAX_MESSAGES || characters > MAX_CHARACTERS);
@@ -103,18 +110,6 @@ export class AppendQueue {
     await this.database.availability.whenUp(tooLate);
   }
 
-  /** Retries of failed entries are settled by a function of their own; between them the order decides too. */
-  private async storeInOrder(messages: JudgedMessage[]): Promise<AppendResult[]> {
-    const results: AppendResult[] = [];
-    while (results.length < messages.length) {
-      const rest = messages.slice(results.length);
-      const retries = rest[0]!.repairId !== undefined;
-      const end = rest.findIndex((message) => (message.repairId !== undefined) !== retries);
-      results.push(...(await this.store(end === -1 ? rest : rest.slice(0, end))));
-    }
-    return results;
-  }
-
   /** Where the database refuses a row, halves the append until only the culprit is left out. */
   private async store(messages: JudgedMessage[]): Promise<AppendResult[]> {
     try {
@@ -130,7 +125,7 @@ export class AppendQueue {
   private async call(messages: JudgedMessage[]): Promise<AppendResult[]> {
     const entries = sql`${JSON.stringify(messages.map(rowOf))}::json`;
     const rows = await this.database.query<AnswerRow>(
-      messages[0]!.repairId === undefined
+      !isRetry(messages)
         ? sql`select i, case when duplicate then 'duplicate' else 'stored' end as kind, outcome, reasons,
                 position::float8 as position
               from append_entries(${entries})`
@@ -143,6 +138,21 @@ export class AppendQueue {
     for (const row of rows) results[row.i] = resultOf(row);
     return results;
   }
+}
+
+/** Cut where retries of failed entries, which are settled by a function of their own, meet other messages. */
+function runsOf(messages: JudgedMessage[]): JudgedMessage[][] {
+  const runs: JudgedMessage[][] = [];
+  for (const message of messages) {
+    const run = runs.at(-1);
+    if (run && isRetry(run) === isRetry([message])) run.push(message);
+    else runs.push([message]);
+  }
+  return runs;
+}
+
+function isRetry([message]: JudgedMessage[]): boolean {
+  return message?.repairId !== undefined;
 }
 
 function resultOf({ kind, position, outcome, reasons }: AnswerRow): AppendResult {

@@ -207,7 +207,11 @@ export class ArchiveImport {
       // An archive without entries gives the ledger its id too.
       await tx.query(sql`update ledger_head set ledger_id = ${this.header!.ledger_id}`);
       // The figures of a service that runs there already fit this no longer when it looks next, at its start.
-      await tx.query(sql`update projection set base = ${end.base} where base <> ${end.base}`);
+      // Where nothing came and figures were kept before, a clear or its undoing at the target is the later word.
+      await tx.query(
+        sql`update projection set base = ${end.base}
+            where base <> ${end.base} and (state = 'empty' or ${this.written.entries > 0})`,
+      );
       await tx.query(
         sql`select setval(pg_get_serial_sequence('repairs', 'number'), max(number)) from repairs having count(*) > 0`,
       );
@@ -299,11 +303,11 @@ function upsertRepairs(json: string): ReturnType<typeof sql> {
       counted_position, repair_position
     )
     overriding system value
-    select id, number, failed_position, requested_by, requested_at, body, changes, state, sends, sent_at, ended_at,
+    select id, number, failed_position, requested_by, requested_at, body, changes::json, state, sends, sent_at, ended_at,
       reasons, counted_position, repair_position
     from json_to_recordset(${json}::json) as given (
       id uuid, number bigint, failed_position bigint, requested_by text, requested_at timestamptz, body text,
-      changes json, state text, sends integer, sent_at timestamptz, ended_at timestamptz, reasons text[],
+      changes text, state text, sends integer, sent_at timestamptz, ended_at timestamptz, reasons text[],
       counted_position bigint, repair_position bigint
     )
     order by number

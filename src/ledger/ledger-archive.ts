@@ -119,14 +119,17 @@ export class LedgerArchive {
     );
   }
 
-  /** As they were at the last entry: one that was mended by a later entry is still under way. */
+  /**
+   * As they were at the last entry: one that was mended by a later entry is still under way. What a repair changes is
+   * text in the file, as a body is: it may hold characters that PostgreSQL refuses within JSON that it takes apart.
+   */
   private repairs(after: number, lastNumber: number, last: number): Promise<{ number: number; json: string }[]> {
     const later = sql`coalesce(repair_position > ${last}, false)`;
     return this.database.query(
       sql`select number::float8 as number, translate(row_to_json(repair)::text, E'\\n\\r', '  ') as json
           from (
             select 'repair' as type, id, number, failed_position, requested_by,
-              ${iso(sql`requested_at`)} as requested_at, body, changes,
+              ${iso(sql`requested_at`)} as requested_at, body, changes::text as changes,
               case when ${later} then 'pending' else state end as state, sends, ${iso(sql`sent_at`)} as sent_at,
               case when not ${later} then ${iso(sql`ended_at`)} end as ended_at, reasons,
               case when not ${later} then counted_position end as counted_position,

@@ -60,7 +60,7 @@ export class LeftBehindLedger {
       ? [
           `${found} To move them, stop this service, then:`,
           'DATABASE_URL=embedded npm run ledger:export -- ledger.jsonl',
-          'npm run ledger:import -- ledger.jsonl',
+          'DATABASE_URL=postgres://… npm run ledger:import -- ledger.jsonl',
         ]
       : [
           `${found} They can be moved into an empty database only, and this one has ${head.position} ` +

@@ -15,6 +15,8 @@ describe('What is kept of an error', () => {
     [`Unexpected token 'x', "{"order_id":x "... is not valid JSON`, `Unexpected token 'x', "…"... is not valid JSON`],
     ['cut off in "{\n"user_id": ', 'cut off in "…'],
     ['column "lines": malformed array literal: "{P-7}"', 'column "…"'],
+    [`Unexpected token 'A', ..."user_id":Anna, "xyz"... is not valid JSON`, `Unexpected token 'A', ..."…"`],
+    ['invalid input value for enum: "user_id"', 'enum: "…"'],
   ])('is without what it quotes of an order: %s', (message, kept) => {
     expect(faultText(message)).toContain(kept);
     expect(faultText(message)).not.toMatch(/P-7|order_id|user_id|9999/);

@@ -1,7 +1,8 @@
 const MOST_CHARACTERS = 500;
 
-/** Everything in double quotes is a name such as the database gives its constraints. */
-const QUOTES_NAMES_ONLY = /^[^"]*(?:"[a-z_][a-z0-9_]*"[^"]*)*$/;
+/** Everything in double quotes is the name of something in the database, said in its own words. */
+const QUOTES_NAMES_ONLY =
+  /^[^"]*(?:(?<=\b(?:column|constraint|function|index|relation|sequence|table|trigger|type) )"[a-z_][a-z0-9_]*"[^"]*)*$/;
 const FROM_FIRST_TO_LAST_QUOTE = /"(?:.*"|.*$)/s;
 
 /**

@@ -29,7 +29,8 @@ describe('what a corrected order changes', () => {
   });
 
   it('is everything where what was received can not be read', () => {
-    for (const body of ['{"order_id": ', '[1]', '']) {
+    const deep = `{"order_id":"X","note":${'['.repeat(100_000)}${']'.repeat(100_000)}}`;
+    for (const body of ['{"order_id": ', '[1]', '', deep]) {
       expect(changesBetween(body, { order_id: 'ORD1' })).toEqual([{ field: 'order_id', after: 'ORD1' }]);
     }
   });

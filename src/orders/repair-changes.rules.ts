@@ -1,4 +1,8 @@
+import { isDeeper } from '../shared/nesting.js';
 import { readBody } from './message-body.rules.js';
+
+/** No order needs more; what is nested deeper is not compared. */
+const MOST_LEVELS = 100;
 
 /** A top-level field of an order that a repair gives another value. What is absent on a side has no value there. */
 export interface FieldChange {
@@ -8,14 +12,14 @@ export interface FieldChange {
 }
 
 /**
- * Which fields a corrected order changes, for the record of who changed what. Where what was received can't be read,
- * every field of the correction is a change.
+ * Which fields a corrected order changes, for the record of who changed what. Where what was received can't be read, or
+ * is nested deeper than any order, every field of the correction is a change.
  * @param received the body as received
  * @param corrected the order that is to be judged instead
  */
 export function changesBetween(received: string, corrected: Record<string, unknown>): FieldChange[] {
   const read = readBody(received);
-  const before = new Map(typeof read === 'string' ? [] : Object.entries(read));
+  const before = new Map(typeof read === 'string' || isDeeper(read, MOST_LEVELS) ? [] : Object.entries(read));
   const after = new Map(Object.entries(corrected));
   const changes: FieldChange[] = [];
   for (const field of new Set([...before.keys(), ...after.keys()])) {

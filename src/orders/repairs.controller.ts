@@ -113,9 +113,8 @@ export class RepairsController {
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })
   async list(@Query() { state, position, cursor, limit }: RepairsQuery): Promise<RepairPage> {
     const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
-    const found = await this.repairs.list({ state, failedPosition: position, before }, limit + 1);
-    const repairs = found.slice(0, limit);
-    const last = found.length > limit ? repairs.at(-1) : undefined;
+    const { repairs, more } = await this.repairs.page({ state, failedPosition: position, before }, limit);
+    const last = more ? repairs.at(-1) : undefined;
     return { items: repairs.map(repairJson), next_cursor: last ? encodeCursor({ before: last.number }) : null };
   }
 

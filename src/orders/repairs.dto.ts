@@ -164,7 +164,8 @@ export class RepairJson {
   @ApiProperty({
     isArray: true,
     enum: [...REASON_CODES, 'already_repaired', 'not_processed'],
-    description: 'Why it failed again. not_processed: the queue never delivered it',
+    description:
+      'Why it failed again. not_processed: nothing was heard of it for hours; should it still come, it counts',
     example: [],
   })
   reasons!: RepairFault[];
@@ -183,7 +184,7 @@ export class RepairJson {
 
 /** A page of repairs, newest first. */
 export class RepairPage {
-  @ApiProperty({ type: [RepairJson] })
+  @ApiProperty({ type: [RepairJson], description: 'Fewer than asked for where their orders are very large' })
   items!: RepairJson[];
 
   @ApiProperty({ type: String, nullable: true, description: 'For the page after; null on the last', example: null })

@@ -66,6 +66,9 @@ export class RepairUnderWay extends CallerError {
 /** What SQS takes, less room for the attribute that names the repair. */
 const MOST_BODY_BYTES = 1_048_576 - 100;
 
+/** Of all orders of a page together, but for the last one: an answer is made in memory. */
+const MOST_PAGE_BYTES = 8 * 1024 * 1024;
+
 /** Entries that a bulk looks at in one statement. */
 const ENTRIES_PER_PAGE = 5_000;
 
@@ -96,6 +99,7 @@ export class Repairs {
     if (entry.kind !== 'order' || entry.outcome !== 'failed') throw new NotFailed(position);
     if (entry.repairedBy !== null) throw new AlreadyRepaired(position, entry.repairedBy);
     const body = corrected ? bodyOf(corrected) : null;
+    if (!corrected && Buffer.byteLength(entry.body) > MOST_BODY_BYTES) throw tooLong();
     const changes = corrected ? changesBetween(entry.body, corrected) : [];
     const [recorded] = await this.database.query<{ id: string }>(
       sql`insert into repairs (failed_position, requested_by, body, changes)
@@ -110,7 +114,7 @@ export class Repairs {
 
   /**
    * Records that every failed entry with this reason is to be judged again, unless it is repaired or a repair of it is
-   * under way.
+   * under way, or it is too long to be sent again unchanged.
    * @param who asked for it; null counts only
    * @returns how many entries these are, and for how many a repair was recorded
    * @throws DatabaseUnavailable
@@ -124,6 +128,7 @@ export class Repairs {
         sql`with open_for_repair as materialized (
               select position from ledger
               where kind = 'order' and outcome = 'failed' and reasons @> array[${reason}]::text[]
+                and octet_length(body) <= ${MOST_BODY_BYTES}
                 and position > ${after} and position <= ${last}
                 and not exists (select from ledger repair where repair.kind = 'repair' and repair.ref_position = ledger.position)
                 and not exists (select from repairs where failed_position = ledger.position and state = 'pending')
@@ -147,20 +152,29 @@ export class Repairs {
 
   /** @returns null where there is none @throws DatabaseUnavailable */
   async find(id: string): Promise<Repair | null> {
-    const [repair] = await this.select(sql`id = ${id}::uuid`, 1);
-    return repair ?? null;
+    const [found] = await this.select(sql`id = ${id}::uuid`, 1);
+    if (!found) return null;
+    const { candidates: _, ...repair } = found;
+    return repair;
   }
 
-  /** Repairs, newest first. @param filter everything given must hold @throws DatabaseUnavailable */
-  async list(
+  /**
+   * Repairs, newest first: at most `limit`, and fewer where their orders are so large that the answer would be.
+   * @param filter everything given must hold
+   * @returns with them, whether there are more
+   * @throws DatabaseUnavailable
+   */
+  async page(
     filter: { state?: RepairState; failedPosition?: number; before?: number },
     limit: number,
-  ): Promise<Repair[]> {
+  ): Promise<{ repairs: Repair[]; more: boolean }> {
     const conditions: SQL[] = [sql`true`];
     if (filter.state) conditions.push(sql`state = ${filter.state}`);
     if (filter.failedPosition !== undefined) conditions.push(sql`failed_position = ${filter.failedPosition}`);
     if (filter.before !== undefined) conditions.push(sql`number < ${filter.before}`);
-    return this.select(sql.join(conditions, sql` and `), limit);
+    const found = await this.select(sql.join(conditions, sql` and `), limit + 1);
+    const repairs = found.slice(0, limit).map(({ candidates: _, ...repair }) => repair);
+    return { repairs, more: (found[0]?.candidates ?? 0) > repairs.length };
   }
 
   /** How many are under way. @throws DatabaseUnavailable */
@@ -204,14 +218,23 @@ export class Repairs {
     );
   }
 
-  private async select(condition: SQL, limit: number): Promise<Repair[]> {
-    return this.database.query<Repair>(
-      sql`select id::text as id, number::float8 as number, failed_position::float8 as "failedPosition",
+  /** Each with the number of those that there were before the large ones were left for the next page. */
+  private async select(condition: SQL, limit: number): Promise<(Repair & { candidates: number })[]> {
+    return this.database.query(
+      sql`with candidates as materialized (
+            select *, sum(size) over (order by number desc) - size as bytes_before
+            from (
+              select *, coalesce(octet_length(body), 0) + octet_length(changes::text) as size
+              from repairs where ${condition} order by number desc limit ${limit}
+            ) newest
+          )
+          select id::text as id, number::float8 as number, failed_position::float8 as "failedPosition",
             requested_by as "requestedBy", (extract(epoch from requested_at) * 1000)::float8 as "requestedAt",
             body, changes, state, (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
             (extract(epoch from ended_at) * 1000)::float8 as "endedAt", reasons,
-            counted_position::float8 as "countedPosition", repair_position::float8 as "repairPosition"
-          from repairs where ${condition} order by number desc limit ${limit}`,
+            counted_position::float8 as "countedPosition", repair_position::float8 as "repairPosition",
+            (select count(*) from candidates)::float8 as candidates
+          from candidates where bytes_before < ${MOST_PAGE_BYTES} order by candidates.number desc`,
     );
   }
 }
@@ -223,8 +246,13 @@ function bodyOf(order: Record<string, unknown>): string {
     /[\uFFFE\uFFFF]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16)}`,
   );
-  if (Buffer.byteLength(body) > MOST_BODY_BYTES) {
-    throw new InvalidInput([{ field: 'order', message: `must be at most ${MOST_BODY_BYTES} bytes as JSON` }]);
-  }
+  if (Buffer.byteLength(body) > MOST_BODY_BYTES) throw tooLong();
   return body;
+}
+
+/** What was received may have filled a message by itself; a retry names its repair besides. */
+function tooLong(): InvalidInput {
+  return new InvalidInput([
+    { field: 'order', message: `must be given, with at most ${MOST_BODY_BYTES} bytes as JSON` },
+  ]);
 }

@@ -129,7 +129,7 @@ export class Verification implements OnModuleDestroy {
     if (!first) return;
     this.logger.error(
       `The live figures are not what the ledger says: ${mismatches.count} values differ, ` +
-        `by ${mismatches.driftCents} cents in all, the first of them in ${first.key}`,
+        `by ${mismatches.driftCents} cents in all, the first of them in ${first.key.split(':', 1)[0]}`,
     );
   }
 

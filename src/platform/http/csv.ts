@@ -13,9 +13,17 @@ import type { Request, Response } from 'express';
 import { map, type Observable } from 'rxjs';
 import { ApiProblem } from './api-problem.js';
 
-/** As they are sent; parameters in an Accept header are compared with these. */
-const JSON_TYPE = 'application/json; charset=utf-8';
 const CSV_TYPE = 'text/csv; charset=utf-8';
+
+/** With all parameters that an Accept header may well name, RFC 4180's own among them; the first is what anybody gets. */
+const OFFERED = [
+  'application/json',
+  'application/json; charset=utf-8',
+  'text/csv',
+  CSV_TYPE,
+  'text/csv; header=present',
+  `${CSV_TYPE}; header=present`,
+];
 
 const NOT_ACCEPTABLE = 'This is there as application/json and as text/csv.';
 
@@ -106,13 +114,13 @@ class ContentNegotiation<Answer extends object, Row extends CsvRow<Row>> impleme
     const request = context.switchToHttp().getRequest<Request<Record<string, string>>>();
     const response = context.switchToHttp().getResponse<Response>();
     response.vary('Accept');
-    const chosen = request.accepts([JSON_TYPE, CSV_TYPE]);
+    const chosen = request.accepts(OFFERED);
     if (!chosen) throw new NotAcceptableException(NOT_ACCEPTABLE);
     return next.handle().pipe(
       map((answer) => {
         const cursor = nextCursorOf(answer);
         if (cursor !== null) response.setHeader('Link', `<${pageAt(cursor, request.originalUrl)}>; rel="next"`);
-        if (chosen === JSON_TYPE) return answer;
+        if (!chosen.startsWith('text/csv')) return answer;
         const file = asFileName(this.table.file(answer, request.params));
         response.setHeader('Content-Type', CSV_TYPE);
         response.setHeader('Content-Disposition', `inline; filename="${file}.csv"`);

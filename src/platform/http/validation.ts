@@ -4,6 +4,7 @@ import { Transform } from 'class-transformer';
 import { IsOptional, MaxLength, registerDecorator, type ValidationError } from 'class-validator';
 import { isDay, isMonth } from '../../shared/business-time.js';
 import { type FieldError, InvalidInput } from '../../shared/errors.js';
+import { isDeeper } from '../../shared/nesting.js';
 
 /** Deeper than any request needs; what walks through a body calls itself once a level. */
 const MOST_LEVELS = 100;
@@ -131,17 +132,4 @@ function messageFor(property: string, constraints: Record<string, string>): stri
   if (constraints.whitelistValidation) return 'is not known here';
   const message = Object.values(constraints).at(-1)!;
   return message.startsWith(`${property} `) ? message.slice(property.length + 1) : message;
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  let level = [value].filter(isObject);
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth === levels) return true;
-    level = level.flatMap((each) => Object.values(each).filter(isObject));
-  }
-  return false;
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null;
 }
