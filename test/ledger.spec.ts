@@ -408,6 +408,7 @@ describe('appends of several callers', () => {
   it('gather into one while one is in flight', async () => {
     const { letGo, statements } = holdFirstStatement();
     const inFlight = told(aJudgedMessage());
+    await eventually(() => expect(statements).toHaveBeenCalledTimes(1));
     const gathering = Array.from({ length: 9 }, () => told(aJudgedMessage(), aJudgedMessage()));
     expect(statements).toHaveBeenCalledTimes(1);
     letGo();
@@ -421,6 +422,7 @@ describe('appends of several callers', () => {
   it('gather to at most 500 messages', async () => {
     const { letGo, statements } = holdFirstStatement();
     const inFlight = append(aJudgedMessage());
+    await eventually(() => expect(statements).toHaveBeenCalledTimes(1));
     const many = (count: number): JudgedMessage[] => Array.from({ length: count }, () => aJudgedMessage());
     const gathering = [append(...many(300)), append(...many(200)), append(...many(1)), append(...many(600))];
     letGo();

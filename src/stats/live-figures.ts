@@ -2,8 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { Redis, type RedisCommand } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
 import { cents, type Cents } from '../shared/money.js';
-import { CHECKPOINT_FIELDS, checkpointFrom, type Checkpoint, type CheckpointMark } from './checkpoint.js';
+import type { Checkpoint, CheckpointMark } from './checkpoint.js';
 import { FigureStore } from './figure-store.js';
+import { GatheredReads } from './gathered-reads.js';
 import { Projector, StatsRebuilding } from './projector.js';
 
 /** Up to which ledger entry figures go, and when they came this far (ms UTC). */
@@ -40,6 +41,7 @@ export class LiveFigures {
     private readonly redis: Redis,
     private readonly projector: Projector,
     private readonly store: FigureStore,
+    private readonly reads: GatheredReads,
   ) {}
 
   /** Figures over everything, and how far they go. */
@@ -144,12 +146,11 @@ export class LiveFigures {
   ): Promise<Answer> {
     return this.accepted(
       async (generation) => {
-        const keys = this.redis.keys.generation(generation);
-        const [fields, ...replies] = await this.redis.atomically([
-          ['hmget', keys.checkpoint, ...CHECKPOINT_FIELDS],
-          ...commands(keys),
-        ]);
-        return { checkpoint: checkpointFrom(fields as (string | null)[]), replies: replies as Replies };
+        const { checkpoint, replies } = await this.reads.read(
+          generation,
+          commands(this.redis.keys.generation(generation)),
+        );
+        return { checkpoint, replies: replies as Replies };
       },
       ({ checkpoint, replies }) => answer(replies, checkpoint!),
     );

@@ -7,6 +7,7 @@ import { ClearController } from './clear.controller.js';
 import { FigureComparison } from './figure-comparison.js';
 import { FigurePages } from './figure-pages.js';
 import { FigureStore } from './figure-store.js';
+import { GatheredReads } from './gathered-reads.js';
 import { LiveFigures } from './live-figures.js';
 import { ProjectionAuthority } from './projection-authority.js';
 import { Projector } from './projector.js';
@@ -30,6 +31,7 @@ import { VerifyController } from './verify.controller.js';
     Rebuild,
     Projector,
     RebuildRequests,
+    GatheredReads,
     LiveFigures,
     RangeQueries,
     FigurePages,
