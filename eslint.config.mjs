@@ -117,7 +117,13 @@ export default defineConfig(
     },
   },
   {
-    files: ['src/shared/config.ts', 'src/shared/dotenv.ts', 'test/support/**/*.ts'],
+    files: [
+      'src/shared/config.ts',
+      'src/shared/dotenv.ts',
+      'test/support/**/*.ts',
+      'bench/parts.ts',
+      'bench/processes.ts',
+    ],
     rules: { 'no-restricted-properties': 'off' },
   },
 

@@ -1,6 +1,5 @@
-import { Client } from 'pg';
 import { fillLedger, type LedgerShape } from './ledger-fill.js';
-import { ownParts, type OwnParts } from './parts.js';
+import { ownParts, servedGeneration, type OwnParts } from './parts.js';
 import { Emulator, Service } from './processes.js';
 
 /** Ten million entries are aggregated before the service is ready. */
@@ -37,15 +36,8 @@ export class FilledService {
   }
 
   /** The generation of the figures that is in service. */
-  async generation(): Promise<number> {
-    const client = new Client(this.parts.databaseUrl);
-    await client.connect();
-    try {
-      const { rows } = await client.query<{ generation: string }>('select generation from projection');
-      return Number(rows[0]!.generation);
-    } finally {
-      await client.end();
-    }
+  generation(): Promise<number> {
+    return servedGeneration(this.parts);
   }
 
   private static async start(shape: LedgerShape): Promise<FilledService> {

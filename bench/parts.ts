@@ -7,7 +7,6 @@ import { takenAwayAtTheEnd } from './leftovers.js';
 
 /** Where the real parts are; the environment may name others. */
 const { DATABASE_URL = 'postgres://postgres@127.0.0.1:5432/postgres', REDIS_URL = 'redis://127.0.0.1:6379' } =
-  // eslint-disable-next-line no-restricted-properties -- as above
   process.env;
 
 /** A database and a Redis key space of its own, on real servers. */
@@ -54,6 +53,18 @@ export async function versions(): Promise<{ postgresql: string; redis: string }>
     return { postgresql: row!.server_version, redis: /^redis_version:(.*)$/m.exec(server)![1]!.trim() };
   } finally {
     redis.disconnect();
+  }
+}
+
+/** The generation of the figures that is in service there. */
+export async function servedGeneration({ databaseUrl }: OwnParts): Promise<number> {
+  const client = new Client(databaseUrl);
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ generation: string }>('select generation from projection');
+    return Number(rows[0]!.generation);
+  } finally {
+    await client.end();
   }
 }
 

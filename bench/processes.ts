@@ -218,7 +218,6 @@ export function forked(script: string, ...args: string[]): ChildProcess {
 }
 
 function pathOfThisProcess(): string {
-  // eslint-disable-next-line no-restricted-properties -- the service looks for redis-server there
   return process.env.PATH ?? '';
 }
 

@@ -5,7 +5,7 @@ import { RedisKeys } from '../src/platform/redis/redis-keys.js';
 import { sampleBodies } from './bodies.js';
 import { drainService } from './drain.js';
 import { scaled, type Measurement, type Reading } from './measurement.js';
-import type { OwnParts } from './parts.js';
+import { servedGeneration, type OwnParts } from './parts.js';
 
 const ORDERS = 20_000;
 const LOOK_EVERY_MS = 3;
@@ -71,23 +71,12 @@ async function lookAtHead({ databaseUrl }: OwnParts, looks: Look[], stop: AbortS
 }
 
 async function lookAtFigures(parts: OwnParts, looks: Look[], stop: AbortSignal): Promise<void> {
-  const key = new RedisKeys(parts.redisKeyPrefix).generation(await generationOf(parts)).checkpoint;
+  const key = new RedisKeys(parts.redisKeyPrefix).generation(await servedGeneration(parts)).checkpoint;
   const redis = new Redis(parts.redisUrl);
   try {
     await lookUntil(stop, looks, async () => Number(await redis.hget(key, 'position')));
   } finally {
     redis.disconnect();
-  }
-}
-
-async function generationOf({ databaseUrl }: OwnParts): Promise<number> {
-  const client = new Client(databaseUrl);
-  await client.connect();
-  try {
-    const { rows } = await client.query<{ generation: string }>('select generation from projection');
-    return Number(rows[0]!.generation);
-  } finally {
-    await client.end();
   }
 }
 

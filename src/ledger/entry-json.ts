@@ -1,4 +1,5 @@
 import { ApiProperty } from '@nestjs/swagger';
+import { isoOf } from '../shared/iso-time.js';
 import { decimalOf } from '../shared/money.js';
 import { REASONS, type OrderLine, type Outcome, type Reason } from '../shared/order-event.js';
 import type { EntryKind, LedgerEntry } from './ledger-entry.js';
@@ -110,7 +111,7 @@ export function entryJson(entry: LedgerEntry): EntryJson {
     outcome: entry.outcome,
     order_id: entry.orderId,
     user_id: entry.userId,
-    order_timestamp: entry.orderedAt === null ? null : isoOf(entry.orderedAt),
+    order_timestamp: isoOf(entry.orderedAt),
     claimed_value: entry.claimed === null ? null : decimalOf(entry.claimed),
     order_value: entry.value === null ? null : decimalOf(entry.value),
     items: entry.lines.map(itemJson),
@@ -132,8 +133,4 @@ function itemJson(line: OrderLine): EntryItemJson {
     price_per_unit: Number(line.price_per_unit),
     line_value: decimalOf(line.cents),
   };
-}
-
-function isoOf(msUtc: number): string {
-  return new Date(msUtc).toISOString();
 }

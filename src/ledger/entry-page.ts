@@ -1,5 +1,5 @@
 import { ApiProperty } from '@nestjs/swagger';
-import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
+import { encodeCursor, placeBefore } from '../platform/http/cursor.js';
 import { QueryCursor, QueryInteger } from '../platform/http/validation.js';
 import type { EntryFilter, Ledger } from './ledger.js';
 import { entryJson, EntryJson } from './entry-json.js';
@@ -31,12 +31,8 @@ export async function entryPage(
   filter: Omit<EntryFilter, 'before'>,
   { cursor, limit }: EntryPageQuery,
 ): Promise<EntryPage> {
-  const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
+  const before = placeBefore(cursor);
   const { entries, more } = await ledger.page({ ...filter, before }, limit);
   const last = more ? entries.at(-1) : undefined;
   return { items: entries.map(entryJson), next_cursor: last ? encodeCursor({ before: last.position }) : null };
-}
-
-function isPlace(value: Record<string, unknown>): value is { before: number } {
-  return Number.isSafeInteger(value.before);
 }

@@ -18,6 +18,7 @@ import {
 import { QueryInteger } from '../platform/http/validation.js';
 import { type FieldError, InvalidInput } from '../shared/errors.js';
 import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
+import { isoOf } from '../shared/iso-time.js';
 import type { DeadLetterFilter } from './dead-letter-filter.rules.js';
 import type { ExplainedDeadLetter, RedriveOrder, RedriveTotals } from './dead-letters.js';
 import { readTimestamp } from './timestamp.rules.js';
@@ -275,10 +276,6 @@ export function deadLetterJson({ failure, ...letter }: ExplainedDeadLetter): Dea
     last_failed_at: isoOf(failure?.lastFailedAt ?? null),
     ...(repairId !== undefined && { repair_id: repairId }),
   };
-}
-
-function isoOf(msUtc: number | null): string | null {
-  return msUtc === null ? null : new Date(msUtc).toISOString();
 }
 
 /** The field may be left out; null is not left out. */

@@ -2,6 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { pause } from '../platform/back-off.js';
 import { type DeadLetter, DeadLetterQueue, type HeldDeadLetters } from '../platform/queue/dead-letter-queue.js';
 import { QueueSender } from '../platform/queue/queue-sender.js';
+import { MOST_ENTRIES_PER_CALL } from '../platform/queue/sqs-limits.js';
 import { CallerError, messageOf, NotFound, UnavailableError } from '../shared/errors.js';
 import { type DeadLetterFilter, isMeant } from './dead-letter-filter.rules.js';
 import { DeliveryFailures, type DeliveryFailure } from './delivery-failures.js';
@@ -9,8 +10,6 @@ import { DeliveryFailures, type DeliveryFailure } from './delivery-failures.js';
 const SAMPLE_LIMITS = { messages: 100, seconds: 10 };
 const SEARCH_LIMITS = { messages: 1_000, seconds: 15 };
 const REDRIVE_LIMITS = { messages: 5_000, seconds: 28 };
-/** The most that SQS gives in one answer, and the sender puts into one call. */
-const GROUP = 10;
 
 /** A dead letter with what is recorded of it; null where nothing is. */
 export interface ExplainedDeadLetter extends DeadLetter {
@@ -125,7 +124,7 @@ export class DeadLetters {
   async delete(messageId: string): Promise<void> {
     await this.queue.holding(SEARCH_LIMITS, async (held) => {
       for (;;) {
-        const group = await held.next(GROUP);
+        const group = await held.next(MOST_ENTRIES_PER_CALL);
         if (group.length === 0) {
           throw new NotFound(
             `No dead letter ${messageId} was met among ${held.lookedAt}. SQS can't be asked for one message: on a busy queue it may need another try.`,
@@ -146,7 +145,7 @@ export class DeadLetters {
     const named = filter.messageIds && new Set(filter.messageIds).size;
     const limit = Math.min(order.limit, named ?? order.limit);
     for (;;) {
-      const group = await held.next(Math.min(GROUP, perSecond));
+      const group = await held.next(Math.min(MOST_ENTRIES_PER_CALL, perSecond));
       totals.lookedAt = held.lookedAt;
       if (group.length === 0) return;
       const meant = (await this.meantOf(group, filter)).slice(0, limit - totals.matched.length);

@@ -37,6 +37,7 @@ export class DeliveryFailures {
 
   /** Notes faults; returns at once and never throws. */
   record(faults: Fault[]): void {
+    if (faults.length === 0) return;
     this.write(faults).catch((error: unknown) =>
       this.logger.debug(`${faults.length} delivery failures were not recorded: ${messageOf(error)}`),
     );
@@ -79,7 +80,6 @@ export class DeliveryFailures {
       message_id: messageId,
       last_error: faultText(messageOf(error)),
     }));
-    if (rows.length === 0) return;
     // In the order of the ids, so that two statements at once do not wait for each other.
     await this.database.query(
       sql`insert into delivery_failures (message_id, last_error)

@@ -10,6 +10,7 @@ import { Readiness, type PartHealth } from '../platform/observability/readiness.
 import { OrdersQueue } from '../platform/queue/orders-queue.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
+import { isoOf } from '../shared/iso-time.js';
 import { ConsumerLog } from './consumer-log.js';
 import { DeliveryFailures } from './delivery-failures.js';
 import { faultText } from './fault-text.rules.js';
@@ -155,7 +156,7 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     return {
       ...this.queue.availability.health,
       pollers: this.pollers.length,
-      last_poll_at: this.lastPollAt === null ? null : new Date(this.lastPollAt).toISOString(),
+      last_poll_at: isoOf(this.lastPollAt),
     };
   }
 }

@@ -2,7 +2,7 @@ import { Body, Controller, Get, HttpCode, Param, Post, Query, Res } from '@nestj
 import { ApiAcceptedResponse, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
+import { encodeCursor, placeBefore } from '../platform/http/cursor.js';
 import { LOCAL_OPERATOR } from '../shared/actor.js';
 import { NotFound } from '../shared/errors.js';
 import { RepairDispatch } from './repair-dispatch.js';
@@ -112,7 +112,7 @@ export class RepairsController {
   @ApiInvalidInput('state: must be one of pending, repaired, failed')
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })
   async list(@Query() { state, position, cursor, limit }: RepairsQuery): Promise<RepairPage> {
-    const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
+    const before = placeBefore(cursor);
     const { repairs, more } = await this.repairs.page({ state, failedPosition: position, before }, limit);
     const last = more ? repairs.at(-1) : undefined;
     return { items: repairs.map(repairJson), next_cursor: last ? encodeCursor({ before: last.number }) : null };
@@ -130,8 +130,4 @@ export class RepairsController {
     if (!repair) throw new NotFound('There is no such repair.');
     return repairJson(repair);
   }
-}
-
-function isPlace(value: Record<string, unknown>): value is { before: number } {
-  return Number.isSafeInteger(value.before);
 }

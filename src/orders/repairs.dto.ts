@@ -3,6 +3,7 @@ import { Transform } from 'class-transformer';
 import { IsBoolean, IsIn, IsObject, IsOptional, IsUUID, ValidateIf } from 'class-validator';
 import type { RepairFault } from '../ledger/ledger-entry.js';
 import { PathInteger, QueryCursor, QueryInteger } from '../platform/http/validation.js';
+import { isoOf } from '../shared/iso-time.js';
 import { REASONS, type Reason } from '../shared/order-event.js';
 import { isJsonObject, type JsonObject, readBody } from './message-body.rules.js';
 import type { FieldChange } from './repair-changes.rules.js';
@@ -198,7 +199,7 @@ export function repairJson(repair: Repair): RepairJson {
     position: repair.failedPosition,
     state: repair.state,
     requested_by: repair.requestedBy,
-    requested_at: new Date(repair.requestedAt).toISOString(),
+    requested_at: isoOf(repair.requestedAt),
     order: orderIn(repair.body),
     changes: repair.changes,
     sent_at: isoOf(repair.sentAt),
@@ -212,8 +213,4 @@ export function repairJson(repair: Repair): RepairJson {
 function orderIn(body: string | null): JsonObject | null {
   const order = body === null ? null : readBody(body);
   return isJsonObject(order) ? order : null;
-}
-
-function isoOf(msUtc: number | null): string | null {
-  return msUtc === null ? null : new Date(msUtc).toISOString();
 }

@@ -3,6 +3,7 @@ import { sql, type SQL } from 'drizzle-orm';
 import { Ledger } from '../ledger/ledger.js';
 import type { RepairFault } from '../ledger/ledger-entry.js';
 import { Database } from '../platform/database/database.js';
+import { MOST_BYTES_PER_CALL } from '../platform/queue/sqs-limits.js';
 import { CallerError, InvalidInput, NotFound } from '../shared/errors.js';
 import type { Reason } from '../shared/order-event.js';
 import { changesBetween, type FieldChange } from './repair-changes.rules.js';
@@ -64,7 +65,7 @@ export class RepairUnderWay extends CallerError {
 }
 
 /** What SQS takes, less room for the attribute that names the repair. */
-const MOST_BODY_BYTES = 1_048_576 - 100;
+const MOST_BODY_BYTES = MOST_BYTES_PER_CALL - 100;
 
 /** Of all orders of a page together, but for the last one: an answer is made in memory. */
 const MOST_PAGE_BYTES = 8 * 1024 * 1024;

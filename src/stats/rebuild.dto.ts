@@ -1,6 +1,7 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { IsBoolean, IsUUID } from 'class-validator';
 import { QueryCursor, QueryInteger } from '../platform/http/validation.js';
+import { isoOf } from '../shared/iso-time.js';
 import type { RebuildState, RequestedRebuild } from './rebuild-requests.js';
 
 const DEFAULT_LIMIT = 20;
@@ -94,15 +95,11 @@ export function rebuildJson(rebuild: RequestedRebuild): RebuildJson {
     from_beginning: rebuild.fromBeginning,
     requested_by: rebuild.requestedBy,
     requested_at: isoOf(rebuild.requestedAt),
-    started_at: rebuild.startedAt === null ? null : isoOf(rebuild.startedAt),
-    finished_at: rebuild.finishedAt === null ? null : isoOf(rebuild.finishedAt),
+    started_at: isoOf(rebuild.startedAt),
+    finished_at: isoOf(rebuild.finishedAt),
     done,
     total,
     position,
     error,
   };
-}
-
-function isoOf(msUtc: number): string {
-  return new Date(msUtc).toISOString();
 }

@@ -6,6 +6,7 @@ import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
 import { BusinessCalendar, daysBetween, monthsBetween } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { NotFound } from '../shared/errors.js';
+import { isoOf } from '../shared/iso-time.js';
 import { averageCents, cents, decimalOf } from '../shared/money.js';
 import { LiveFigures, type Counts, type ProductFigures } from './live-figures.js';
 import { rangeOfDays, rangeOfMonths } from './ranges.rules.js';
@@ -58,7 +59,7 @@ export class StatsController {
       corrected_orders: corrected,
       unique_users: uniqueUsers,
       average_order_value: decimalOf(averageCents(revenue, orders)),
-      as_of: { position: asOf.position, at: new Date(asOf.at).toISOString() },
+      as_of: { position: asOf.position, at: isoOf(asOf.at) },
     };
   }
 

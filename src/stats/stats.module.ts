@@ -2,6 +2,7 @@ import { Module } from '@nestjs/common';
 import { LedgerModule } from '../ledger/ledger.module.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { Readiness } from '../platform/observability/readiness.js';
+import { isoOf } from '../shared/iso-time.js';
 import { Aggregation } from './aggregation.js';
 import { ClearController } from './clear.controller.js';
 import { FigureComparison } from './figure-comparison.js';
@@ -44,7 +45,7 @@ export class StatsModule {
   constructor(readiness: Readiness, metrics: Metrics, projector: Projector, verification: Verification) {
     readiness.add('statistics', () => {
       const { position, at } = projector.served();
-      return { up: true, position, as_of: new Date(at).toISOString() };
+      return { up: true, position, as_of: isoOf(at) };
     });
     metrics.reading('stats_projection_lag_entries', 'Ledger entries that the live figures are behind', () =>
       projector.lag(),

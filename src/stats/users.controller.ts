@@ -9,6 +9,7 @@ import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { NotFound } from '../shared/errors.js';
 import { cleanId } from '../shared/ids.js';
+import { isoOf } from '../shared/iso-time.js';
 import { averageCents, cents, decimalOf } from '../shared/money.js';
 import { LiveFigures } from './live-figures.js';
 import { RangeQueries } from './range-queries.js';
@@ -83,7 +84,7 @@ export class UsersController {
       total_spend: decimalOf(revenue),
       failed_order_count: failed,
       average_order_value: decimalOf(averageCents(revenue, orders)),
-      last_order_at: lastOrderAt === null ? null : new Date(lastOrderAt).toISOString(),
+      last_order_at: isoOf(lastOrderAt),
     };
   }
 

@@ -5,6 +5,7 @@ import { atMost } from '../platform/back-off.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { messageOf, NotFound, UnavailableError } from '../shared/errors.js';
 import { cents, decimalOf } from '../shared/money.js';
+import { isoOf } from '../shared/iso-time.js';
 import { ApiStatsUnavailable } from './stats.dto.js';
 import { Verification, type VerificationRun } from './verification.js';
 import type { Mismatch, StoredValue } from './verification.rules.js';
@@ -68,7 +69,7 @@ export class VerifyController {
 function answerOf(run: VerificationRun): VerificationReport | VerificationProgress {
   const { id, state, progress, startedAt, finishedAt, result, failure } = run;
   if (!result || state !== 'done') {
-    const started_at = startedAt === null ? null : new Date(startedAt).toISOString();
+    const started_at = isoOf(startedAt);
     return {
       id,
       state: state as 'failed',
@@ -89,8 +90,8 @@ function answerOf(run: VerificationRun): VerificationReport | VerificationProgre
     drift_cents: mismatches.driftCents,
     mismatch_count: mismatches.count,
     mismatches: mismatches.first.map(shown),
-    started_at: new Date(startedAt!).toISOString(),
-    finished_at: new Date(finishedAt!).toISOString(),
+    started_at: isoOf(startedAt!),
+    finished_at: isoOf(finishedAt!),
     duration_ms: finishedAt! - startedAt!,
   };
 }

@@ -22,6 +22,18 @@ export function decodeCursor<Place extends object>(
   return place as Place;
 }
 
+/**
+ * The place in a list by falling numbers at which a page begins: before this one. The cursor of such a list is made of
+ * `{before}`. @throws InvalidInput
+ */
+export function placeBefore(cursor: string | undefined): number | undefined {
+  return cursor === undefined ? undefined : decodeCursor(cursor, isBefore).before;
+}
+
+function isBefore(value: Record<string, unknown>): value is { before: number } {
+  return Number.isSafeInteger(value.before);
+}
+
 function parsed(json: string): unknown {
   try {
     return JSON.parse(json);

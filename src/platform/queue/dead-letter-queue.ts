@@ -13,9 +13,8 @@ import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { atMost } from '../back-off.js';
 import { deadLetterQueueInUse, namingThePermission, queueDepth, QueuePermissionMissing } from './queue-setup.js';
 import { promptly } from './sqs-client.js';
+import { MOST_ENTRIES_PER_CALL } from './sqs-limits.js';
 
-/** The most entries SQS takes or gives in one call. */
-const BATCH_ENTRIES = 10;
 /** Calls under way at once. */
 const LANES = 8;
 /** Short, since an emulator gives the next message to a waiter that left; not 0, which asks a part of SQS's servers only. */
@@ -173,7 +172,7 @@ export class HeldDeadLetters {
       !this.stopping.aborted &&
       performance.now() < this.until
     ) {
-      const messages = await this.receive(Math.min(most, BATCH_ENTRIES, this.limits.messages - this.lookedAt));
+      const messages = await this.receive(Math.min(most, MOST_ENTRIES_PER_CALL, this.limits.messages - this.lookedAt));
       const unseen = messages.filter(({ MessageId }) => !this.seen.has(MessageId!));
       for (const { MessageId, ReceiptHandle } of messages) {
         this.handles.set(MessageId!, ReceiptHandle!);
@@ -273,8 +272,8 @@ export class HeldDeadLetters {
       }
       if (again.length > 0) await settle(again, attempt + 1);
     };
-    const batches = Array.from({ length: Math.ceil(messageIds.length / BATCH_ENTRIES) }, (_, i) =>
-      messageIds.slice(i * BATCH_ENTRIES, (i + 1) * BATCH_ENTRIES),
+    const batches = Array.from({ length: Math.ceil(messageIds.length / MOST_ENTRIES_PER_CALL) }, (_, i) =>
+      messageIds.slice(i * MOST_ENTRIES_PER_CALL, (i + 1) * MOST_ENTRIES_PER_CALL),
     ).values();
     const lane = async (): Promise<void> => {
       for (const batch of batches) await settle(batch, 1);

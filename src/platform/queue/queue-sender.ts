@@ -6,10 +6,8 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
+import { MOST_BYTES_PER_CALL, MOST_ENTRIES_PER_CALL } from './sqs-limits.js';
 
-/** The most entries SQS takes in one call, and the most bytes of a call's bodies and attributes, and so of one message. */
-const BATCH_ENTRIES = 10;
-const BATCH_BYTES = 1_048_576;
 /** Calls under way at once. */
 const LANES = 16;
 /** Waits before the second, third and fourth attempt; the SDK's own quick retries come before each. */
@@ -157,13 +155,13 @@ class Delivery<Entry extends Outgoing> {
         this.failed(entry, refusal);
         continue;
       }
-      if (bytes + size > BATCH_BYTES) {
+      if (bytes + size > MOST_BYTES_PER_CALL) {
         yield batch;
         [batch, bytes] = [[], 0];
       }
       batch.push(entry);
       bytes += size;
-      if (batch.length === BATCH_ENTRIES) {
+      if (batch.length === MOST_ENTRIES_PER_CALL) {
         yield batch;
         [batch, bytes] = [[], 0];
       }
@@ -252,10 +250,10 @@ function sizeOf({ body, attributes = {} }: Outgoing): number {
 
 function refusalOf(body: string, bytes: number): SendFailure | null {
   if (body === '') return { code: 'MissingParameter', message: 'A message body must not be empty' };
-  if (bytes > BATCH_BYTES) {
+  if (bytes > MOST_BYTES_PER_CALL) {
     return {
       code: 'MessageTooLong',
-      message: `The message has ${bytes.toLocaleString('en')} bytes; SQS takes at most ${BATCH_BYTES.toLocaleString('en')}`,
+      message: `The message has ${bytes.toLocaleString('en')} bytes; SQS takes at most ${MOST_BYTES_PER_CALL.toLocaleString('en')}`,
     };
   }
   const refused = REFUSED_CHARACTER.exec(body);
