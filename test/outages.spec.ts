@@ -382,7 +382,7 @@ describe('A poll loop', () => {
     const clock = jest.spyOn(Date, 'now').mockReturnValue(now + (30 + 15 + 1) * 1000);
     consumer.watch();
     clock.mockRestore();
-    expect(lines).toEqual(['orders-poller-1 hangs processing and is started again']);
+    expect(lines).toContainEqual(expect.stringMatching(/^orders-poller-\d hangs processing and is started again$/));
     await hasCounted(service, 1);
     await service.settled();
     expect((await service.get('/stats/global')).body.total_orders).toBe(1);

@@ -14,7 +14,8 @@ import { isoOf } from '../shared/iso-time.js';
 import { ConsumerLog } from './consumer-log.js';
 import { DeliveryFailures } from './delivery-failures.js';
 import { faultText } from './fault-text.rules.js';
-import { ReceiveGate, ReceivingStopped } from './receive-gate.js';
+import { pollLoopCount } from './order-pollers.js';
+import { type GatePhase, ReceiveGate, ReceivingStopped } from './receive-gate.js';
 
 const WATCH_INTERVAL_MS = 5_000;
 /** How long beyond its longest legitimate pause a poll loop may be silent. */
@@ -24,12 +25,13 @@ const SHORT_WAIT_SECONDS = 2;
 const STOP_DEADLINE_MS = 6_000;
 const STOP_CHECK_MS = 20;
 
-/** Codes of the errors that a poller ends its wait with when it is stopped. */
+/** Codes of the errors that a poll loop ends its wait with when it was stopped; by now it may run again. */
 const CALLED_BACK = [ReceivingStopped.name, 'AbortError'];
 
-type Phase = 'waiting at the gate' | 'receiving' | 'processing';
+type Phase = 'waiting at the gate' | GatePhase | 'processing';
 
-interface Poller {
+interface PollLoop {
+  index: number;
   name: string;
   consumer: Consumer;
   phase: Phase;
@@ -44,7 +46,7 @@ interface Poller {
 @Injectable()
 export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger('OrderConsumer');
-  private readonly pollers: Poller[] = [];
+  private readonly loops: PollLoop[] = [];
   private lastPollAt: number | null = null;
   private stopping = false;
 
@@ -60,57 +62,65 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
-  /** @throws Error where a poller has no handler: a mistake in the wiring must not look like an empty queue */
+  /** @throws Error where a poll loop has no handler: a mistake in the wiring must not look like an empty queue */
   onApplicationBootstrap(): void {
-    if (this.sqs.consumers.size !== this.config.queue.pollers) {
-      throw new Error(`${this.sqs.consumers.size} of ${this.config.queue.pollers} pollers have a handler`);
+    const loops = pollLoopCount(this.config.queue.pollers);
+    if (this.sqs.consumers.size !== loops) {
+      throw new Error(`${this.sqs.consumers.size} of ${loops} poll loops have a handler`);
     }
-    for (const [name, { instance }] of this.sqs.consumers) this.pollers.push(this.attend(name, instance));
+    for (const [name, { instance }] of this.sqs.consumers) this.loops.push(this.attend(name, instance));
     this.readiness.add('queue', () => this.health());
-    this.gate.begin((index) => this.moved(this.pollers[index]!, 'receiving'));
+    this.gate.begin((index, phase) => this.moved(this.loops[index]!, phase));
   }
 
   /** Restarts poll loops that ended or that hang. */
   @Interval(WATCH_INTERVAL_MS)
   watch(): void {
     if (this.stopping) return;
-    for (const poller of this.pollers) {
-      const { isRunning } = poller.consumer.status;
-      const hangs = this.gate.isOpen && Date.now() - poller.activeAt > this.longestSilenceMs(poller.phase);
+    for (const loop of this.loops) {
+      const { isRunning } = loop.consumer.status;
+      const hangs = this.gate.isOpen && Date.now() - loop.activeAt > this.longestSilenceMs(loop.phase);
       if (isRunning && !hangs) continue;
-      this.logger.error(`${poller.name} ${isRunning ? `hangs ${poller.phase}` : 'has ended'} and is started again`);
-      poller.consumer.stop({ abort: true });
-      this.moved(poller, 'waiting at the gate');
-      poller.consumer.start();
+      this.logger.error(`${loop.name} ${isRunning ? `hangs ${loop.phase}` : 'has ended'} and is started again`);
+      loop.consumer.stop({ abort: true });
+      this.gate.leave(loop.index);
+      this.moved(loop, 'waiting at the gate');
+      loop.consumer.start();
     }
   }
 
-  /** Lets busy pollers finish and acknowledge, and calls the others back from their wait. */
+  /** Lets busy loops finish and acknowledge, and calls the others back from their wait. */
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
     this.readiness.shutDown();
     this.gate.stop();
     this.ledger.stopWaiting();
     const longWait = this.config.queue.waitTimeSeconds > SHORT_WAIT_SECONDS;
-    for (const { consumer, phase } of this.pollers) consumer.stop({ abort: longWait && phase === 'receiving' });
+    for (const { consumer, phase } of this.loops) consumer.stop({ abort: longWait && phase === 'receiving' });
     const deadline = Date.now() + STOP_DEADLINE_MS;
-    while (this.pollers.some(({ consumer }) => consumer.status.isPolling) && Date.now() < deadline) {
+    while (this.loops.some(({ consumer }) => consumer.status.isPolling) && Date.now() < deadline) {
       await pause(STOP_CHECK_MS);
     }
-    const late = this.pollers.filter(({ consumer }) => consumer.status.isPolling);
+    const late = this.loops.filter(({ consumer }) => consumer.status.isPolling);
     if (late.length > 0)
-      this.logger.warn(`${late.length} pollers did not finish; their messages will be delivered again`);
+      this.logger.warn(`${late.length} poll loops did not finish; their messages will be delivered again`);
   }
 
-  private attend(name: string, consumer: Consumer): Poller {
-    const poller: Poller = { name, consumer, phase: 'waiting at the gate', activeAt: Date.now() };
-    consumer.on('message_received', () => this.moved(poller, 'processing'));
+  private attend(name: string, consumer: Consumer): PollLoop {
+    const loop: PollLoop = {
+      index: this.loops.length,
+      name,
+      consumer,
+      phase: 'waiting at the gate',
+      activeAt: Date.now(),
+    };
+    consumer.on('message_received', () => this.moved(loop, 'processing'));
     consumer.on('message_processed', (message) => {
       const sentAt = Number(message.Attributes?.SentTimestamp ?? Date.now());
       this.metrics.dwell.observe(Math.max(0, Date.now() - sentAt) / 1000);
     });
     const answered = (): void => {
-      this.moved(poller, 'waiting at the gate');
+      this.moved(loop, 'waiting at the gate');
       this.lastPollAt = Date.now();
       this.metrics.lastPoll.set(this.lastPollAt / 1000);
     };
@@ -118,15 +128,16 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     consumer.on('empty', answered);
     consumer.on('error', (error, messages) => {
       const batch = messages === undefined ? [] : [messages].flat();
-      this.failed(poller, error, batch);
+      this.failed(loop, error, batch);
     });
-    return poller;
+    return loop;
   }
 
   /** Must never throw: an error listener that does ends the poll loop. */
-  private failed(poller: Poller, error: Error & { code?: string }, messages: Message[]): void {
-    this.moved(poller, 'waiting at the gate');
+  private failed(loop: PollLoop, error: Error & { code?: string }, messages: Message[]): void {
     if (CALLED_BACK.includes(error.code ?? '')) return;
+    if (loop.phase === 'receiving') this.gate.leave(loop.index);
+    this.moved(loop, 'waiting at the gate');
     // SQS itself failed: to receive, or to delete or give back what was processed.
     if (error.name === 'SQSError') return this.queue.availability.failed(error);
     const cause = error.cause ?? error;
@@ -140,14 +151,19 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     this.failures.record(messages.map(({ MessageId }) => ({ messageId: MessageId!, error: cause })));
   }
 
-  private moved(poller: Poller, phase: Phase): void {
-    poller.phase = phase;
-    poller.activeAt = Date.now();
+  private moved(loop: PollLoop, phase: Phase): void {
+    loop.phase = phase;
+    loop.activeAt = Date.now();
   }
 
   private longestSilenceMs(phase: Phase): number {
     const { waitTimeSeconds, visibilityTimeout } = this.config.queue;
-    const legitimate = { 'waiting at the gate': 0, receiving: waitTimeSeconds, processing: visibilityTimeout }[phase];
+    const legitimate = {
+      'waiting at the gate': 0,
+      'waiting for its turn': Infinity,
+      receiving: waitTimeSeconds,
+      processing: visibilityTimeout,
+    }[phase];
     return legitimate * 1000 + SILENCE_TOLERATED_MS;
   }
 
@@ -155,7 +171,7 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     await this.queue.availability.confirm();
     return {
       ...this.queue.availability.health,
-      pollers: this.pollers.length,
+      pollers: this.config.queue.pollers,
       last_poll_at: isoOf(this.lastPollAt),
     };
   }

@@ -3,27 +3,35 @@ import { Injectable, type Type } from '@nestjs/common';
 import { SqsMessageHandler } from '@ssut/nestjs-sqs';
 import { OrderIntake } from './order-intake.js';
 
-/** The name of a poller; each has its own loop on the queue. */
-export function pollerName(index: number): string {
+/** While two batches of a poller are on their way into the ledger and off the queue, it can receive a third. */
+const LOOPS_PER_POLLER = 3;
+
+/** Each poll loop takes one batch at a time all the way; how many receive at once is up to the gate. */
+export function pollLoopCount(pollers: number): number {
+  return pollers * LOOPS_PER_POLLER;
+}
+
+/** The name that the library knows a poll loop by. */
+export function pollLoopName(index: number): string {
   return `orders-poller-${index + 1}`;
 }
 
 /**
- * Makes a handler class for each poller. The library gives every consumer name one sequential loop and looks for a
+ * Makes a handler class for each poll loop. The library gives every consumer name one sequential loop and looks for a
  * handler of that name, so as many loops need as many handlers.
  */
-export function pollerClasses(count: number): Type[] {
+export function pollLoopClasses(count: number): Type[] {
   return Array.from({ length: count }, (_, index) => {
     @Injectable()
-    class OrderPoller {
+    class OrderPollLoop {
       constructor(private readonly intake: OrderIntake) {}
 
       /** @returns the messages to acknowledge */
-      @SqsMessageHandler(pollerName(index), true)
+      @SqsMessageHandler(pollLoopName(index), true)
       handle(messages: Message[]): Promise<Message[]> {
         return this.intake.handle(messages);
       }
     }
-    return OrderPoller;
+    return OrderPollLoop;
   });
 }

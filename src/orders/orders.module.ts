@@ -16,7 +16,7 @@ import { LogStreams } from './log-streams.js';
 import { OrderConsumer } from './order-consumer.js';
 import { OrderEventsController } from './order-events.controller.js';
 import { OrderIntake } from './order-intake.js';
-import { pollerClasses, pollerName } from './order-pollers.js';
+import { pollLoopClasses, pollLoopCount, pollLoopName } from './order-pollers.js';
 import { ReceiveGate } from './receive-gate.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import { RepairsController } from './repairs.controller.js';
@@ -24,7 +24,7 @@ import { Repairs } from './repairs.js';
 
 const LONGEST_BACK_OFF_SECONDS = 900;
 
-/** What a poller needs before it receives. A module of its own, because the library wants it before the handlers. */
+/** What a poll loop needs before it receives. A module of its own, because the library wants it before the handlers. */
 @Module({ providers: [ReceiveGate], exports: [ReceiveGate] })
 class ReceiveGateModule {}
 
@@ -40,6 +40,7 @@ export class OrdersModule {
 
   /** @param config how many pollers there are is decided before anything is wired */
   static register({ queue }: Config): DynamicModule {
+    const loops = pollLoopCount(queue.pollers);
     return {
       module: OrdersModule,
       imports: [
@@ -49,7 +50,7 @@ export class OrdersModule {
           imports: [ReceiveGateModule],
           inject: [SQSClient, ReceiveGate, CONFIG],
           useFactory: (sqs: SQSClient, gate: ReceiveGate, config: Config) => ({
-            consumers: Array.from({ length: queue.pollers }, (_, index) => poller(index, sqs, gate, config)),
+            consumers: Array.from({ length: loops }, (_, index) => pollLoop(index, sqs, gate, config)),
           }),
         }),
       ],
@@ -63,16 +64,16 @@ export class OrdersModule {
         OrderConsumer,
         Repairs,
         RepairDispatch,
-        ...pollerClasses(queue.pollers),
+        ...pollLoopClasses(loops),
       ],
       exports: [OrderConsumer],
     };
   }
 }
 
-function poller(index: number, sqs: SQSClient, gate: ReceiveGate, { queue }: Config): SqsConsumerOptions {
+function pollLoop(index: number, sqs: SQSClient, gate: ReceiveGate, { queue }: Config): SqsConsumerOptions {
   return {
-    name: pollerName(index),
+    name: pollLoopName(index),
     sqs,
     queueUrl: queue.name, // the client finds its address, see platform/queue/sqs-client.ts
     batchSize: queue.maxNumberOfMessages,
@@ -81,7 +82,8 @@ function poller(index: number, sqs: SQSClient, gate: ReceiveGate, { queue }: Con
     messageAttributeNames: [REPAIR_ATTRIBUTE],
     messageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
     preReceiveMessageCallback: () => gate.pass(index),
-    // The gate holds a poller back while the queue is away; the library would add 10 s to that after some errors.
+    postReceiveMessageCallback: async () => gate.leave(index),
+    // The gate holds a loop back while the queue is away; the library would add 10 s to that after some errors.
     authenticationErrorTimeout: 250,
     terminateVisibilityTimeout: backOffByReceiveCount,
   };

@@ -1,53 +1,77 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/database.js';
 import { OrdersQueue } from '../platform/queue/orders-queue.js';
+import { CONFIG, type Config } from '../shared/config.js';
 
-/** The pollers are being stopped; not a failure. */
+/** The poll loops are being stopped; not a failure. */
 export class ReceivingStopped extends Error {
   override readonly name = 'ReceivingStopped';
 }
 
+/** Where a poll loop is on its way through the gate. */
+export type GatePhase = 'waiting for its turn' | 'receiving';
+
 /**
- * Holds every poller back from receiving while what it receives could not be stored. Each receive counts towards the
- * dead-letter queue, so an outage of any length must not cost one.
+ * Lets as many poll loops receive at once as there are pollers, and none while what it receives could not be stored.
+ * Each receive counts towards the dead-letter queue, so an outage of any length must not cost one.
  */
 @Injectable()
 export class ReceiveGate {
   private readonly stopping = new AbortController();
-  private passed: (poller: number) => void = () => undefined;
+  private readonly receiving = new Set<number>();
+  /** Loops that wait for another to end its receive; each is called in its turn. */
+  private readonly queued: (() => void)[] = [];
+  private moved: (loop: number, phase: GatePhase) => void = () => undefined;
   private open: () => void = () => undefined;
   private readonly opened = new Promise<void>((resolve) => (this.open = resolve));
 
   constructor(
     private readonly database: Database,
     private readonly queue: OrdersQueue,
+    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
-  /** Lets the pollers begin. @param passed is told of every poller that goes on to receive */
-  begin(passed: (poller: number) => void): void {
-    this.passed = passed;
+  /** Lets the loops begin. @param moved is told of every loop that waits for its turn, and when it goes on to receive */
+  begin(moved: (loop: number, phase: GatePhase) => void): void {
+    this.moved = moved;
     this.open();
   }
 
-  /** Whether a poller would pass right now. */
+  /** Whether receiving makes sense right now. */
   get isOpen(): boolean {
     return !this.stopping.signal.aborted && this.database.availability.up && this.queue.availability.up;
   }
 
-  /** Resolves when a poller may receive messages. @throws ReceivingStopped */
-  async pass(poller: number): Promise<void> {
+  /** Resolves when a loop may receive messages; it has to {@link leave} once it has its answer. @throws ReceivingStopped */
+  async pass(loop: number): Promise<void> {
     await this.opened;
-    while (!this.stopping.signal.aborted && !this.isOpen) {
-      await this.queue.availability.whenUp(this.stopping.signal);
-      await this.database.availability.whenUp(this.stopping.signal);
+    while (!(this.isOpen && this.receiving.size < this.config.queue.pollers)) {
+      if (this.stopping.signal.aborted) throw new ReceivingStopped();
+      await (this.isOpen ? this.turn(loop) : this.bothUp());
     }
-    if (this.stopping.signal.aborted) throw new ReceivingStopped();
-    this.passed(poller);
+    this.receiving.add(loop);
+    this.moved(loop, 'receiving');
+  }
+
+  /** A loop has its answer, or none will come: another one may receive. */
+  leave(loop: number): void {
+    if (this.receiving.delete(loop)) this.queued.shift()?.();
   }
 
   /** From now on nobody passes. */
   stop(): void {
     this.stopping.abort();
     this.open();
+    for (const call of this.queued.splice(0)) call();
+  }
+
+  private turn(loop: number): Promise<void> {
+    this.moved(loop, 'waiting for its turn');
+    return new Promise((resolve) => this.queued.push(resolve));
+  }
+
+  private async bothUp(): Promise<void> {
+    await this.queue.availability.whenUp(this.stopping.signal);
+    await this.database.availability.whenUp(this.stopping.signal);
   }
 }

@@ -1,0 +1,116 @@
+import { setImmediate } from 'node:timers/promises';
+import type { Database } from '../src/platform/database/database.js';
+import type { OrdersQueue } from '../src/platform/queue/orders-queue.js';
+import { ReceiveGate } from '../src/orders/receive-gate.js';
+import type { Config } from '../src/shared/config.js';
+
+/** A part that is up or down as a test says. */
+class Part {
+  up = true;
+  private waiting: (() => void)[] = [];
+
+  readonly availability = this;
+
+  whenUp(signal: AbortSignal): Promise<void> {
+    if (this.up || signal.aborted) return Promise.resolve();
+    signal.addEventListener('abort', () => this.release());
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  comeBack(): void {
+    this.up = true;
+    this.release();
+  }
+
+  private release(): void {
+    for (const resolve of this.waiting.splice(0)) resolve();
+  }
+}
+
+describe('The gate before receiving', () => {
+  const POLLERS = 2;
+  let database: Part;
+  let queue: Part;
+  let gate: ReceiveGate;
+  /** What became of every loop that came to the gate, in the order of what happened. */
+  let events: string[];
+
+  beforeEach(() => {
+    [database, queue, events] = [new Part(), new Part(), []];
+    const config = { queue: { pollers: POLLERS } } as Config;
+    gate = new ReceiveGate(database as unknown as Database, queue as unknown as OrdersQueue, config);
+  });
+
+  /** Loops come to the gate, in this order. */
+  function come(...loops: number[]): void {
+    for (const loop of loops) {
+      gate.pass(loop).catch((error: Error) => events.push(`${loop} ${error.name}`));
+    }
+  }
+
+  function begin(): void {
+    gate.begin((loop, phase) => events.push(`${loop} ${phase}`));
+  }
+
+  /** Everything that can go on has gone on. */
+  async function rest(): Promise<string[]> {
+    await setImmediate();
+    return events.splice(0);
+  }
+
+  it('lets nobody through before the wiring is done', async () => {
+    come(0);
+    expect(await rest()).toEqual([]);
+    begin();
+    expect(await rest()).toEqual(['0 receiving']);
+  });
+
+  it('lets as many receive at once as there are pollers, the others in their turn', async () => {
+    begin();
+    come(0, 1, 2, 3);
+    expect(await rest()).toEqual(['0 receiving', '1 receiving', '2 waiting for its turn', '3 waiting for its turn']);
+    gate.leave(1);
+    expect(await rest()).toEqual(['2 receiving']);
+    gate.leave(0);
+    gate.leave(2);
+    expect(await rest()).toEqual(['3 receiving']);
+  });
+
+  it('gives a place away once, however often its loop leaves', async () => {
+    begin();
+    come(0, 1, 2, 3);
+    await rest();
+    gate.leave(0);
+    gate.leave(0);
+    expect(await rest()).toEqual(['2 receiving']);
+  });
+
+  it.each([
+    ['ledger', () => database],
+    ['queue', () => queue],
+  ])('lets nobody through while the %s is down, and all places be taken afterwards', async (_name, part) => {
+    begin();
+    come(0, 1, 2, 3);
+    await rest();
+    part().up = false;
+    gate.leave(0);
+    gate.leave(1);
+    come(0, 1);
+    expect(await rest()).toEqual([]);
+    part().comeBack();
+    const after = await rest();
+    expect(after.filter((event) => event.endsWith('receiving'))).toHaveLength(POLLERS);
+  });
+
+  it('turns away whoever waits when the process ends, and whoever comes later', async () => {
+    begin();
+    come(0, 1, 2);
+    await rest();
+    database.up = false;
+    come(3);
+    await rest();
+    gate.stop();
+    come(4);
+    expect((await rest()).sort()).toEqual(['2 ReceivingStopped', '3 ReceivingStopped', '4 ReceivingStopped']);
+  });
+});
