@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { ExactNumber } from './exact-number.rules.js';
 import { isJsonObject } from './message-body.rules.js';
 import { type Cleaned, type CleanedItem, type CleanedOrder, Unreadable } from './order-cleaning.rules.js';
@@ -27,7 +27,7 @@ export function contentHash(order: CleanedOrder, body: string): string {
 
 /** SHA-256 of a text's UTF-8, lower-case hex; what stands for the content of a body that can't be read. */
 export function rawHash(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+  return hash('sha256', text, 'hex');
 }
 
 class TooDeep extends Error {}
