@@ -1,10 +1,10 @@
 import { Logger } from '@nestjs/common';
-import { PGlite } from '@electric-sql/pglite';
 import { sql } from 'drizzle-orm';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ledger } from '../src/ledger/ledger.js';
 import { Database, type Executor } from '../src/platform/database/database.js';
+import { EmbeddedLedger } from '../src/platform/embedded/embedded-ledger.js';
 import { cents } from '../src/shared/money.js';
 import type { JudgedMessage } from '../src/shared/order-event.js';
 import { Aggregation } from '../src/stats/aggregation.js';
@@ -489,7 +489,7 @@ async function replaceLedger(
 
 /** Works on the ledger of a world whose service is stopped. */
 async function withLedgerOf<T>(world: World, work: (database: Database) => Promise<T>): Promise<T> {
-  const store = onServer ? null : new PGlite(join(world.dataDir, 'ledger'));
+  const store = onServer ? null : await EmbeddedLedger.open(world.dataDir);
   const database = store ? Database.embedded(store) : Database.onServer(world.environment.DATABASE_URL!, 10_000);
   await database.availability.start();
   try {

@@ -1,7 +1,7 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import type { PGlite } from '@electric-sql/pglite';
 import { Database, DatabaseUnavailable } from '../platform/database/database.js';
 import { sqlStateOf } from '../platform/database/sql-state.js';
+import type { EmbeddedLedger } from '../platform/embedded/embedded-ledger.js';
 import { EmbeddedParts } from '../platform/embedded/embedded-parts.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf } from '../shared/errors.js';
@@ -71,13 +71,13 @@ export class LeftBehindLedger {
 }
 
 /** `none` where the folder was made but never came to hold a ledger. */
-async function headOf(store: PGlite): Promise<LedgerHead | 'none'> {
+async function headOf(store: EmbeddedLedger): Promise<LedgerHead | 'none'> {
   try {
-    const { rows } = await store.query<LedgerHead>(
+    const [head] = await store.query<LedgerHead>(
       `select ledger_id::text as "ledgerId", position::float8 as position, encode(entry_hash, 'hex') as "entryHash"
        from ledger_head`,
     );
-    return rows[0] ?? 'none';
+    return head ?? 'none';
   } catch (error) {
     if (sqlStateOf(error) === UNDEFINED_TABLE) return 'none';
     throw error;

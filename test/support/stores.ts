@@ -1,10 +1,10 @@
-import { PGlite } from '@electric-sql/pglite';
 import { sql } from 'drizzle-orm';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Database } from '../../src/platform/database/database.js';
+import { EmbeddedLedger } from '../../src/platform/embedded/embedded-ledger.js';
 import { EmbeddedRedis, findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
 import { Redis } from '../../src/platform/redis/redis.js';
 import { dropRedisKeys, onServer, ownDatabase, parts, prepareEmbeddedLedger } from './parts.js';
@@ -31,7 +31,7 @@ export async function aDatabase(): Promise<OwnPart<Database> & { url: string | n
   }
   const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-'));
   await prepareEmbeddedLedger(folder);
-  const store = new PGlite(join(folder, 'ledger'));
+  const store = await EmbeddedLedger.open(folder);
   const database = Database.embedded(store);
   await database.availability.start();
   const destroy = async (): Promise<void> => {

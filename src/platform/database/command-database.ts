@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { Config } from '../../shared/config.js';
 import { DataFolderLock } from '../embedded/data-folder-lock.js';
-import { openEmbeddedLedger } from '../embedded/embedded-ledger.js';
+import { EmbeddedLedger } from '../embedded/embedded-ledger.js';
 import { Database, DatabaseUnavailable } from './database.js';
 
 /** No poller waits for what a command does, and pages are large. */
@@ -31,7 +31,7 @@ export async function openCommandDatabase({ databaseUrl, dataDir }: Config): Pro
     });
   }
   const lock = DataFolderLock.acquire(dataDir);
-  const store = await openEmbeddedLedger(dataDir).catch((error: unknown) => {
+  const store = await EmbeddedLedger.open(dataDir).catch((error: unknown) => {
     lock.release();
     throw error;
   });

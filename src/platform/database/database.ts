@@ -1,15 +1,15 @@
 import { Logger, type OnApplicationShutdown } from '@nestjs/common';
-import type { PGlite } from '@electric-sql/pglite';
 import { DrizzleQueryError, sql, type SQL } from 'drizzle-orm';
 import { drizzle as drizzlePg, type NodePgDatabase } from 'drizzle-orm/node-postgres';
 import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
-import { drizzle as drizzlePglite } from 'drizzle-orm/pglite';
-import { migrate as migratePglite } from 'drizzle-orm/pglite/migrator';
+import { readMigrationFiles } from 'drizzle-orm/migrator';
+import { PgDialect, type PgSession } from 'drizzle-orm/pg-core';
 import { join } from 'node:path';
 import { Client, Pool } from 'pg';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { Availability } from '../availability.js';
 import { atMost } from '../back-off.js';
+import type { EmbeddedLedger, LedgerExecutor } from '../embedded/embedded-ledger.js';
 import { isOutage, isPassing } from './sql-state.js';
 
 const MIGRATIONS_FOLDER = join(__dirname, '..', '..', '..', 'migrations');
@@ -65,7 +65,7 @@ export class Database implements Executor, OnApplicationShutdown {
     return new Database(serverDriver(url, statementTimeoutMs), 'PostgreSQL');
   }
 
-  static embedded(store: PGlite): Database {
+  static embedded(store: EmbeddedLedger): Database {
     return new Database(embeddedDriver(store), 'the embedded ledger');
   }
 
@@ -169,14 +169,26 @@ async function migrateOnce(url: string): Promise<void> {
   }
 }
 
-function embeddedDriver(store: PGlite): Driver {
-  const db = drizzlePglite(store);
+function embeddedDriver(store: EmbeddedLedger): Driver {
+  const dialect = new PgDialect();
+  const executeOn = (executor: LedgerExecutor) => (statement: SQL) => {
+    const { sql: text, params } = dialect.sqlToQuery(statement);
+    return executor.query(text, params);
+  };
+  const execute = executeOn(store);
+  const transaction: Driver['transaction'] = (work) => store.transaction((tx) => work(executeOn(tx)));
   return {
-    execute: async (statement) => (await db.execute(statement)).rows,
-    transaction: (work) => db.transaction((tx) => work(async (statement) => (await tx.execute(statement)).rows)),
-    migrate: async () => {
-      await db.execute(sql`set timezone = 'UTC'`);
-      await migratePglite(db, { migrationsFolder: MIGRATIONS_FOLDER });
+    execute,
+    transaction,
+    migrate: () => {
+      // What every migrator of drizzle's comes to. Of a session it needs no more than these.
+      const session = {
+        execute,
+        all: execute,
+        transaction: (work: (tx: unknown) => Promise<void>) => transaction((execute) => work({ execute })),
+      } as unknown as PgSession;
+      const migrationsFolder = MIGRATIONS_FOLDER;
+      return dialect.migrate(readMigrationFiles({ migrationsFolder }), session, { migrationsFolder });
     },
     close: () => Promise.resolve(), // its owner is EmbeddedParts
   };

@@ -1,9 +1,8 @@
-import type { PGlite } from '@electric-sql/pglite';
 import { join } from 'node:path';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import type { Config } from '../../shared/config.js';
 import { DataFolderInUse, DataFolderLock } from './data-folder-lock.js';
-import { hasEmbeddedLedger, openEmbeddedLedger } from './embedded-ledger.js';
+import { EmbeddedLedger, hasEmbeddedLedger } from './embedded-ledger.js';
 import { EmbeddedQueue } from './embedded-queue.js';
 import { EmbeddedRedis, findRedisServer } from './embedded-redis.js';
 
@@ -25,7 +24,7 @@ export class EmbeddedParts implements OnApplicationShutdown {
     private readonly queue: EmbeddedQueue | null,
     private readonly redisServer: EmbeddedRedis | null,
     /** Present where the ledger is embedded. */
-    readonly ledgerStore: PGlite | null,
+    readonly ledgerStore: EmbeddedLedger | null,
     readonly redis: RedisLocation,
     /** `aws`, or the URL of the embedded or given endpoint. */
     readonly sqsEndpoint: string,
@@ -44,7 +43,7 @@ export class EmbeddedParts implements OnApplicationShutdown {
     const starting = [
       embedsQueue ? EmbeddedQueue.start(config.embeddedSqsPort, join(config.dataDir, 'queue')) : nothing,
       redisServerPath ? EmbeddedRedis.start(redisServerPath, join(config.dataDir, 'redis')) : nothing,
-      embedsLedger ? openEmbeddedLedger(config.dataDir) : nothing,
+      embedsLedger ? EmbeddedLedger.open(config.dataDir) : nothing,
     ] as const;
     // The slower ones are waited for before a failure is thrown, so that nothing starts after it.
     await Promise.allSettled(starting);
@@ -62,7 +61,7 @@ export class EmbeddedParts implements OnApplicationShutdown {
    * Looks into the embedded ledger that a data folder still has although this process's ledger is elsewhere.
    * @returns null where there is none, or another process has the folder
    */
-  async lookIntoUnusedLedger<T>(look: (store: PGlite) => Promise<T>): Promise<T | null> {
+  async lookIntoUnusedLedger<T>(look: (store: EmbeddedLedger) => Promise<T>): Promise<T | null> {
     if (this.ledgerStore || !hasEmbeddedLedger(this.dataDir)) return null;
     const found = this.lookUnderLock(look);
     this.looking = found.catch(() => undefined);
@@ -77,7 +76,7 @@ export class EmbeddedParts implements OnApplicationShutdown {
     this.lock?.release();
   }
 
-  private async lookUnderLock<T>(look: (store: PGlite) => Promise<T>): Promise<T | null> {
+  private async lookUnderLock<T>(look: (store: EmbeddedLedger) => Promise<T>): Promise<T | null> {
     let ownLock: DataFolderLock | null = null;
     try {
       if (!this.lock) ownLock = DataFolderLock.acquire(this.dataDir);
@@ -86,7 +85,7 @@ export class EmbeddedParts implements OnApplicationShutdown {
       throw error;
     }
     try {
-      const store = await openEmbeddedLedger(this.dataDir);
+      const store = await EmbeddedLedger.open(this.dataDir);
       try {
         return await look(store);
       } finally {
