@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { RedisUnavailable, type Redis } from '../src/platform/redis/redis.js';
 import type { Checkpoint } from '../src/stats/checkpoint.js';
 import { FigureStore } from '../src/stats/figure-store.js';
@@ -69,6 +70,23 @@ describe('reads of one turn', () => {
       Array.from({ length: 1_200 }, (_, i) => (i < 20 ? String(i) : null)),
     );
     expect(other).toEqual({ checkpoint: null, replies: [0] });
+  });
+
+  it('wait for some more while entries arrive, and no longer when none do', async () => {
+    const sent = jest.spyOn(redis, 'atomicallyEach');
+    const now = jest.spyOn(performance, 'now').mockReturnValue(1_000_000);
+    const turnAfterTurn = async (): Promise<void> => {
+      const first = reads.read(1, [['hgetall', userKey(1)]]);
+      await setImmediate();
+      await setImmediate();
+      await Promise.all([first, reads.read(1, [['hgetall', userKey(2)]])]);
+    };
+    reads.entriesArrive();
+    await turnAfterTurn();
+    expect(sent.mock.calls.map(([commands]) => commands.length)).toEqual([3]);
+    now.mockReturnValue(1_001_000);
+    await turnAfterTurn();
+    expect(sent.mock.calls.map(([commands]) => commands.length)).toEqual([3, 2, 2]);
   });
 
   it('all hear of a Redis that is away', async () => {

@@ -1,10 +1,15 @@
 import { Injectable } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
+import { pause } from '../platform/back-off.js';
 import { Redis, type RedisCommand } from '../platform/redis/redis.js';
 import { CHECKPOINT_FIELDS, checkpointFrom, type Checkpoint } from './checkpoint.js';
 
 /** Redis serves nobody else while it runs a transaction. */
 const MOST_COMMANDS = 500;
+/** Figures do not change more often than this while entries arrive: the projector lets as much time pass between folds. */
+const PAUSE_WHILE_ENTRIES_ARRIVE_MS = 20;
+/** Entries count as arriving for so long after an append. */
+const ARRIVING_MS = 50;
 
 /** What commands found, all of one moment. */
 export interface GatheredReplies {
@@ -14,7 +19,7 @@ export interface GatheredReplies {
   replies: unknown[];
 }
 
-/** A transaction to be sent at the end of this turn of the event loop. */
+/** A transaction to be sent soon. */
 interface Gathering {
   commands: RedisCommand[];
   /** Where in the transaction each command is, so that the same one is sent once. */
@@ -24,13 +29,21 @@ interface Gathering {
 
 /**
  * Sends the reads that come in one turn of the event loop as one transaction with one look at the checkpoint: to send
- * and to parse one by one costs more than what is read. Each answer is of a moment after its question all the same.
+ * and to parse one by one costs more than what is read. While entries arrive those of more turns are waited for, which
+ * leaves the time to the intake. Each answer is of a moment after its question all the same.
  */
 @Injectable()
 export class GatheredReads {
   private readonly gatherings = new Map<number, Gathering>();
 
+  private arrivedAt = -Infinity;
+
   constructor(private readonly redis: Redis) {}
+
+  /** To be called at every append. */
+  entriesArrive(): void {
+    this.arrivedAt = performance.now();
+  }
 
   /**
    * Reads from a generation.
@@ -65,7 +78,8 @@ export class GatheredReads {
     generation: number,
     commands: RedisCommand[],
   ): Promise<{ checkpoint: Checkpoint | null; replies: unknown[] }> {
-    await setImmediate();
+    const arriving = performance.now() - this.arrivedAt < ARRIVING_MS;
+    await (arriving ? pause(PAUSE_WHILE_ENTRIES_ARRIVE_MS) : setImmediate());
     if (this.gatherings.get(generation)?.commands === commands) this.gatherings.delete(generation);
     const replies = await this.redis.atomicallyEach(commands);
     if (replies[0] instanceof Error) throw replies[0];

@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { Ledger } from '../ledger/ledger.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { Readiness } from '../platform/observability/readiness.js';
 import { isoOf } from '../shared/iso-time.js';
@@ -42,7 +43,15 @@ import { VerifyController } from './verify.controller.js';
   exports: [Projector],
 })
 export class StatsModule {
-  constructor(readiness: Readiness, metrics: Metrics, projector: Projector, verification: Verification) {
+  constructor(
+    readiness: Readiness,
+    metrics: Metrics,
+    ledger: Ledger,
+    reads: GatheredReads,
+    projector: Projector,
+    verification: Verification,
+  ) {
+    ledger.onAppended(() => reads.entriesArrive());
     readiness.add('statistics', () => {
       const { position, at } = projector.served();
       return { up: true, position, as_of: isoOf(at) };
