@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { AppModule } from './app.module.js';
 import { EmbeddedQueuePortTaken } from './platform/embedded/embedded-queue.js';
+import { AnswerAdapter } from './platform/http/answer-adapter.js';
 import { ApiOverview } from './platform/http/api-overview.js';
 import { ProblemFilter } from './platform/http/problem.filter.js';
 import { sameMachineOnly } from './platform/http/same-machine.middleware.js';
@@ -35,7 +36,7 @@ export class PortTaken extends Error {
  * @throws DataFolderInUse @throws EmbeddedQueuePortTaken
  */
 export async function createService(config: Config): Promise<NestExpressApplication> {
-  const app = await NestFactory.create<NestExpressApplication>(AppModule.with(config), {
+  const app = await NestFactory.create<NestExpressApplication>(AppModule.with(config), new AnswerAdapter(), {
     bufferLogs: true,
     abortOnError: false,
     bodyParser: false,
@@ -43,6 +44,7 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   app.useLogger(app.get(ServiceLogger));
   app.set('query parser', 'simple');
   app.disable('x-powered-by');
+  app.disable('etag');
   app.use(sameMachineOnly(config.corsOrigins));
   if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins], exposedHeaders: READ_BY_PAGES });
   // Whatever the client calls it: a body that is not JSON is to be refused, not ignored.

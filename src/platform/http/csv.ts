@@ -1,16 +1,15 @@
 import {
   applyDecorators,
-  type CallHandler,
+  type CanActivate,
   type ExecutionContext,
-  type NestInterceptor,
   NotAcceptableException,
   type Type,
-  UseInterceptors,
+  UseGuards,
 } from '@nestjs/common';
 import { ApiExtraModels, ApiResponse, getSchemaPath } from '@nestjs/swagger';
 import { stringify } from 'csv-stringify/sync';
 import type { Request, Response } from 'express';
-import { map, type Observable } from 'rxjs';
+import { layOut } from './answer-adapter.js';
 import { ApiProblem } from './api-problem.js';
 
 const CSV_TYPE = 'text/csv; charset=utf-8';
@@ -63,7 +62,7 @@ export function JsonOrCsv<Answer extends object, Row extends CsvRow<Row>>(
   const one = { $ref: getSchemaPath(model) };
   const isPaged = 'next_cursor' in table.example;
   return applyDecorators(
-    UseInterceptors(new ContentNegotiation(table)),
+    UseGuards(new ContentNegotiation(table, isPaged)),
     ApiExtraModels(model),
     ApiResponse({
       status: 200,
@@ -103,30 +102,36 @@ function csvOf<Answer, Row extends CsvRow<Row>>(table: CsvTable<Answer, Row>, an
   });
 }
 
-/** Settles in which form a route answers before it does anything. */
-class ContentNegotiation<Answer extends object, Row extends CsvRow<Row>> implements NestInterceptor<
-  Answer,
-  Answer | string
-> {
-  constructor(private readonly table: CsvTable<Answer, Row>) {}
+/** Settles in which form a route answers before it does anything; a guard, since an interceptor costs far more. */
+class ContentNegotiation<Answer extends object, Row extends CsvRow<Row>> implements CanActivate {
+  constructor(
+    private readonly table: CsvTable<Answer, Row>,
+    private readonly isPaged: boolean,
+  ) {}
 
-  intercept(context: ExecutionContext, next: CallHandler<Answer>): Observable<Answer | string> {
+  /** @throws NotAcceptableException */
+  canActivate(context: ExecutionContext): true {
     const request = context.switchToHttp().getRequest<Request<Record<string, string>>>();
     const response = context.switchToHttp().getResponse<Response>();
     response.vary('Accept');
     const chosen = request.accepts(OFFERED);
     if (!chosen) throw new NotAcceptableException(NOT_ACCEPTABLE);
-    return next.handle().pipe(
-      map((answer) => {
+    const asTable = chosen.startsWith('text/csv');
+    if (asTable || this.isPaged) {
+      layOut(response, (answer) => {
         const cursor = nextCursorOf(answer);
         if (cursor !== null) response.setHeader('Link', `<${pageAt(cursor, request.originalUrl)}>; rel="next"`);
-        if (!chosen.startsWith('text/csv')) return answer;
-        const file = asFileName(this.table.file(answer, request.params));
-        response.setHeader('Content-Type', CSV_TYPE);
-        response.setHeader('Content-Disposition', `inline; filename="${file}.csv"`);
-        return csvOf(this.table, answer);
-      }),
-    );
+        return asTable ? this.tableOf(answer as Answer, request, response) : answer;
+      });
+    }
+    return true;
+  }
+
+  private tableOf(answer: Answer, request: Request<Record<string, string>>, response: Response): string {
+    const file = asFileName(this.table.file(answer, request.params));
+    response.setHeader('Content-Type', CSV_TYPE);
+    response.setHeader('Content-Disposition', `inline; filename="${file}.csv"`);
+    return csvOf(this.table, answer);
   }
 }
 
