@@ -11,7 +11,9 @@ import { ApiOverview } from './platform/http/api-overview.js';
 import { ProblemFilter } from './platform/http/problem.filter.js';
 import { sameMachineOnly } from './platform/http/same-machine.middleware.js';
 import { RequestValidation } from './platform/http/validation.js';
+import { HttpMetrics } from './platform/observability/http-metrics.js';
 import { ServiceLogger } from './platform/observability/logging.js';
+import { RequestLog } from './platform/observability/request-log.js';
 import type { Config } from './shared/config.js';
 
 const { name, version } = JSON.parse(readFileSync(join(__dirname, '..', 'package.json'), 'utf8')) as {
@@ -52,6 +54,7 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   app.useGlobalPipes(new RequestValidation());
   app.useGlobalFilters(new ProblemFilter());
   describe(app);
+  observeRequests(app);
   return app;
 }
 
@@ -71,6 +74,14 @@ function isTaken(host: string, port: number): Promise<boolean> {
     );
     probe.listen(port, host, () => probe.close(() => resolve(false)));
   });
+}
+
+/**
+ * Installed here and not by a module, for which Nest would match every path anew; and where the body has been read, since
+ * what follows upon that would not know whose request it is.
+ */
+function observeRequests(app: NestExpressApplication): void {
+  for (const middleware of [app.get(HttpMetrics), app.get(RequestLog)]) app.use(middleware.use.bind(middleware));
 }
 
 /** Swagger at /docs, the document at /docs-json, and the list of routes at /api from the same source. */

@@ -8,14 +8,15 @@ export class HttpMetrics implements NestMiddleware {
   constructor(private readonly metrics: Metrics) {}
 
   use(request: Request, response: Response, next: NextFunction): void {
-    const stop = this.metrics.httpDuration.startTimer();
-    response.once('close', () => {
+    const began = performance.now();
+    response.on('close', () => {
       const route = (request.route as { path?: string } | undefined)?.path ?? 'unmatched';
-      stop({
+      const labels = {
         http_request_method: request.method,
         http_route: route,
         http_response_status_code: response.statusCode,
-      });
+      };
+      this.metrics.httpDuration.observe(labels, (performance.now() - began) / 1_000);
     });
     next();
   }

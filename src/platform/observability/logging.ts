@@ -1,5 +1,6 @@
 import { Logger as PinoLogger, type Params } from 'nestjs-pino';
 import type { Config } from '../../shared/config.js';
+import { requestInHand } from './request-log.js';
 
 /**
  * One JSON line an event; readable lines on a terminal. Requests are logged where they failed on our side, without
@@ -12,19 +13,7 @@ export function loggerOptions({ logLevel }: Config): Params {
       ...(process.stdout.isTTY && {
         transport: { target: 'pino-pretty', options: { singleLine: true, ignore: 'pid,hostname' } },
       }),
-      // A part that is down says so itself; whoever asks for health every second need not fill the log with it.
-      customLogLevel: ({ url = '' }, { statusCode }) =>
-        statusCode >= 500 && !url.startsWith('/health') ? 'warn' : 'debug',
-      // The error that pino makes up of a status says nothing that the status does not.
-      customErrorObject: (
-        _request,
-        _response,
-        _error,
-        { res, responseTime }: { res: unknown; responseTime: number },
-      ) => ({
-        res,
-        responseTime,
-      }),
+      mixin: requestInHand,
       serializers: {
         req: ({ id, method, url }: { id: unknown; method: string; url: string }) => ({
           id,
@@ -34,6 +23,7 @@ export function loggerOptions({ logLevel }: Config): Params {
         res: ({ statusCode }: { statusCode: number }) => ({ statusCode }),
       },
     },
+    forRoutes: [], // requests are RequestLog's
   };
 }
 

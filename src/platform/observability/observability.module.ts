@@ -1,4 +1,4 @@
-import { Global, Module, type MiddlewareConsumer, type NestModule } from '@nestjs/common';
+import { Global, Module } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
 import { LoggerModule } from 'nestjs-pino';
 import { CONFIG, type Config } from '../../shared/config.js';
@@ -11,6 +11,7 @@ import { loggerOptions, ServiceLogger } from './logging.js';
 import { Metrics } from './metrics.js';
 import { MetricsController } from './metrics.controller.js';
 import { Readiness } from './readiness.js';
+import { RequestLog } from './request-log.js';
 
 /** Logs, metrics and health. */
 @Global()
@@ -20,10 +21,10 @@ import { Readiness } from './readiness.js';
     TerminusModule.forRoot({ logger: false }),
   ],
   controllers: [HealthController, MetricsController],
-  providers: [Metrics, Readiness, ServiceLogger],
+  providers: [HttpMetrics, Metrics, Readiness, RequestLog, ServiceLogger],
   exports: [Metrics, Readiness],
 })
-export class ObservabilityModule implements NestModule {
+export class ObservabilityModule {
   constructor(readiness: Readiness, metrics: Metrics, database: Database, redis: Redis, queue: OrdersQueue) {
     readiness.add('ledger', async () => {
       await database.availability.confirm();
@@ -36,9 +37,5 @@ export class ObservabilityModule implements NestModule {
     metrics.labelledReading('queue_messages', 'Messages on the orders queue by state', 'state', async () => ({
       ...(await queue.depth()),
     }));
-  }
-
-  configure(consumer: MiddlewareConsumer): void {
-    consumer.apply(HttpMetrics).forRoutes('*path');
   }
 }
