@@ -498,6 +498,39 @@ describe('query and path', () => {
     expect(reply.json.errors.map((error: { field: string }) => error.field)).toEqual([field]);
   });
 
+  it('are handed over frozen, since requests with the same ones share them', async () => {
+    const validation = new RequestValidation();
+    const checked = (limit: string): Promise<unknown> =>
+      validation.transform({ limit }, { type: 'query', metatype: ListQuery });
+    const query = await checked('5');
+    expect(query).toBeInstanceOf(ListQuery);
+    expect(Object.isFrozen(query)).toBe(true);
+    expect(await checked('5')).toBe(query);
+    expect(await checked('6')).toEqual({ limit: 6 });
+    await expect(checked('0')).rejects.toThrow(InvalidInput);
+    expect(await validation.transform({ n: '5', month: '2026-01' }, { type: 'param', metatype: PathParts })).toEqual({
+      n: 5,
+      month: '2026-01',
+    });
+  });
+
+  it('are refused again where the same wrong ones come again, and taken for what they are where they look alike', async () => {
+    for (const query of ['limit=0', 'limit=0', 'limit=1&limit=1', 'limit=[1]', 'limit=1,1']) {
+      expectProblem(await get(`/list?${query}`), 400, 'invalid_input');
+      expect((await get('/list?limit=1')).json).toEqual({ limit: 1 });
+    }
+  });
+
+  it('are right however many others came before', async () => {
+    const validation = new RequestValidation();
+    for (let limit = 1; limit <= 1_000; limit++) {
+      for (const cursor of ['a', 'b', 'c'.repeat(500)]) {
+        const given = { limit: String(limit), cursor };
+        expect(await validation.transform(given, { type: 'query', metatype: ListQuery })).toEqual({ limit, cursor });
+      }
+    }
+  });
+
   it('are refused with all that is wrong', async () => {
     const reply = await get('/list?limit=x&day=y&month=z&colour=red');
     expect(reply.json.errors.map((error: { field: string }) => error.field).sort()).toEqual([

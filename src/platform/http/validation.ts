@@ -8,6 +8,9 @@ import { isDeeper } from '../../shared/nesting.js';
 
 /** Deeper than any request needs; what walks through a body calls itself once a level. */
 const MOST_LEVELS = 100;
+/** How many queries and paths of a DTO are remembered, and how long, as JSON, they may be. */
+const MOST_REMEMBERED = 1_000;
+const MOST_REMEMBERED_CHARACTERS = 200;
 /** Cursors of ours are much shorter. */
 const MOST_CURSOR_CHARACTERS = 1_000;
 
@@ -16,6 +19,8 @@ const MOST_CURSOR_CHARACTERS = 1_000;
  * at once ({@link InvalidInput}). Values are never converted silently: `"5"` in a JSON body is not a number.
  */
 export class RequestValidation extends ValidationPipe {
+  private readonly passed = new PassedParameters();
+
   constructor() {
     super({
       whitelist: true,
@@ -29,6 +34,10 @@ export class RequestValidation extends ValidationPipe {
 
   /** @throws InvalidInput */
   override async transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
+    const { type, metatype } = metadata;
+    if ((type === 'query' || type === 'param') && metatype && this.toValidate(metadata)) {
+      return this.passed.of(metatype, String(JSON.stringify(value)), () => super.transform(value, metadata));
+    }
     if (metadata.type === 'body') {
       if (isDeeper(value, MOST_LEVELS)) {
         throw new InvalidInput([{ field: 'body', message: `must not be nested deeper than ${MOST_LEVELS} levels` }]);
@@ -39,6 +48,28 @@ export class RequestValidation extends ValidationPipe {
       }
     }
     return super.transform(value, metadata);
+  }
+}
+
+/**
+ * Queries and paths that passed lately. They are mostly the same few, and to check one costs more than to read the figures. So
+ * their checks must depend on nothing but the value; requests share what was made of it, hence it is frozen.
+ */
+class PassedParameters {
+  private readonly byDto = new Map<object, Map<string, unknown>>();
+
+  /** @param check makes the DTO, or throws */
+  of(dto: object, given: string, check: () => Promise<unknown>): unknown {
+    return this.byDto.get(dto)?.get(given) ?? this.checked(dto, given, check);
+  }
+
+  private async checked(dto: object, given: string, check: () => Promise<unknown>): Promise<unknown> {
+    const made = Object.freeze(await check());
+    if (given.length > MOST_REMEMBERED_CHARACTERS) return made;
+    const passed = this.byDto.get(dto) ?? new Map<string, unknown>();
+    if (passed.size >= MOST_REMEMBERED) passed.clear();
+    this.byDto.set(dto, passed.set(given, made));
+    return made;
   }
 }
 
