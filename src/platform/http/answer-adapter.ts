@@ -1,6 +1,7 @@
 import { StreamableFile } from '@nestjs/common';
 import { ExpressAdapter } from '@nestjs/platform-express';
-import type { Response } from 'express';
+import type { Express, Response } from 'express';
+import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 
@@ -13,10 +14,24 @@ export function layOut(response: Response, layout: Layout): void {
 }
 
 /**
- * Writes answers. JSON goes out at once: Express would parse the type that it has just set, and compare with what the client
+ * Express as this service needs it, plain HTTP only. JSON goes out at once: Express would parse the type that it has just set, and compare with what the client
  * has already, by an ETag that figures which change all the time have no use for.
  */
 export class AnswerAdapter extends ExpressAdapter {
+  /**
+   * Express gives every request and response another prototype, which makes all that is done with them slower. Here they
+   * are made with the prototypes that Express wants.
+   */
+  override initHttpServer(): void {
+    const app = this.getInstance<Express>();
+    class ServiceRequest extends IncomingMessage {}
+    class ServiceResponse extends ServerResponse<ServiceRequest> {}
+    Object.setPrototypeOf(ServiceRequest.prototype, app.request);
+    Object.setPrototypeOf(ServiceResponse.prototype, app.response);
+    Object.assign(app, { request: ServiceRequest.prototype, response: ServiceResponse.prototype });
+    this.httpServer = createServer({ IncomingMessage: ServiceRequest, ServerResponse: ServiceResponse }, app);
+  }
+
   override reply(response: Response, returned: unknown, statusCode?: number): unknown {
     const { layout } = response.locals as { layout?: Layout };
     const answer = layout ? layout(returned as object) : returned;
