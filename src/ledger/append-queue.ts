@@ -6,11 +6,8 @@ import { pause } from '../platform/back-off.js';
 import type { JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-event.js';
 import type { AppendResult, RepairFault } from './ledger-entry.js';
 
-/**
- * One append holds at most this many messages, or about this many characters of bodies. Few enough that some pollers
- * receive and acknowledge while the others' messages are stored; if all waited for the same append, all would stand still.
- */
-const MAX_MESSAGES = 120;
+/** One append holds at most this many messages, or about this many characters of bodies. */
+const MAX_MESSAGES = 500;
 const MAX_CHARACTERS = 8 * 1024 * 1024;
 const PAUSE_AFTER_FAILURE_MS = 50;
 
