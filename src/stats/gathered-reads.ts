@@ -6,7 +6,7 @@ import { CHECKPOINT_FIELDS, checkpointFrom, type Checkpoint } from './checkpoint
 
 /** Redis serves nobody else while it runs a transaction. */
 const MOST_COMMANDS = 500;
-/** Figures do not change more often than this while entries arrive: the projector lets as much time pass between folds. */
+/** Figures hardly change more often while entries arrive: the projector lets more time pass between folds. */
 const PAUSE_WHILE_ENTRIES_ARRIVE_MS = 20;
 /** Entries count as arriving for so long after an append. */
 const ARRIVING_MS = 50;

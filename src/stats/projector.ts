@@ -19,7 +19,7 @@ const ENTRIES_PER_FOLD = 2_000;
 const REBUILD_WHEN_BEHIND = 50_000;
 const LONGEST_IDLE_MS = 1_000;
 /** Entries that arrive together are folded together: figures that most of them change are then written once. */
-const PAUSE_BETWEEN_FOLDS_MS = 20;
+const PAUSE_BETWEEN_FOLDS_MS = 40;
 const PAUSE_AFTER_FAILURE_MS = 250;
 const PAUSE_AFTER_DISTRUST_MS = 25;
 const PROGRESS_INTERVAL_MS = 200;
