@@ -7,7 +7,7 @@ import { BareLoop, Emulator, type Service } from './processes.js';
 const ORDERS = 10_000;
 const WARM_UP = 5_000;
 /** Calls that the service has under way at once. */
-const LANES = 16;
+const LANES = 32;
 
 /** `POST /produce` as it is used: the service takes the orders off the queue while it still puts them there. */
 export const PRODUCE: Measurement = {

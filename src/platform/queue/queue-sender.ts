@@ -9,7 +9,7 @@ import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { MOST_BYTES_PER_CALL, MOST_ENTRIES_PER_CALL } from './sqs-limits.js';
 
 /** Calls under way at once. */
-const LANES = 16;
+const LANES = 32;
 /** Waits before the second, third and fourth attempt; the SDK's own quick retries come before each. */
 const RETRY_DELAYS_MS = [100, 400, 1_600];
 
