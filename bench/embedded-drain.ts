@@ -9,7 +9,7 @@ import { createQueue, POLLERS, projectedAll, QUEUE } from './drain.js';
 import { scaled, type Measurement, type Reading } from './measurement.js';
 import { BareLoop, Child, forked, Service } from './processes.js';
 
-const ORDERS = 20_000;
+const ORDERS = 60_000;
 const LANES = 16;
 /** Each look costs the process that drains a little. */
 const LOOK_EVERY_MS = 50;
