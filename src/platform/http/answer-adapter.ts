@@ -14,8 +14,8 @@ export function layOut(response: Response, layout: Layout): void {
 }
 
 /**
- * Express as this service needs it, plain HTTP only. JSON goes out at once: Express would parse the type that it has just set, and compare with what the client
- * has already, by an ETag that figures which change all the time have no use for.
+ * Express as this service needs it, plain HTTP only. JSON goes out at once: Express would parse the type that it has just
+ * set, and compare with what the client has already, by an ETag that figures which change all the time have no use for.
  */
 export class AnswerAdapter extends ExpressAdapter {
   /**

@@ -52,8 +52,8 @@ export class RequestValidation extends ValidationPipe {
 }
 
 /**
- * Queries and paths that passed lately. They are mostly the same few, and to check one costs more than to read the figures. So
- * their checks must depend on nothing but the value; requests share what was made of it, hence it is frozen.
+ * Queries and paths that passed lately. They are mostly the same few, and to check one costs more than to read the
+ * figures. So their checks must depend on nothing but the value; requests share what was made of it, hence it is frozen.
  */
 class PassedParameters {
   private readonly byDto = new Map<object, Map<string, unknown>>();
