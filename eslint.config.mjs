@@ -159,8 +159,8 @@ export default defineConfig(
         {
           paths: ['crypto', 'node:crypto'].map((name) => ({
             name,
-            allowImportNames: ['createHash'],
-            message: 'Of crypto a rule may use createHash only.',
+            allowImportNames: ['createHash', 'hash'],
+            message: 'Of crypto a rule may use hashing only.',
           })),
         },
       ],

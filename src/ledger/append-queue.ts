@@ -6,8 +6,11 @@ import { pause } from '../platform/back-off.js';
 import type { JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-event.js';
 import type { AppendResult, RepairFault } from './ledger-entry.js';
 
-/** One append holds at most this many messages, or about this many characters of bodies. */
-const MAX_MESSAGES = 500;
+/**
+ * One append holds at most this many messages, or about this many characters of bodies. By default that is half of what
+ * can be in hand: if all waited for the same append, nobody would receive and acknowledge meanwhile.
+ */
+const MAX_MESSAGES = 240;
 const MAX_CHARACTERS = 8 * 1024 * 1024;
 const PAUSE_AFTER_FAILURE_MS = 50;
 

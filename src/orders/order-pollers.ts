@@ -3,8 +3,8 @@ import { Injectable, type Type } from '@nestjs/common';
 import { SqsMessageHandler } from '@ssut/nestjs-sqs';
 import { OrderIntake } from './order-intake.js';
 
-/** While two batches of a poller are on their way into the ledger and off the queue, it can receive a third. */
-const LOOPS_PER_POLLER = 3;
+/** While five batches of a poller are on their way into the ledger and off the queue, it can receive a sixth. */
+const LOOPS_PER_POLLER = 6;
 
 /** Each poll loop takes one batch at a time all the way; how many receive at once is up to the gate. */
 export function pollLoopCount(pollers: number): number {
