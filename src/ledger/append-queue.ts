@@ -7,7 +7,7 @@ import type { JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-
 import type { AppendResult, RepairFault } from './ledger-entry.js';
 
 /**
- * One append holds at most this many messages, or about this many characters of bodies. By default that is half of what
+ * One append holds at most this many messages, or about this many characters of bodies. By default that is less than
  * can be in hand: if all waited for the same append, nobody would receive and acknowledge meanwhile.
  */
 const MAX_MESSAGES = 240;

@@ -3,8 +3,11 @@ import { Injectable, type Type } from '@nestjs/common';
 import { SqsMessageHandler } from '@ssut/nestjs-sqs';
 import { OrderIntake } from './order-intake.js';
 
-/** While five batches of a poller are on their way into the ledger and off the queue, it can receive a sixth. */
-const LOOPS_PER_POLLER = 6;
+/**
+ * While three batches of a poller are on their way into the ledger and off the queue, it can receive a fourth. More would
+ * drain a little faster, and let the figures fall further behind.
+ */
+const LOOPS_PER_POLLER = 4;
 
 /** Each poll loop takes one batch at a time all the way; how many receive at once is up to the gate. */
 export function pollLoopCount(pollers: number): number {
