@@ -35,7 +35,6 @@ interface Gathering {
 @Injectable()
 export class GatheredReads {
   private readonly gatherings = new Map<number, Gathering>();
-
   private arrivedAt = -Infinity;
 
   constructor(private readonly redis: Redis) {}
