@@ -1,6 +1,8 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { ScheduleModule } from '@nestjs/schedule';
+import { AuthModule } from './auth/auth.module.js';
 import { OrdersModule } from './orders/orders.module.js';
+import { AuditModule } from './platform/audit/audit.module.js';
 import { DatabaseModule } from './platform/database/database.module.js';
 import { EmbeddedModule } from './platform/embedded/embedded.module.js';
 import { HttpModule } from './platform/http/http.module.js';
@@ -37,7 +39,9 @@ export class AppModule {
         RedisModule,
         ObservabilityModule,
         HttpModule,
+        AuditModule,
         ScheduleModule.forRoot(),
+        AuthModule,
         OrdersModule.register(config),
         StatsModule,
         ProducerModule,

@@ -12,6 +12,8 @@ import { aFailedMessage } from './support/judged-messages.js';
 import { anOrderEvent, type SentOrderEvent } from './support/order-events.js';
 import { aDatabase } from './support/stores.js';
 
+const SOMEBODY = { name: 'somebody', requestId: null };
+
 let service: RunningService;
 
 beforeAll(async () => {
@@ -506,13 +508,13 @@ describe('a bulk retry', () => {
       const messages = Array.from({ length: 5_050 }, (_, i) => aFailedMessage({ content: `failed ${i}` }));
       for (let start = 0; start < messages.length; start += 500)
         await ledger.append(messages.slice(start, start + 500), Date.now() + 10_000);
-      await repairs.request(5_001, undefined, 'somebody');
+      await repairs.request(5_001, undefined, SOMEBODY);
       expect(await repairs.requestAll('missing_items', null)).toEqual({ matched: 5_049, retried: 0 });
-      expect(await repairs.requestAll('missing_items', 'somebody')).toEqual({ matched: 5_049, retried: 5_049 });
-      expect(await repairs.requestAll('missing_items', 'somebody')).toEqual({ matched: 0, retried: 0 });
-      expect(await repairs.requestAll('malformed_json', 'somebody')).toEqual({ matched: 0, retried: 0 });
+      expect(await repairs.requestAll('missing_items', SOMEBODY)).toEqual({ matched: 5_049, retried: 5_049 });
+      expect(await repairs.requestAll('missing_items', SOMEBODY)).toEqual({ matched: 0, retried: 0 });
+      expect(await repairs.requestAll('malformed_json', SOMEBODY)).toEqual({ matched: 0, retried: 0 });
       expect(await repairs.pending()).toBe(5_050);
-      await expect(repairs.request(1, undefined, 'somebody')).rejects.toThrow(RepairUnderWay);
+      await expect(repairs.request(1, undefined, SOMEBODY)).rejects.toThrow(RepairUnderWay);
     } finally {
       await destroy();
     }
@@ -676,7 +678,7 @@ async function settled(id: string, of = service): Promise<Answer['body']> {
 async function recordedOnly(position: number, order?: Record<string, unknown>): Promise<{ id: string }> {
   const repairs = service.app.get(Repairs);
   const hold = jest.spyOn(repairs, 'takeUnsent').mockResolvedValue([]);
-  const { id } = await repairs.request(position, order, 'a test');
+  const { id } = await repairs.request(position, order, SOMEBODY);
   await service.database.query(sql`update repairs set sends = 1, sent_at = now() where id = ${id}::uuid`);
   hold.mockRestore();
   return { id };

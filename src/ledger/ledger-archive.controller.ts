@@ -4,6 +4,7 @@ import type { Response } from 'express';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { EmbeddedParts } from '../platform/embedded/embedded-parts.js';
+import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { EMBEDDED_LEDGER_OWNER, LEDGER_POSITION, NDJSON } from './archive-transfer.js';
 import { LedgerArchive } from './ledger-archive.js';
@@ -11,6 +12,7 @@ import { LedgerExportQuery } from './ledger-archive.dto.js';
 
 /** Hands the ledger out as a whole, for moving it to another database. */
 @ApiTags('ledger')
+@Needs('ledger:export')
 @Controller('ledger')
 export class LedgerArchiveController {
   private readonly logger = new Logger('LedgerArchive');

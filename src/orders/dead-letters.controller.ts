@@ -1,5 +1,6 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import {
   deadLetterJson,
@@ -26,6 +27,7 @@ export class DeadLettersController {
 
   /** A sample. @throws InvalidInput @throws DeadLetterQueueUnavailable */
   @Get()
+  @Needs('order-events:read')
   @ApiOperation({
     summary: 'Some of the messages that could not be processed, and why',
     description:
@@ -46,6 +48,7 @@ export class DeadLettersController {
    * @throws RedriveBrokenOff @throws DatabaseUnavailable
    */
   @Post('redrive')
+  @Needs('order-events:repair')
   @HttpCode(200)
   @ApiOperation({
     summary: 'Send dead letters back to the orders queue',
@@ -82,6 +85,7 @@ export class DeadLettersController {
 
   /** One less. @throws InvalidInput @throws NotFound @throws DeadLetterQueueUnavailable @throws NotDeleted */
   @Delete(':message_id')
+  @Needs('order-events:repair')
   @ApiOperation({
     summary: 'Delete one dead letter for good',
     description: 'Looks for it among the first 1,000 that SQS hands out; the others are released at once.',

@@ -4,6 +4,7 @@ import { entryPage, EntryPage } from '../ledger/entry-page.js';
 import { entryTable } from '../ledger/entry-table.js';
 import { Ledger } from '../ledger/ledger.js';
 import { entryJson, EntryJson } from '../ledger/entry-json.js';
+import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { JsonOrCsv } from '../platform/http/csv.js';
 import { InvalidInput, NotFound } from '../shared/errors.js';
@@ -12,6 +13,7 @@ import { OrderEventsQuery, PositionParam } from './order-events.dto.js';
 
 /** What is in the ledger, entry by entry, failed orders among them. */
 @ApiTags('order events')
+@Needs('order-events:read')
 @Controller('order-events')
 export class OrderEventsController {
   constructor(private readonly ledger: Ledger) {}

@@ -1,9 +1,10 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
+import { CurrentActor, Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { encodeCursor, placeBefore } from '../platform/http/cursor.js';
-import { LOCAL_OPERATOR } from '../shared/actor.js';
+import type { Actor } from '../shared/access.js';
 import { NotFound } from '../shared/errors.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import {
@@ -30,6 +31,7 @@ export class RepairsController {
 
   /** One failed order again. @throws InvalidInput @throws NotFound @throws NotFailed @throws AlreadyRepaired @throws RepairUnderWay @throws DatabaseUnavailable */
   @Post('order-events/:position/retry')
+  @Needs('order-events:repair')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Retry a failed order, as it was received or corrected',
@@ -73,9 +75,10 @@ export class RepairsController {
   async retry(
     @Param() { position }: FailedPositionPath,
     @Body() { order }: RetryRequest,
+    @CurrentActor() actor: Actor,
     @Res({ passthrough: true }) response: Response,
   ): Promise<RepairJson> {
-    const repair = await this.repairs.request(position, order, LOCAL_OPERATOR);
+    const repair = await this.repairs.request(position, order, actor);
     this.dispatch.poke();
     response.location(`/repairs/${repair.id}`);
     return repairJson(repair);
@@ -83,6 +86,7 @@ export class RepairsController {
 
   /** All failed orders with a reason again. @throws InvalidInput @throws DatabaseUnavailable */
   @Post('order-events/retry')
+  @Needs('order-events:repair')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Retry all failed orders that have a reason',
@@ -99,14 +103,18 @@ export class RepairsController {
   @ApiAcceptedResponse({ type: BulkRetryAnswer, description: 'GET /repairs tells what becomes of them' })
   @ApiInvalidInput('reason: must be one of the reason codes, such as missing_user_id')
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })
-  async retryAll(@Body() { reason, dry_run }: BulkRetryRequest): Promise<BulkRetryAnswer> {
-    const { matched, retried } = await this.repairs.requestAll(reason, dry_run ? null : LOCAL_OPERATOR);
+  async retryAll(
+    @Body() { reason, dry_run }: BulkRetryRequest,
+    @CurrentActor() actor: Actor,
+  ): Promise<BulkRetryAnswer> {
+    const { matched, retried } = await this.repairs.requestAll(reason, dry_run ? null : actor);
     if (retried > 0) this.dispatch.poke();
     return { matched, retried, dry_run };
   }
 
   /** Repairs, newest first; every filter given must hold. @throws InvalidInput @throws DatabaseUnavailable */
   @Get('repairs')
+  @Needs('order-events:read')
   @ApiOperation({ summary: 'Repairs, newest first: who asked for what, and what became of it' })
   @ApiOkResponse({ type: RepairPage })
   @ApiInvalidInput('state: must be one of pending, repaired, failed')
@@ -120,6 +128,7 @@ export class RepairsController {
 
   /** One repair. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
   @Get('repairs/:id')
+  @Needs('order-events:read')
   @ApiOperation({ summary: 'One repair' })
   @ApiOkResponse({ type: RepairJson })
   @ApiInvalidInput('id: must be the id of a repair')

@@ -4,6 +4,7 @@ import { Ledger } from '../ledger/ledger.js';
 import type { RepairFault } from '../ledger/ledger-entry.js';
 import { Database } from '../platform/database/database.js';
 import { MOST_BYTES_PER_CALL } from '../platform/queue/sqs-limits.js';
+import type { Actor } from '../shared/access.js';
 import { CallerError, InvalidInput, NotFound } from '../shared/errors.js';
 import type { Reason } from '../shared/order-event.js';
 import { changesBetween, type FieldChange } from './repair-changes.rules.js';
@@ -91,10 +92,10 @@ export class Repairs {
   /**
    * Records that a failed entry is to be judged again.
    * @param corrected what to judge in place of what was received
-   * @param who asked for it
+   * @param actor who asked for it
    * @throws InvalidInput @throws NotFound @throws NotFailed @throws AlreadyRepaired @throws RepairUnderWay @throws DatabaseUnavailable
    */
-  async request(position: number, corrected: Record<string, unknown> | undefined, who: string): Promise<Repair> {
+  async request(position: number, corrected: Record<string, unknown> | undefined, actor: Actor): Promise<Repair> {
     const entry = await this.ledger.entry(position);
     if (!entry) throw new NotFound(`The ledger has no position ${position}.`);
     if (entry.kind !== 'order' || entry.outcome !== 'failed') throw new NotFailed(position);
@@ -104,7 +105,7 @@ export class Repairs {
     const changes = corrected ? changesBetween(entry.body, corrected) : [];
     const [recorded] = await this.database.query<{ id: string }>(
       sql`insert into repairs (failed_position, requested_by, body, changes)
-          select ${position}::bigint, ${who}, ${body}::text, ${JSON.stringify(changes)}::json
+          select ${position}::bigint, ${actor.name}, ${body}::text, ${JSON.stringify(changes)}::json
           where not exists (select from ledger where kind = 'repair' and ref_position = ${position})
           on conflict (failed_position) where state = 'pending' do nothing
           returning id::text as id`,
@@ -116,13 +117,14 @@ export class Repairs {
   /**
    * Records that every failed entry with this reason is to be judged again, unless it is repaired or a repair of it is
    * under way, or it is too long to be sent again unchanged.
-   * @param who asked for it; null counts only
+   * @param actor who asked for it; null counts only
    * @returns how many entries these are, and for how many a repair was recorded
    * @throws DatabaseUnavailable
    */
-  async requestAll(reason: Reason, who: string | null): Promise<{ matched: number; retried: number }> {
+  async requestAll(reason: Reason, actor: Actor | null): Promise<{ matched: number; retried: number }> {
     // What arrives and fails meanwhile is not meant.
     const { position: last } = await this.ledger.head();
+    const who = actor?.name ?? null;
     const totals = { matched: 0, retried: 0 };
     for (let after = 0; after < last;) {
       const [page] = await this.database.query<{ matched: number; retried: number; end: number | null }>(

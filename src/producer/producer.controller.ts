@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { QueueSender, QueueUnavailable } from '../platform/queue/queue-sender.js';
 import { ProduceAnswer, ProduceRequest } from './produce.dto.js';
@@ -9,6 +10,7 @@ import { instantOf, sampleRun } from './sample-run.rules.js';
 
 /** Puts sample orders on the queue, to see the service at work. */
 @ApiTags('producer')
+@Needs('orders:produce')
 @Controller('produce')
 export class ProducerController {
   constructor(private readonly sender: QueueSender) {}

@@ -12,7 +12,8 @@ export interface FieldError {
 }
 
 /** What kind of mistake the caller made. */
-export type MistakeKind = 'invalid' | 'forbidden' | 'not_found' | 'conflict' | 'too_large';
+export type MistakeKind =
+  'invalid' | 'unauthenticated' | 'forbidden' | 'not_found' | 'conflict' | 'too_large' | 'too_many';
 
 /** The caller asked for something that can't be done; asking again unchanged gives the same answer. */
 export abstract class CallerError extends Error {
@@ -20,6 +21,8 @@ export abstract class CallerError extends Error {
   abstract readonly code: string;
   abstract readonly kind: MistakeKind;
   readonly fields: FieldError[] = [];
+  /** After how many seconds the same may be asked again; null where that would change nothing. */
+  readonly retryAfter: number | null = null;
   override get name(): string {
     return this.constructor.name;
   }

@@ -1,10 +1,12 @@
 import { Controller, Delete } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Needs } from '../platform/http/access.js';
 import { Projector } from './projector.js';
 import { ApiStatsUnavailable, Cleared } from './stats.dto.js';
 
 /** Lets the statistics begin at zero. */
 @ApiTags('statistics')
+@Needs('statistics:manage')
 @Controller('clear_redis_db')
 export class ClearController {
   constructor(private readonly projector: Projector) {}

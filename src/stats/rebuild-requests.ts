@@ -3,6 +3,7 @@ import { sql, type SQL } from 'drizzle-orm';
 import { atMost, pause } from '../platform/back-off.js';
 import { Database } from '../platform/database/database.js';
 import { Redis } from '../platform/redis/redis.js';
+import type { Actor } from '../shared/access.js';
 import { CallerError, messageOf, UnavailableError } from '../shared/errors.js';
 import { BuildLeaseLost } from './projection-authority.js';
 import { Projector } from './projector.js';
@@ -72,15 +73,15 @@ export class RebuildRequests implements OnModuleDestroy {
 
   /**
    * Records a rebuild and begins it; it goes on in the background.
-   * @param by who asks for it
+   * @param actor who asks for it
    * @param fromBeginning whether a clearing is to be undone
    * @throws RebuildRunning @throws RedisUnavailable @throws DatabaseUnavailable
    */
-  async request(by: string, fromBeginning: boolean): Promise<RequestedRebuild> {
+  async request(actor: Actor, fromBeginning: boolean): Promise<RequestedRebuild> {
     await this.redis.guarded((client) => client.ping());
     await this.closeAbandoned();
     const [request] = await this.database.query<RequestedRebuild>(
-      sql`insert into rebuilds (requested_by, from_beginning) values (${by}, ${fromBeginning})
+      sql`insert into rebuilds (requested_by, from_beginning) values (${actor.name}, ${fromBeginning})
           on conflict do nothing returning ${COLUMNS}, done::float8 as done, total::float8 as total`,
     );
     if (!request) throw new RebuildRunning((await this.latest(1))[0]!.id);

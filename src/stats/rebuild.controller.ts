@@ -2,9 +2,10 @@ import { Body, Controller, Get, HttpCode, Param, Post, Query, Res } from '@nestj
 import { ApiAcceptedResponse, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { isUUID } from 'class-validator';
 import type { Response } from 'express';
+import { CurrentActor, Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
-import { LOCAL_OPERATOR } from '../shared/actor.js';
+import type { Actor } from '../shared/access.js';
 import { NotFound } from '../shared/errors.js';
 import { RebuildRequests } from './rebuild-requests.js';
 import { RebuildJson, rebuildJson, RebuildPage, RebuildPageQuery, RebuildPath, RebuildRequest } from './rebuild.dto.js';
@@ -17,6 +18,7 @@ export class RebuildController {
 
   /** Asks for a rebuild. @throws RebuildRunning @throws RedisUnavailable @throws DatabaseUnavailable */
   @Post()
+  @Needs('statistics:manage')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Make the statistics anew from the ledger',
@@ -46,15 +48,17 @@ export class RebuildController {
   })
   async request(
     @Body() { from_beginning }: RebuildRequest,
+    @CurrentActor() actor: Actor,
     @Res({ passthrough: true }) response: Response,
   ): Promise<RebuildJson> {
-    const rebuild = await this.rebuilds.request(LOCAL_OPERATOR, from_beginning);
+    const rebuild = await this.rebuilds.request(actor, from_beginning);
     response.location(`/stats/rebuild/${rebuild.id}`);
     return rebuildJson(rebuild);
   }
 
   /** Rebuilds that were asked for, newest first. @throws InvalidInput @throws DatabaseUnavailable */
   @Get()
+  @Needs('statistics:read')
   @ApiOperation({ summary: 'Rebuilds that were asked for, newest first' })
   @ApiOkResponse({ type: RebuildPage })
   @ApiInvalidInput('cursor: must be a next_cursor of this list')
@@ -69,6 +73,7 @@ export class RebuildController {
 
   /** One rebuild and how far it is. @throws NotFound @throws DatabaseUnavailable */
   @Get(':id')
+  @Needs('statistics:read')
   @ApiOperation({ summary: 'One rebuild, and how far it is' })
   @ApiOkResponse({ type: RebuildJson })
   @ApiInvalidInput('id: must be a UUID')

@@ -1,5 +1,6 @@
 import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { JsonOrCsv } from '../platform/http/csv.js';
 import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
@@ -35,6 +36,7 @@ import { DAYS, MONTHS, PRODUCTS, TOP_USERS, USERS_OF_MONTH } from './stats.table
 /** The live statistics over all users. */
 @ApiTags('statistics')
 @ApiStatsUnavailable()
+@Needs('statistics:read')
 @Controller('stats')
 export class StatsController {
   private readonly calendar: BusinessCalendar;

@@ -3,6 +3,7 @@ import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger'
 import { EntryPage, entryPage, EntryPageQuery } from '../ledger/entry-page.js';
 import { entryTable } from '../ledger/entry-table.js';
 import { Ledger } from '../ledger/ledger.js';
+import { Needs, NeedsOrOwn } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { JsonOrCsv } from '../platform/http/csv.js';
 import { BusinessCalendar } from '../shared/business-time.js';
@@ -38,6 +39,7 @@ export class UsersController {
 
   /** Both rankings. @throws InvalidInput @throws StatsRebuilding @throws RedisUnavailable @throws DatabaseUnavailable */
   @Get()
+  @Needs('statistics:read')
   @ApiOperation({ summary: 'Who spent most, and who ordered most', description: ON_RANGES })
   @JsonOrCsv(UserRankings, USER_RANKINGS)
   @ApiInvalidInput('limit: must be a whole number from 1 to 1000')
@@ -63,6 +65,7 @@ export class UsersController {
 
   /** One user's figures. @throws NotFound @throws InvalidInput @throws StatsRebuilding @throws RedisUnavailable @throws DatabaseUnavailable */
   @Get(':user_id/stats')
+  @NeedsOrOwn('statistics:read', 'user_id')
   @ApiOperation({
     summary: "One user's orders in numbers",
     description: `A user with failed orders only is known. ${ON_RANGES}`,
@@ -90,6 +93,7 @@ export class UsersController {
 
   /** One user's ledger entries. @throws NotFound @throws InvalidInput @throws DatabaseUnavailable */
   @Get(':user_id/orders')
+  @NeedsOrOwn('order-events:read', 'user_id')
   @ApiOperation({
     summary: "One user's ledger entries, newest first",
     description: 'All the ledger has, also from before the statistics were cleared.',

@@ -2,6 +2,7 @@ import { Controller, Get, Param, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } from '@nestjs/swagger';
 import type { Response } from 'express';
 import { atMost } from '../platform/back-off.js';
+import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { messageOf, NotFound, UnavailableError } from '../shared/errors.js';
 import { cents, decimalOf } from '../shared/money.js';
@@ -15,6 +16,7 @@ const LONGEST_WAIT_MS = 10_000;
 
 /** Proves that the live figures are what the ledger says. */
 @ApiTags('statistics')
+@Needs('statistics:read')
 @Controller('stats/verify')
 export class VerifyController {
   private readonly longestWaitMs = LONGEST_WAIT_MS;

@@ -1,9 +1,11 @@
 import { Controller, Get } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { OpenToAll } from './access.js';
 import { ApiOverview } from './api-overview.js';
 
 /** The way in for whoever knows only the address. */
 @ApiTags('service')
+@OpenToAll()
 @Controller('api')
 export class ApiOverviewController {
   constructor(private readonly overview: ApiOverview) {}

@@ -7,10 +7,12 @@ const RETRY_AFTER_SECONDS = 1;
 
 const STATUS_OF_MISTAKE: Record<MistakeKind, number> = {
   invalid: 400,
+  unauthenticated: 401,
   forbidden: 403,
   not_found: 404,
   conflict: 409,
   too_large: 413,
+  too_many: 429,
 };
 
 /** The codes of what body-parser refuses, by the `type` of its errors. */
@@ -28,6 +30,8 @@ interface Verdict {
   code: string;
   detail: string;
   errors?: FieldError[];
+  /** Seconds. */
+  retryAfter?: number;
   /** Further members of the answer. */
   details?: Record<string, unknown>;
 }
@@ -55,7 +59,7 @@ export class ProblemFilter implements ExceptionFilter {
       if (!response.writableEnded) response.destroy();
       return;
     }
-    const { status, code, detail, errors, details } = verdict;
+    const { status, code, detail, errors, details, retryAfter } = verdict;
     const problem = {
       type: 'about:blank',
       title: STATUS_CODES[status],
@@ -65,7 +69,9 @@ export class ProblemFilter implements ExceptionFilter {
       instance: pathOf(request),
       errors,
     };
+    if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
     if (status === 503) response.setHeader('Retry-After', RETRY_AFTER_SECONDS);
+    else if (retryAfter !== undefined) response.setHeader('Retry-After', retryAfter);
     response.status(status).setHeader('Content-Type', 'application/problem+json');
     response.end(JSON.stringify({ ...problem, ...details, ...problem }));
   }
@@ -73,12 +79,13 @@ export class ProblemFilter implements ExceptionFilter {
 
 function judge(error: unknown, request: Request): Verdict {
   if (error instanceof CallerError) {
-    const { code, message, fields } = error;
+    const { code, message, fields, retryAfter } = error;
     return {
       status: STATUS_OF_MISTAKE[error.kind],
       code,
       detail: message,
       errors: fields.length > 0 ? fields : undefined,
+      retryAfter: retryAfter ?? undefined,
     };
   }
   if (error instanceof UnavailableError) {

@@ -1,6 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { HealthCheck, HealthCheckService, type HealthCheckResult, type HealthIndicatorResult } from '@nestjs/terminus';
+import { OpenToAll } from '../http/access.js';
 import { ApiProblem } from '../http/api-problem.js';
 import { Readiness } from './readiness.js';
 
@@ -17,6 +18,7 @@ const EXAMPLE = {
 
 /** Whether this process lives, and whether it should get traffic. */
 @ApiTags('health')
+@OpenToAll()
 @Controller('health')
 export class HealthController {
   constructor(

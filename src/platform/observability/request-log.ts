@@ -2,6 +2,7 @@ import { Injectable, type NestMiddleware } from '@nestjs/common';
 import type { NextFunction, Request, Response } from 'express';
 import { PinoLogger } from 'nestjs-pino';
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomBytes } from 'node:crypto';
 
 const inHand = new AsyncLocalStorage<Request>();
 
@@ -12,17 +13,20 @@ export function requestInHand(): { req?: Request } {
 }
 
 /**
- * Numbers requests and logs those that failed on our side; on the debug level, all of them. What pino-http would make
+ * Gives requests an id and logs those that failed on our side; on the debug level, all of them. What pino-http would make
  * ready for each request, a logger of its own above all, is made of those alone that a line is written for.
  */
 @Injectable()
 export class RequestLog implements NestMiddleware {
+  /** Sets this process's requests apart from those of others, and of this machine's earlier ones. */
+  private readonly process = randomBytes(4).toString('hex');
   private requests = 0;
 
   constructor(private readonly logger: PinoLogger) {}
 
   use(request: Request, response: Response, next: NextFunction): void {
-    request.id = ++this.requests;
+    request.id = `${this.process}-${++this.requests}`;
+    response.setHeader('X-Request-Id', request.id);
     const began = Date.now();
     response.on('close', () => this.record(request, response, Date.now() - began));
     // Without a listener it would end the process; that the answer did not get through, the line above tells.

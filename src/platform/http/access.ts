@@ -1,0 +1,107 @@
+import { applyDecorators, createParamDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import { ApiBearerAuth } from '@nestjs/swagger';
+import type { Request } from 'express';
+import type { Actor, Caller, Scope } from '../../shared/access.js';
+import { CallerError } from '../../shared/errors.js';
+import { ApiProblem } from './api-problem.js';
+
+declare module 'express-serve-static-core' {
+  interface Request {
+    /** Set by the guard on every route that is not {@link OpenToAll}. */
+    caller?: Caller;
+  }
+}
+
+/** Whom a route lets in. Every route says so, or the service does not start. */
+export type Admission =
+  | { to: 'all' }
+  | { to: 'callers' }
+  | { to: 'persons' }
+  | { to: 'scope'; scope: Scope }
+  /** Also whoever the user id in the path belongs to, with or without the scope. */
+  | { to: 'scope-or-own'; scope: Scope; parameter: string };
+
+/** Where a route's {@link Admission} is found. */
+export const ADMISSION = 'admission';
+
+/** What a machine is told where only a person may ask. */
+export const FOR_PERSONS = 'This is for persons who have logged in, not for API keys.';
+
+/** No credentials came, or such as are not, or no longer, good. */
+export class NotSignedIn extends CallerError {
+  readonly code = 'not_signed_in';
+  readonly kind = 'unauthenticated';
+  constructor(detail = 'Log in at /api/v1/auth/login, and send the access token as Authorization: Bearer …') {
+    super(detail);
+  }
+}
+
+/** The caller is known, and may not do this. */
+export class NotAllowed extends CallerError {
+  readonly code = 'not_allowed';
+  readonly kind = 'forbidden';
+
+  static without(scope: Scope): NotAllowed {
+    return new NotAllowed(`This needs the scope ${scope}, which your role or API key does not have.`);
+  }
+}
+
+/** The route asks nobody who they are. */
+export const OpenToAll = (): MethodDecorator & ClassDecorator => admit({ to: 'all' });
+
+/** The route is for everybody who shows who they are, by whatever means. */
+export const ForAnyCaller = (): MethodDecorator & ClassDecorator =>
+  applyDecorators(admit({ to: 'callers' }), ApiBearerAuth(), ApiNotSignedIn());
+
+/** The route is for persons, whatever their role, and for no machine. */
+export const ForPersons = (): MethodDecorator & ClassDecorator =>
+  applyDecorators(admit({ to: 'persons' }), ApiBearerAuth(), ApiNotSignedIn(), ApiNotAllowed(FOR_PERSONS));
+
+/** The route needs a scope. */
+export const Needs = (scope: Scope): MethodDecorator & ClassDecorator =>
+  applyDecorators(
+    admit({ to: 'scope', scope }),
+    ApiBearerAuth(),
+    ApiNotSignedIn(),
+    ApiNotAllowed(NotAllowed.without(scope).message),
+  );
+
+/**
+ * The route needs a scope, or that the user id in its path is the caller's own. To whoever has neither another's looks as
+ * if it were not there.
+ */
+export const NeedsOrOwn = (scope: Scope, parameter: string): MethodDecorator & ClassDecorator =>
+  applyDecorators(admit({ to: 'scope-or-own', scope, parameter }), ApiBearerAuth(), ApiNotSignedIn());
+
+/** Hands a handler the {@link Caller}. Only on routes that are not {@link OpenToAll}. */
+export const CurrentCaller = createParamDecorator((_: unknown, context: ExecutionContext): Caller => {
+  return callerOf(context.switchToHttp().getRequest<Request>());
+});
+
+/** Hands a handler the {@link Actor} that its record is to name. Only on routes that are not {@link OpenToAll}. */
+export const CurrentActor = createParamDecorator((_: unknown, context: ExecutionContext): Actor => {
+  const request = context.switchToHttp().getRequest<Request>();
+  return { name: callerOf(request).name, requestId: requestIdOf(request) };
+});
+
+/** What a request is called in logs and records. */
+export function requestIdOf(request: Request): string | null {
+  return typeof request.id === 'string' ? request.id : null;
+}
+
+function callerOf(request: Request): Caller {
+  if (!request.caller) throw new Error(`Nobody was admitted to ${request.method} ${request.path}`);
+  return request.caller;
+}
+
+function admit(admission: Admission): MethodDecorator & ClassDecorator {
+  return SetMetadata(ADMISSION, admission);
+}
+
+function ApiNotSignedIn(): MethodDecorator & ClassDecorator {
+  return ApiProblem(401, { not_signed_in: 'Log in at /api/v1/auth/login, and send the access token.' });
+}
+
+function ApiNotAllowed(detail: string): MethodDecorator & ClassDecorator {
+  return ApiProblem(403, { not_allowed: detail });
+}
