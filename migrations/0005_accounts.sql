@@ -22,7 +22,7 @@ create table sessions (
   created_at timestamptz(3) not null default now(),
   expires_at timestamptz(3) not null,
   ended_at timestamptz(3),
-  ended_because text check (ended_because in ('logged_out', 'token_reused', 'role_changed', 'erased')),
+  ended_because text check (ended_because in ('logged_out', 'token_reused', 'erased')),
   check ((ended_at is null) = (ended_because is null))
 );
 --> statement-breakpoint

@@ -9,7 +9,7 @@ import { assertPortsFree, createService } from './service.js';
 import { loadConfig } from './shared/config.js';
 
 /** What a user can mend; anything else keeps its stack trace. */
-const MISTAKES_OF_USE = ['DataFolderInUse', 'EmbeddedQueuePortTaken', 'PortTaken'];
+const MISTAKES_OF_USE = ['CommonAdminPassword', 'DataFolderInUse', 'EmbeddedQueuePortTaken', 'PortTaken'];
 
 const SHUTDOWN_SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 /** Every part has a limit of its own for stopping; this one is for many of them hanging at once. */

@@ -1,6 +1,7 @@
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import helmet, { type HelmetOptions } from 'helmet';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -22,7 +23,21 @@ const { name, version } = JSON.parse(readFileSync(join(__dirname, '..', 'package
 };
 
 /** Headers of answers that a page of another origin may read, once it is allowed to ask at all. */
-const READ_BY_PAGES = ['Content-Disposition', 'Link', 'Location', 'Retry-After'];
+const READ_BY_PAGES = [
+  'Content-Disposition',
+  'Link',
+  'Location',
+  'RateLimit',
+  'RateLimit-Policy',
+  'Retry-After',
+  'X-Request-Id',
+];
+
+/** The service speaks plain HTTP, so its own page must not ask for its parts by another; TLS is the proxy's before it. */
+const HEADERS: HelmetOptions = {
+  contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
+  strictTransportSecurity: false,
+};
 
 /** The port of the HTTP API is in use. */
 export class PortTaken extends Error {
@@ -47,7 +62,10 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   app.set('query parser', 'simple');
   app.disable('x-powered-by');
   app.disable('etag');
-  app.use(sameMachineOnly(config.corsOrigins));
+  app.set('trust proxy', config.trustedProxies);
+  app.use(helmet(HEADERS));
+  // Where nobody has to log in, a web page must not be let in either.
+  if (config.access === 'open') app.use(sameMachineOnly(config.corsOrigins));
   if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins], exposedHeaders: READ_BY_PAGES });
   // Whatever the client calls it: a body that is not JSON is to be refused, not ignored.
   app.useBodyParser('json', { limit: '1mb', type: () => true });
@@ -94,6 +112,7 @@ function describe(app: NestExpressApplication): void {
         'Money is decimal with at most two places; times are UTC. Errors are `application/problem+json` with a stable ' +
         '`code`.',
     )
+    .addBearerAuth({ type: 'http', description: 'An access token from /api/v1/auth/login, or an API key' })
     .build();
   const document = SwaggerModule.createDocument(app, options);
   SwaggerModule.setup('docs', app, document, { jsonDocumentUrl: 'docs-json', customSiteTitle: 'Order pipeline' });

@@ -5,15 +5,8 @@ import { ADMISSION, type Admission, FOR_PERSONS, NotAllowed } from '../platform/
 import type { Caller } from '../shared/access.js';
 import { NotFound } from '../shared/errors.js';
 import { cleanId } from '../shared/ids.js';
+import { NoAdmission } from './admission-check.js';
 import { Callers } from './callers.js';
-
-/** A route says not whom it lets in. */
-export class NoAdmission extends Error {
-  constructor(route: string) {
-    super(`${route} says not whom it lets in: give it one of the decorators of platform/http/access.ts`);
-    this.name = 'NoAdmission';
-  }
-}
 
 /** Stands before every route: finds out who calls, and lets in whom the route's {@link Admission} names, nobody else. */
 @Injectable()
@@ -23,12 +16,12 @@ export class AccessGuard implements CanActivate {
     private readonly callers: Callers,
   ) {}
 
-  /** @throws NotSignedIn @throws NotAllowed @throws NotFound @throws DatabaseUnavailable */
+  /** @throws NotSignedIn @throws TooManyAttempts @throws NotAllowed @throws NotFound @throws DatabaseUnavailable */
   canActivate(context: ExecutionContext): true | Promise<true> {
     const admission = this.admissionOf(context);
     if (admission.to === 'all') return true;
     const request = context.switchToHttp().getRequest<Request>();
-    const caller = this.callers.of(request.headers.authorization);
+    const caller = this.callers.of(request);
     return caller instanceof Promise
       ? caller.then((found) => admit(found, admission, request))
       : admit(caller, admission, request);
@@ -37,7 +30,7 @@ export class AccessGuard implements CanActivate {
   private admissionOf(context: ExecutionContext): Admission {
     const places = [context.getHandler(), context.getClass()];
     const admission = this.reflector.getAllAndOverride<Admission | undefined>(ADMISSION, places);
-    if (!admission) throw new NoAdmission(`${context.getClass().name}.${context.getHandler().name}`);
+    if (!admission) throw new NoAdmission([`${context.getClass().name}.${context.getHandler().name}`]);
     return admission;
   }
 }

@@ -1,8 +1,36 @@
 import { Module } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { APP_GUARD, DiscoveryModule } from '@nestjs/core';
+import { JwtModule } from '@nestjs/jwt';
 import { AccessGuard } from './access.guard.js';
+import { AccessTokens } from './access-tokens.js';
+import { AdmissionCheck } from './admission-check.js';
+import { AccountsController } from './accounts.controller.js';
+import { Accounts } from './accounts.js';
+import { ApiKeysController } from './api-keys.controller.js';
+import { ApiKeys } from './api-keys.js';
+import { AttemptLimits } from './attempt-limits.js';
+import { AuthController } from './auth.controller.js';
 import { Callers } from './callers.js';
+import { FirstAdmin } from './first-admin.js';
+import { RateLimitGuard } from './rate-limit.guard.js';
+import { Sessions } from './sessions.js';
 
 /** Who calls, and what they may do. */
-@Module({ providers: [Callers, { provide: APP_GUARD, useClass: AccessGuard }] })
+@Module({
+  imports: [DiscoveryModule, JwtModule.register({})],
+  controllers: [AuthController, AccountsController, ApiKeysController],
+  providers: [
+    AdmissionCheck,
+    Accounts,
+    Sessions,
+    AccessTokens,
+    ApiKeys,
+    AttemptLimits,
+    Callers,
+    FirstAdmin,
+    { provide: APP_GUARD, useClass: AccessGuard },
+    // After it: whose requests they are has to be known.
+    { provide: APP_GUARD, useClass: RateLimitGuard },
+  ],
+})
 export class AuthModule {}

@@ -5,7 +5,7 @@ import { DataFolderInUse } from '../platform/embedded/data-folder-lock.js';
 import { hasEmbeddedLedger } from '../platform/embedded/embedded-ledger.js';
 import type { Config } from '../shared/config.js';
 import { InvalidInput, messageOf } from '../shared/errors.js';
-import { serviceUrlOf } from './service-url.js';
+import { credentialsOf, serviceUrlOf } from './service-url.js';
 
 /** A ledger to be written down. */
 export interface LedgerSource {
@@ -66,12 +66,19 @@ async function openDirectly(config: Config, after: number): Promise<LedgerSource
 async function askService(config: Config, after: number, holder: string): Promise<LedgerSource> {
   const url = serviceUrlOf(config);
   const inUse = `The data folder ${config.dataDir} is in use by another process (pid ${holder})`;
-  const response = await fetch(`${url}/ledger/export?after=${after}`).catch((error: unknown) => {
+  const response = await fetch(`${url}/ledger/export?after=${after}`, {
+    headers: credentialsOf(config),
+  }).catch((error: unknown) => {
     throw new NoLedger(`${inUse}, and no service answers at ${url}. Stop that process, or set PORT to its port.`, {
       cause: error,
     });
   });
   if (response.status === 400) throw new LedgerEndsBefore(await detailOf(response));
+  if (response.status === 401 || response.status === 403) {
+    throw new NoLedger(
+      `${inUse}, and ${url} refuses: ${await detailOf(response)} Set API_KEY to a key with the scope ledger:export.`,
+    );
+  }
   if (!response.ok) throw new NoLedger(`${inUse}, and ${url} answers ${response.status}: ${await detailOf(response)}`);
   if (response.headers.get(EMBEDDED_LEDGER_OWNER) !== holder) {
     await response.body?.cancel();

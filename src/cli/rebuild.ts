@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { loadConfig } from '../shared/config.js';
 import { command, runAsProcess } from './command.js';
 import { Progress } from './progress.js';
-import { serviceUrlOf } from './service-url.js';
+import { credentialsOf, serviceUrlOf } from './service-url.js';
 
 const LOOK_EVERY_MS = 200;
 const USAGE = `Makes the live statistics anew from the ledger.
@@ -45,7 +45,8 @@ export class NotRebuilt extends Error {
 export const run = command(USAGE, async (argv, io) => {
   const { values } = parseArgs({ args: argv, options: { 'from-beginning': { type: 'boolean', default: false } } });
   const fromBeginning = values['from-beginning'];
-  const service = serviceUrlOf(loadConfig(io.environment));
+  const config = loadConfig(io.environment);
+  const service: Service = { url: serviceUrlOf(config), credentials: credentialsOf(config) };
   const { rebuild, isOurs } = await begin(service, fromBeginning);
   if (!isOurs) io.err.write('Another rebuild is under way already; this follows it.\n');
   const ended = await follow(service, rebuild, new Progress(io.err, 'read'));
@@ -59,13 +60,13 @@ export const run = command(USAGE, async (argv, io) => {
     `Entries    ${(ended.done ?? 0).toLocaleString('en')}\n` +
       `Position   ${(ended.position ?? 0).toLocaleString('en')}\n` +
       `Time       ${seconds.toFixed(1)} s\n` +
-      `See ${service}/stats/global\n`,
+      `See ${service.url}/stats/global\n`,
   );
   return 0;
 });
 
 /** Asks for a rebuild, or finds the one that is under way. */
-async function begin(service: string, fromBeginning: boolean): Promise<{ rebuild: RebuildSeen; isOurs: boolean }> {
+async function begin(service: Service, fromBeginning: boolean): Promise<{ rebuild: RebuildSeen; isOurs: boolean }> {
   const asked = await call(service, 'POST', '/stats/rebuild', { from_beginning: fromBeginning });
   if (asked.status === 202) return { rebuild: asked.body as RebuildSeen, isOurs: true };
   if (asked.status !== 409) throw refusal(service, asked);
@@ -75,7 +76,7 @@ async function begin(service: string, fromBeginning: boolean): Promise<{ rebuild
 }
 
 /** Shows how far a rebuild is until it has ended. */
-async function follow(service: string, rebuild: RebuildSeen, progress: Progress): Promise<RebuildSeen> {
+async function follow(service: Service, rebuild: RebuildSeen, progress: Progress): Promise<RebuildSeen> {
   const began = performance.now();
   try {
     while (true) {
@@ -93,29 +94,37 @@ async function follow(service: string, rebuild: RebuildSeen, progress: Progress)
   }
 }
 
+/** The running service, and what shows it who calls. */
+interface Service {
+  url: string;
+  credentials: Record<string, string>;
+}
+
 interface Answered {
   status: number;
   body: unknown;
 }
 
 /** @throws NoService */
-async function call(service: string, method: string, path: string, body?: object): Promise<Answered> {
+async function call(service: Service, method: string, path: string, body?: object): Promise<Answered> {
   try {
-    const response = await fetch(`${service}${path}`, {
+    const response = await fetch(`${service.url}${path}`, {
       method,
-      ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+      headers: { ...service.credentials, ...(body && { 'content-type': 'application/json' }) },
+      ...(body && { body: JSON.stringify(body) }),
     });
     return { status: response.status, body: await response.json() };
   } catch {
     throw new NoService(
-      `No service answers at ${service}. Start it with npm start, or set PORT and HOST to where it runs.`,
+      `No service answers at ${service.url}. Start it with npm start, or set PORT and HOST to where it runs.`,
     );
   }
 }
 
-function refusal(service: string, { status, body }: Answered): NoService {
+function refusal(service: Service, { status, body }: Answered): NoService {
   const { detail = `it answered ${status}` } = body as { detail?: string };
-  return new NoService(`${service} refuses: ${detail}`);
+  const hint = status === 401 || status === 403 ? ' Set API_KEY to a key with the scope statistics:manage.' : '';
+  return new NoService(`${service.url} refuses: ${detail}${hint}`);
 }
 
 if (require.main === module) void runAsProcess(run);

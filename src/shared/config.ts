@@ -14,8 +14,11 @@ import {
 } from 'class-validator';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { isEmailAddress, LEAST_PASSWORD_LENGTH } from './credentials.js';
 
 const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost'];
+const LEAST_SECRET_BYTES = 32;
+const LEAST_TOKEN_LENGTH = 16;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** ISO 4217 codes of currencies that have exactly two decimal places, by this runtime's own tables. */
@@ -161,7 +164,52 @@ class Environment {
   @IsString()
   @MaxLength(2000)
   CORS_ORIGINS = '';
+
+  @WholeNumber(0, 10)
+  TRUSTED_PROXIES = 0;
+
+  @WholeNumber(0, 1_000_000)
+  RATE_LIMIT_PER_MINUTE = 6_000;
+
+  @IsOptional()
+  @IsString()
+  JWT_SECRET?: string;
+
+  @IsOptional()
+  @IsString()
+  JWT_SECRET_PREVIOUS?: string;
+
+  @IsOptional()
+  @Satisfies(isEmailAddress, 'ADMIN_EMAIL must be an e-mail address')
+  ADMIN_EMAIL?: string;
+
+  @IsOptional()
+  @Satisfies(
+    (password) => password.length >= LEAST_PASSWORD_LENGTH,
+    `ADMIN_PASSWORD must have at least ${LEAST_PASSWORD_LENGTH} characters`,
+  )
+  ADMIN_PASSWORD?: string;
+
+  @IsOptional()
+  @MinLength(LEAST_TOKEN_LENGTH, { message: `METRICS_TOKEN must have at least ${LEAST_TOKEN_LENGTH} characters` })
+  METRICS_TOKEN?: string;
+
+  @IsOptional()
+  @Matches(/^[\x21-\x7e]+$/, { message: 'API_KEY must be an API key of the service' })
+  API_KEY?: string;
 }
+
+/** Variables without a default. */
+const OPTIONAL = [
+  'SQS_WAIT_TIME_SECONDS',
+  'ACCESS',
+  'JWT_SECRET',
+  'JWT_SECRET_PREVIOUS',
+  'ADMIN_EMAIL',
+  'ADMIN_PASSWORD',
+  'METRICS_TOKEN',
+  'API_KEY',
+];
 
 /** Injection token of the {@link Config}. */
 export const CONFIG = Symbol('config');
@@ -201,6 +249,20 @@ export interface Config {
   readonly searchPath: string;
   /** Origins of web pages that may call this service, besides its own. */
   readonly corsOrigins: readonly string[];
+  /** `open`: whoever reaches this service, which then only this machine can, may do anything. */
+  readonly access: 'open' | 'secured';
+  /** How many proxies stand before this service, each of which adds to X-Forwarded-For. */
+  readonly trustedProxies: number;
+  /** Requests that a caller may make in a minute where access is secured; 0 for any number. */
+  readonly rateLimitPerMinute: number;
+  /** Keys that access tokens are signed with: the first signs, all are good. Empty where none is given. */
+  readonly jwtSecrets: readonly string[];
+  /** Who is made an admin where there is none. */
+  readonly firstAdmin: { readonly email: string; readonly password: string } | null;
+  /** What a scraper of the metrics shows. */
+  readonly metricsToken: string | null;
+  /** What commands show to the running service. */
+  readonly apiKey: string | null;
 }
 
 /** The environment is not usable; every problem is named, no value of a secret is shown. */
@@ -220,7 +282,7 @@ export class InvalidConfiguration extends Error {
 export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config {
   const given = Object.fromEntries(
     Object.keys(new Environment())
-      .concat('SQS_WAIT_TIME_SECONDS', 'ACCESS')
+      .concat(OPTIONAL)
       .map((name) => [name, environment[name]?.trim()] as const)
       .filter(([, value]) => value),
   );
@@ -261,20 +323,35 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     corsOrigins: env.CORS_ORIGINS.split(',')
       .map((origin) => origin.trim())
       .filter(Boolean),
+    access: accessOf(env),
+    trustedProxies: env.TRUSTED_PROXIES,
+    rateLimitPerMinute: env.RATE_LIMIT_PER_MINUTE,
+    jwtSecrets: [env.JWT_SECRET, env.JWT_SECRET_PREVIOUS].filter((secret) => secret !== undefined),
+    firstAdmin: env.ADMIN_EMAIL && env.ADMIN_PASSWORD ? { email: env.ADMIN_EMAIL, password: env.ADMIN_PASSWORD } : null,
+    metricsToken: env.METRICS_TOKEN ?? null,
+    apiKey: env.API_KEY ?? null,
   });
+}
+
+function accessOf({ ACCESS, HOST }: Environment): 'open' | 'secured' {
+  return ACCESS ?? (LOOPBACK_HOSTS.includes(HOST) ? 'open' : 'secured');
 }
 
 function contradictions(env: Environment): string[] {
   const problems: string[] = [];
-  if (isHost(env.HOST) && !LOOPBACK_HOSTS.includes(env.HOST)) {
+  if (isHost(env.HOST) && !LOOPBACK_HOSTS.includes(env.HOST) && env.ACCESS === 'open') {
     problems.push(
-      `HOST is ${env.HOST}: until accounts exist this service answers on loopback only (127.0.0.1, ::1 or localhost)`,
+      `ACCESS=open lets anybody do anything, so it takes a HOST that only this machine reaches, not ${env.HOST}: ` +
+        'leave ACCESS out, or HOST',
     );
+  }
+  if (accessOf(env) === 'secured') problems.push(...weakSecrets(env));
+  if (Boolean(env.ADMIN_EMAIL) !== Boolean(env.ADMIN_PASSWORD)) {
+    problems.push('ADMIN_EMAIL and ADMIN_PASSWORD are of use together only: set both, or none');
   }
   if (env.SQS_ENDPOINT === 'embedded' && env.PORT === env.EMBEDDED_SQS_PORT && env.PORT !== 0) {
     problems.push(`PORT and EMBEDDED_SQS_PORT are both ${env.PORT}; the service and its embedded queue need one each`);
   }
-  if (env.ACCESS === 'secured') problems.push('ACCESS=secured needs accounts, which this version does not have yet');
   for (const origin of env.CORS_ORIGINS.split(',')
     .map((text) => text.trim())
     .filter(Boolean)) {
@@ -289,6 +366,21 @@ function contradictions(env: Environment): string[] {
     if (embedded.length > 0) {
       problems.push(`NODE_ENV=production refuses embedded parts: give ${embedded.join(', ')} a real one`);
     }
+  }
+  return problems;
+}
+
+/** A key of HMAC-SHA-256 must be as long as its hash: RFC 7518, section 3.2. */
+function weakSecrets({ JWT_SECRET, JWT_SECRET_PREVIOUS }: Environment): string[] {
+  const problems: string[] = [];
+  if (Buffer.byteLength(JWT_SECRET ?? '') < LEAST_SECRET_BYTES) {
+    problems.push(
+      `JWT_SECRET must have at least ${LEAST_SECRET_BYTES} bytes where ACCESS is secured, as it is on a HOST other than ` +
+        `loopback: make one with "openssl rand -base64 48"`,
+    );
+  }
+  if (JWT_SECRET_PREVIOUS !== undefined && Buffer.byteLength(JWT_SECRET_PREVIOUS) < LEAST_SECRET_BYTES) {
+    problems.push(`JWT_SECRET_PREVIOUS must have at least ${LEAST_SECRET_BYTES} bytes`);
   }
   return problems;
 }

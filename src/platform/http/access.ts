@@ -89,6 +89,11 @@ export function requestIdOf(request: Request): string | null {
   return typeof request.id === 'string' ? request.id : null;
 }
 
+/** Where a request comes from: of proxies only those are believed that TRUSTED_PROXIES counts. */
+export function addressOf({ ip }: Request): string {
+  return ip ?? 'unknown';
+}
+
 function callerOf(request: Request): Caller {
   if (!request.caller) throw new Error(`Nobody was admitted to ${request.method} ${request.path}`);
   return request.caller;

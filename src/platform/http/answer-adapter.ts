@@ -3,6 +3,9 @@ import { ExpressAdapter } from '@nestjs/platform-express';
 import type { Express, Response } from 'express';
 import { createServer, IncomingMessage, ServerResponse } from 'node:http';
 
+/** Whoever sends a request drop by drop is cut off, in ms. */
+const TIMES = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000 };
+
 const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** Makes of what a handler returned what is to be sent; may set headers. */
@@ -29,7 +32,7 @@ export class AnswerAdapter extends ExpressAdapter {
     Object.setPrototypeOf(ServiceRequest.prototype, app.request);
     Object.setPrototypeOf(ServiceResponse.prototype, app.response);
     Object.assign(app, { request: ServiceRequest.prototype, response: ServiceResponse.prototype });
-    this.httpServer = createServer({ IncomingMessage: ServiceRequest, ServerResponse: ServiceResponse }, app);
+    this.httpServer = createServer({ IncomingMessage: ServiceRequest, ServerResponse: ServiceResponse, ...TIMES }, app);
   }
 
   override reply(response: Response, returned: unknown, statusCode?: number): unknown {

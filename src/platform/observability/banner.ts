@@ -16,10 +16,10 @@ export function banner(config: Config, parts: EmbeddedParts, url: string): strin
     `  Queue    ${queueLine}`,
     `  Ledger   ${ledgerLine(config)}`,
     `  Redis    ${redisLine(config, parts)}`,
+    `  Access   ${accessLine(config)}`,
     '',
     '  Try:',
-    `    curl -X POST ${api}/produce`,
-    `    curl ${api}/stats/global`,
+    ...firstCommands(config, api).map((command) => `    ${command}`),
     '',
     `  Stop with Ctrl+C.${config.databaseUrl === 'embedded' ? ' Data stays; npm run reset starts over.' : ''}`,
     '',
@@ -30,6 +30,20 @@ export function banner(config: Config, parts: EmbeddedParts, url: string): strin
 export function notice([sentence, ...commands]: string[]): string {
   if (sentence === undefined) return '';
   return ['', `  ${sentence}`, ...commands.map((command) => `    ${command}`), '', ''].join('\n');
+}
+
+function accessLine({ access }: Config): string {
+  return access === 'open'
+    ? 'open: whoever is at this machine may do anything (ACCESS=secured asks for a log-in)'
+    : 'secured: log in at /api/v1/auth/login, or with Authorize at /docs';
+}
+
+function firstCommands({ access }: Config, api: string): string[] {
+  if (access === 'open') return [`curl -X POST ${api}/produce`, `curl ${api}/stats/global`];
+  return [
+    `curl ${api}/health/ready`,
+    `curl ${api}/api/v1/auth/login -H 'content-type: application/json' -d '{"email": "…", "password": "…"}'`,
+  ];
 }
 
 function ledgerLine({ databaseUrl, dataDir }: Config): string {

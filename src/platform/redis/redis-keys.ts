@@ -15,6 +15,11 @@ export class RedisKeys {
     return `${this.root}logs`;
   }
 
+  /** Numbers with an expiry: how often somebody tried something, by a digest or an address that follows. */
+  attempts(limit: string): string {
+    return `${this.root}attempts:${limit}`;
+  }
+
   /** The keys of one generation of the live figures. */
   generation(generation: number): GenerationKeys {
     return new GenerationKeys(`${this.root}g${generation}:`);
