@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { AppModule } from './app.module.js';
+import { assertFirstAdminIsSafe } from './auth/first-admin.js';
 import { EmbeddedQueuePortTaken } from './platform/embedded/embedded-queue.js';
 import { AnswerAdapter } from './platform/http/answer-adapter.js';
 import { ApiOverview } from './platform/http/api-overview.js';
@@ -50,9 +51,10 @@ export class PortTaken extends Error {
 /**
  * Wires the service and brings its embedded parts up; it does not listen yet. Consuming begins with `app.init()` or
  * `app.listen()`.
- * @throws DataFolderInUse @throws EmbeddedQueuePortTaken
+ * @throws CommonAdminPassword @throws DataFolderInUse @throws EmbeddedQueuePortTaken
  */
 export async function createService(config: Config): Promise<NestExpressApplication> {
+  await assertFirstAdminIsSafe(config);
   const app = await NestFactory.create<NestExpressApplication>(AppModule.with(config), new AnswerAdapter(), {
     bufferLogs: true,
     abortOnError: false,

@@ -84,20 +84,61 @@ describe('The configuration', () => {
       CURRENCY: 'JPY',
       REDIS_KEY_PREFIX: '{orders}',
       LOG_LEVEL: 'loud',
-      ACCESS: 'secured',
+      ACCESS: 'ajar',
       CORS_ORIGINS: 'https://shop.example/',
+      TRUSTED_PROXIES: 'all',
+      RATE_LIMIT_PER_MINUTE: '-1',
+      ADMIN_EMAIL: 'admin',
+      ADMIN_PASSWORD: 's3cret',
+      METRICS_TOKEN: 's3cret',
+      API_KEY: 'a b',
     };
     const problems = problemsOf(wrong);
     expect(problems.map((problem) => /^[A-Z_]+/.exec(problem)?.[0]).sort()).toEqual(Object.keys(wrong).sort());
+    expect(problems.join()).not.toContain('s3cret');
     expect(() => loadConfig(wrong)).toThrow(problems.map((problem) => `  - ${problem}`).join('\n'));
   });
 
-  it.each(['0.0.0.0', '192.168.1.7', '::', '10.0.0.1'])('refuses to answer on %s until accounts exist', (host) => {
-    expect(problemsOf({ HOST: host })).toEqual([expect.stringContaining(`HOST is ${host}`)]);
+  describe.each(['0.0.0.0', '192.168.1.7', '::', '10.0.0.1'])('answers on %s', (host) => {
+    it('never openly', () => {
+      expect(problemsOf({ HOST: host, ACCESS: 'open' })).toEqual([expect.stringContaining(`not ${host}`)]);
+    });
+
+    it('with a key to sign tokens with only', () => {
+      expect(problemsOf({ HOST: host })).toEqual([expect.stringMatching(/^JWT_SECRET must have at least 32 bytes/)]);
+      expect(loadConfig({ HOST: host, JWT_SECRET: 's'.repeat(32) })).toMatchObject({ host, access: 'secured' });
+    });
   });
 
-  it.each(['127.0.0.1', '::1', 'localhost'])('answers on %s', (host) => {
-    expect(loadConfig({ HOST: host }).host).toBe(host);
+  it.each(['127.0.0.1', '::1', 'localhost'])('answers on %s, openly unless told otherwise', (host) => {
+    expect(loadConfig({ HOST: host })).toMatchObject({ host, access: 'open', jwtSecrets: [] });
+    const secured = { HOST: host, ACCESS: 'secured', JWT_SECRET: 's'.repeat(32) };
+    expect(loadConfig(secured)).toMatchObject({ host, access: 'secured', jwtSecrets: ['s'.repeat(32)] });
+  });
+
+  it.each([undefined, 's3cret', 's3cret'.repeat(5), 'é'.repeat(15)])(
+    'refuses the key %s, without showing it',
+    (JWT_SECRET) => {
+      const problems = problemsOf({ ACCESS: 'secured', ...(JWT_SECRET && { JWT_SECRET }) });
+      expect(problems).toEqual([expect.stringMatching(/^JWT_SECRET must have at least 32 bytes/)]);
+      expect(problems.join()).not.toContain('s3cret');
+    },
+  );
+
+  it('counts the bytes of a key, and takes the one before it as well', () => {
+    const secrets = { JWT_SECRET: 'é'.repeat(16), JWT_SECRET_PREVIOUS: 'p'.repeat(32) };
+    expect(loadConfig({ ACCESS: 'secured', ...secrets }).jwtSecrets).toEqual(Object.values(secrets));
+    expect(problemsOf({ ACCESS: 'secured', ...secrets, JWT_SECRET_PREVIOUS: 'short' })).toEqual([
+      expect.stringContaining('JWT_SECRET_PREVIOUS'),
+    ]);
+  });
+
+  it('takes an admin whole, or not at all', () => {
+    const admin = { ADMIN_EMAIL: 'admin@shop.example', ADMIN_PASSWORD: 's3cret of the admin' };
+    expect(loadConfig(admin).firstAdmin).toEqual({ email: admin.ADMIN_EMAIL, password: admin.ADMIN_PASSWORD });
+    for (const name of Object.keys(admin)) {
+      expect(problemsOf({ ...admin, [name]: '' })).toEqual([expect.stringContaining('set both, or none')]);
+    }
   });
 
   it('refuses embedded parts in production, and names those that are', () => {

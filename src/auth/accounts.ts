@@ -66,7 +66,7 @@ export class Accounts {
     requestId: string | null,
   ): Promise<Account> {
     const email = asStored(given.email);
-    await assertUncommon(given.password, [email, ...email.split(/[@.]/), ...given.fullName.split(/\s+/)]);
+    await assertUncommon(given.password, personalWords(email, given.fullName));
     const hash = await hashOf(given.password);
     return this.database.transaction(async (tx) => {
       const account = await insert(tx, { email, hash, fullName: given.fullName, role: 'customer' });
@@ -225,6 +225,11 @@ function created({ id, role, userId }: Account): { action: string; target: strin
 
 function unknown(id: string): NotFound {
   return new NotFound(`There is no account ${id}.`);
+}
+
+/** What whoever guesses a person's password would try first. */
+export function personalWords(email: string, fullName: string): string[] {
+  return [email, ...email.split('@'), ...email.split(/[@.]/), fullName, ...fullName.split(/\s+/)];
 }
 
 /** Nobody tells two addresses apart by upper and lower case. */

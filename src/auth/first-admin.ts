@@ -1,16 +1,9 @@
-import {
-  Inject,
-  Injectable,
-  Logger,
-  type OnApplicationBootstrap,
-  type OnModuleDestroy,
-  type OnModuleInit,
-} from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Database, DatabaseUnavailable } from '../platform/database/database.js';
 import { Readiness } from '../platform/observability/readiness.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf } from '../shared/errors.js';
-import { Accounts } from './accounts.js';
+import { Accounts, personalWords } from './accounts.js';
 import { assertUncommon, CommonPassword } from './passwords.js';
 
 /** ADMIN_PASSWORD would be guessed. */
@@ -21,9 +14,19 @@ export class CommonAdminPassword extends Error {
   }
 }
 
+/** To be asked before anything starts. @throws CommonAdminPassword */
+export async function assertFirstAdminIsSafe({ firstAdmin }: Config): Promise<void> {
+  if (!firstAdmin) return;
+  try {
+    await assertUncommon(firstAdmin.password, personalWords(firstAdmin.email, ''));
+  } catch (error) {
+    throw error instanceof CommonPassword ? new CommonAdminPassword() : error;
+  }
+}
+
 /** Makes the admin that the configuration names where there is none, as soon as the database is there. */
 @Injectable()
-export class FirstAdmin implements OnModuleInit, OnApplicationBootstrap, OnModuleDestroy {
+export class FirstAdmin implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger('FirstAdmin');
   private readonly stopping = new AbortController();
   private isSettled = false;
@@ -36,17 +39,6 @@ export class FirstAdmin implements OnModuleInit, OnApplicationBootstrap, OnModul
   ) {
     // Whoever waits for readiness is to find the admin there.
     if (config.firstAdmin) readiness.add('first_admin', () => ({ up: this.isSettled }));
-  }
-
-  /** @throws CommonAdminPassword */
-  async onModuleInit(): Promise<void> {
-    const { firstAdmin } = this.config;
-    if (!firstAdmin) return;
-    try {
-      await assertUncommon(firstAdmin.password, firstAdmin.email.split(/[@.]/));
-    } catch (error) {
-      throw error instanceof CommonPassword ? new CommonAdminPassword() : error;
-    }
   }
 
   onApplicationBootstrap(): void {

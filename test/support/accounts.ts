@@ -34,7 +34,11 @@ export const SECURED = {
 /** A new person. */
 export function aPerson(): Person {
   const id = randomBytes(6).toString('hex');
-  return { email: `p${id}@fixture.example`, password: `fixture-secret seven maps ${id}`, fullName: `Fixture Name ${id}` };
+  return {
+    email: `p${id}@fixture.example`,
+    password: `fixture-secret seven maps ${id}`,
+    fullName: `Fixture Name ${id}`,
+  };
 }
 
 /** Makes the account of a person. */
@@ -43,7 +47,10 @@ export function signUp(service: RunningService, { email, password, fullName }: P
 }
 
 /** Logs a person in. */
-export function logIn(service: RunningService, { email, password }: Pick<Person, 'email' | 'password'>): Promise<Answer> {
+export function logIn(
+  service: RunningService,
+  { email, password }: Pick<Person, 'email' | 'password'>,
+): Promise<Answer> {
   return service.call('POST', '/api/v1/auth/login', { email, password });
 }
 

@@ -41,7 +41,7 @@ export async function aWorld(overrides: Record<string, string> = {}): Promise<Wo
     dataDir,
     environment: {
       NODE_ENV: 'test',
-      LOG_LEVEL: 'fatal',
+      LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'fatal',
       PATH: process.env.PATH ?? '',
       PORT: '0',
       EMBEDDED_SQS_PORT: '0',
@@ -73,7 +73,10 @@ export class RunningService {
   static async start(options: { world?: World; environment?: Record<string, string> } = {}): Promise<RunningService> {
     const world = options.world ?? (await aWorld());
     const config = loadConfig({ ...world.environment, ...options.environment });
-    const app = await createService(config);
+    const app = await createService(config).catch(async (error: unknown) => {
+      if (!options.world) await world.destroy();
+      throw error;
+    });
     await app.listen(0, '127.0.0.1');
     const { port } = app.getHttpServer().address() as AddressInfo;
     return new RunningService(app, config, `http://127.0.0.1:${port}`, options.world ? null : world);

@@ -47,7 +47,10 @@ export class Program {
     readonly startedAt = performance.now(),
   ) {
     for (const stream of [child.stdout!, child.stderr!]) {
-      stream.setEncoding('utf8').on('data', (text: string) => (this.output += text));
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.output += text;
+        if (process.env.TEST_LOG_LEVEL) process.stdout.write(text);
+      });
     }
     // `close`, not `exit`: what it said last must have arrived.
     this.exited = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal })));
