@@ -42,7 +42,7 @@ const COLUMNS = sql`id::text as id, email, full_name as "fullName", role, user_i
   (extract(epoch from created_at) * 1000)::float8 as "createdAt"`;
 
 /** Any number, the same in all processes: the key of the lock under which it is decided who is an admin. */
-const ADMINS_LOCK = 4_711_002;
+const ADMINS_LOCK = 4_711_003;
 
 /** What a person is replaced by whose data were erased. */
 const ERASED = '[erased]';
