@@ -1,6 +1,7 @@
 import { JwtService } from '@nestjs/jwt';
 import { sql } from 'drizzle-orm';
 import { createHash } from 'node:crypto';
+import { EmbeddedParts } from '../src/platform/embedded/embedded-parts.js';
 import {
   A_JWT_SECRET,
   ADMIN,
@@ -209,14 +210,16 @@ describe('Guessing passwords', () => {
 
   itOnSharedParts('an embedded Redis belongs to one process')('is counted across processes', async () => {
     const world = await aWorld(SECURED);
-    const processes = [await RunningService.ready({ world }), await RunningService.ready({ world })];
+    const first = await RunningService.ready({ world });
+    const { sqsEndpoint: SQS_ENDPOINT } = first.app.get(EmbeddedParts);
+    const processes = [first, await RunningService.ready({ world, environment: { SQS_ENDPOINT } })];
     try {
       const person = aPerson();
       const statuses: number[] = [];
       for (let i = 0; i < 12; i++) statuses.push((await logIn(processes[i % 2]!, person)).status);
       expect(statuses).toEqual([...Array<number>(10).fill(401), 429, 429]);
     } finally {
-      for (const each of processes) await each.stop();
+      for (const each of processes.reverse()) await each.stop();
       await world.destroy();
     }
   });

@@ -96,7 +96,7 @@ describe('a request', () => {
     expect(more).toEqual([]);
     expect(line).toMatchObject({
       level: 20,
-      req: { id: expect.any(Number), method: 'GET', path: '/fine' },
+      req: { id: expect.any(String), method: 'GET', path: '/fine' },
       res: { statusCode: 200 },
       responseTime: expect.any(Number),
       msg: 'request completed',

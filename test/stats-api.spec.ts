@@ -665,6 +665,7 @@ describe('the figures of a few known orders', () => {
     it('shows what each route answers', async () => {
       for (const [route, { responses }] of await operations()) {
         const good = Object.keys(responses).filter((status) => status.startsWith('2'));
+        if (good.join() === '204') continue; // says nothing
         const answers = good.flatMap((status) => Object.values(responses[status].content ?? {})) as Shown[];
         expect({ route, answers: answers.length }).not.toEqual({ route, answers: 0 });
         for (const { schema, example } of answers) expect({ route, said: schema ?? example }).toHaveProperty('said');
