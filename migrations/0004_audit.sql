@@ -10,6 +10,8 @@ create table audit_log (
   before text,
   after text,
   request_id text,
+  -- Of a row that is written before a change outside of this database, so that trying again does not write it twice.
+  announcement uuid unique,
   -- Given out by the sealer, gapless from 1; the hash covers the row and the hash of the one before it.
   sequence bigint unique,
   hash bytea,
@@ -23,6 +25,10 @@ create index audit_log_of_actor on audit_log (actor, id);
 create index audit_log_of_action on audit_log (action, id);
 --> statement-breakpoint
 create index audit_log_of_target on audit_log (target, id);
+--> statement-breakpoint
+create index audit_log_of_request on audit_log (request_id, id);
+--> statement-breakpoint
+create index audit_log_at on audit_log (at);
 --> statement-breakpoint
 -- Where the chain ends, so that rows missing from its end are noticed.
 create table audit_head (
@@ -41,8 +47,8 @@ as $$ begin raise exception 'the audit log is only ever added to'; end $$;
 create trigger audit_log_is_kept before update on audit_log for each row
 when (
   old.sequence is not null
-  or (new.id, new.at, new.actor, new.action, new.target, new.before, new.after, new.request_id)
-    is distinct from (old.id, old.at, old.actor, old.action, old.target, old.before, old.after, old.request_id)
+  or (new.id, new.at, new.actor, new.action, new.target, new.before, new.after, new.request_id, new.announcement)
+    is distinct from (old.id, old.at, old.actor, old.action, old.target, old.before, old.after, old.request_id, old.announcement)
 )
 execute function refuse_audit_change();
 --> statement-breakpoint

@@ -13,6 +13,7 @@ const MOST_REMEMBERED = 1_000;
 const MOST_REMEMBERED_CHARACTERS = 200;
 /** Cursors of ours are much shorter. */
 const MOST_CURSOR_CHARACTERS = 1_000;
+const PRINTABLE_ASCII = /^[\x20-\x7e]{1,300}$/;
 
 /**
  * The global pipe. Checks requests against their DTO classes, refuses what these don't know, and names every wrong field
@@ -87,6 +88,12 @@ export function PathInteger(least: number, most: number, api: ApiPropertyOptions
 export function QueryDay(api: ApiPropertyOptions = {}): PropertyDecorator {
   const check = text(isDay, 'must be a day such as 2026-01-31, of the years 2000 to 2100');
   return optional(check, { type: 'string', format: 'date', ...api });
+}
+
+/** A query parameter that is 1 to 300 characters of printable ASCII. */
+export function QueryText(api: ApiPropertyOptions = {}): PropertyDecorator {
+  const check = text((given) => PRINTABLE_ASCII.test(given), 'must be 1 to 300 characters of printable ASCII');
+  return optional(check, { type: 'string', ...api });
 }
 
 /** A query parameter that is a month, `YYYY-MM`, of the years 2000 to 2100. */
