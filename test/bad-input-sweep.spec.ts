@@ -10,8 +10,8 @@ const LONGEST_MS = 2_000;
 /** Whoever looks for a dead letter that is not there has to wait for SQS to say so. */
 const LONGEST_LOOK_MS = 5_000;
 
-/** Tables that nothing but an order, a repair or a rebuild writes to. */
-const TABLES = ['ledger', 'ledger_head', 'counted_orders', 'failed_contents', 'repairs'];
+/** Tables that nothing but an order, or what somebody did, writes to. */
+const TABLES = ['ledger', 'ledger_head', 'counted_orders', 'failed_contents', 'repairs', 'audit_log'];
 
 let service: RunningService;
 

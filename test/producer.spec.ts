@@ -1,11 +1,13 @@
 import type { AddressInfo } from 'node:net';
 import { ValidationPipe } from '@nestjs/common';
 import { CreateQueueCommand, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import type { Audit } from '../src/platform/audit/audit.js';
 import { QueueSender, QueueUnavailable } from '../src/platform/queue/queue-sender.js';
 import { createSqsClient } from '../src/platform/queue/sqs-client.js';
 import { ProduceRequest, type ProduceAnswer } from '../src/producer/produce.dto.js';
 import { ProducerController } from '../src/producer/producer.controller.js';
 
+const LOCAL_OPERATOR_ACTING = { name: 'local-operator', requestId: null };
 const RUN = { count: 20, seed: 7, run_id: 'r', as_of: '2026-01-31T12:00:00Z' };
 
 let sqs: SQSClient;
@@ -31,7 +33,8 @@ function requestOf(body: unknown): Promise<ProduceRequest> {
 }
 
 async function produce(body: unknown, sender: QueueSender): Promise<ProduceAnswer> {
-  return new ProducerController(sender).produce(await requestOf(body));
+  const audit = { announce: () => Promise.resolve() } as unknown as Audit;
+  return new ProducerController(sender, audit).produce(await requestOf(body), LOCAL_OPERATOR_ACTING);
 }
 
 async function queueNamed(name: string): Promise<QueueSender> {

@@ -3,6 +3,7 @@ import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
 import { Ledger } from '../src/ledger/ledger.js';
 import { RepairUnderWay, Repairs } from '../src/orders/repairs.js';
+import { Audit } from '../src/platform/audit/audit.js';
 import { REPAIR_ATTRIBUTE } from '../src/shared/order-event.js';
 import { ProjectionAuthority } from '../src/stats/projection-authority.js';
 import { type Answer, aWorld, RunningService, type World } from './support/app.js';
@@ -395,7 +396,7 @@ describe('the repairs', () => {
   it('with large orders come in shorter pages, and all of them in the end', async () => {
     const { part: database, destroy } = await aDatabase();
     try {
-      const repairs = new Repairs(database, new Ledger(database));
+      const repairs = new Repairs(database, new Ledger(database), new Audit(database));
       await database.query(
         sql`insert into repairs (failed_position, requested_by, body)
             select position, 'somebody', repeat('x', 1000000) from generate_series(1, 20) position`,
@@ -504,7 +505,7 @@ describe('a bulk retry', () => {
     const { part: database, destroy } = await aDatabase();
     try {
       const ledger = new Ledger(database);
-      const repairs = new Repairs(database, ledger);
+      const repairs = new Repairs(database, ledger, new Audit(database));
       const messages = Array.from({ length: 5_050 }, (_, i) => aFailedMessage({ content: `failed ${i}` }));
       for (let start = 0; start < messages.length; start += 500)
         await ledger.append(messages.slice(start, start + 500), Date.now() + 10_000);

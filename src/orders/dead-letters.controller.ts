@@ -1,7 +1,8 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Needs } from '../platform/http/access.js';
+import { CurrentActor, Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
+import type { Actor } from '../shared/access.js';
 import {
   deadLetterJson,
   DeadLetterPath,
@@ -79,11 +80,14 @@ export class DeadLettersController {
     queue_unavailable: UNREACHABLE,
     ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED',
   })
-  async redrive(@Body() request: RedriveRequest): Promise<RedriveAnswer> {
-    return redriveAnswer(await this.deadLetters.redrive(redriveOrder(request)), request.dry_run);
+  async redrive(@Body() request: RedriveRequest, @CurrentActor() actor: Actor): Promise<RedriveAnswer> {
+    return redriveAnswer(await this.deadLetters.redrive(redriveOrder(request), actor), request.dry_run);
   }
 
-  /** One less. @throws InvalidInput @throws NotFound @throws DeadLetterQueueUnavailable @throws NotDeleted */
+  /**
+   * One less.
+   * @throws InvalidInput @throws NotFound @throws DeadLetterQueueUnavailable @throws NotDeleted @throws DatabaseUnavailable
+   */
   @Delete(':message_id')
   @Needs('order-events:repair')
   @ApiOperation({
@@ -93,9 +97,12 @@ export class DeadLettersController {
   @ApiOkResponse({ type: DeletedDeadLetter })
   @ApiInvalidInput('message_id: must be the id of a message')
   @ApiProblem(404, { not_found: 'No dead letter 5f3c6f0e was met among 40.' })
-  @ApiProblem(503, { queue_unavailable: UNREACHABLE })
-  async delete(@Param() { message_id }: DeadLetterPath): Promise<DeletedDeadLetter> {
-    await this.deadLetters.delete(message_id);
+  @ApiProblem(503, {
+    queue_unavailable: UNREACHABLE,
+    ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED',
+  })
+  async delete(@Param() { message_id }: DeadLetterPath, @CurrentActor() actor: Actor): Promise<DeletedDeadLetter> {
+    await this.deadLetters.delete(message_id, actor);
     return { deleted: message_id };
   }
 }

@@ -1,9 +1,12 @@
 import { Injectable, Logger } from '@nestjs/common';
+import { Audit } from '../platform/audit/audit.js';
 import { pause } from '../platform/back-off.js';
 import { type DeadLetter, DeadLetterQueue, type HeldDeadLetters } from '../platform/queue/dead-letter-queue.js';
 import { QueueSender } from '../platform/queue/queue-sender.js';
 import { MOST_ENTRIES_PER_CALL } from '../platform/queue/sqs-limits.js';
+import type { Actor } from '../shared/access.js';
 import { CallerError, messageOf, NotFound, UnavailableError } from '../shared/errors.js';
+import { isoOf } from '../shared/iso-time.js';
 import { type DeadLetterFilter, isMeant } from './dead-letter-filter.rules.js';
 import { DeliveryFailures, type DeliveryFailure } from './delivery-failures.js';
 
@@ -75,6 +78,7 @@ export class DeadLetters {
     private readonly queue: DeadLetterQueue,
     private readonly sender: QueueSender,
     private readonly failures: DeliveryFailures,
+    private readonly audit: Audit,
   ) {}
 
   /** Some dead letters, at most `limit`, and about how many there are. @throws DeadLetterQueueUnavailable */
@@ -99,15 +103,16 @@ export class DeadLetters {
   /**
    * Sends dead letters to the orders queue and then deletes them, in this order: a process that dies in between leaves a
    * message twice, which the ledger counts once.
+   * @param actor who asked for it
    * @throws RedriveRunning @throws DeadLetterQueueUnavailable @throws QueueUnavailable @throws RedriveBrokenOff
-   * @throws DatabaseUnavailable where the filter asks for the last error
+   * @throws DatabaseUnavailable where the filter asks for the last error, or it can't be recorded
    */
-  async redrive(order: RedriveOrder): Promise<RedriveTotals> {
+  async redrive(order: RedriveOrder, actor: Actor): Promise<RedriveTotals> {
     if (this.redriving) throw new RedriveRunning();
     this.redriving = true;
     const totals: RedriveTotals = { lookedAt: 0, matched: [], redriven: 0, failed: 0 };
     try {
-      await this.queue.holding(REDRIVE_LIMITS, (held) => this.redriveHeld(held, order, totals));
+      await this.queue.holding(REDRIVE_LIMITS, (held) => this.redriveHeld(held, order, totals, actor));
       return totals;
     } catch (error) {
       if (error instanceof UnavailableError && totals.redriven > 0) throw new RedriveBrokenOff(totals, error);
@@ -119,9 +124,11 @@ export class DeadLetters {
 
   /**
    * Deletes one dead letter for good, with what is recorded of it.
+   * @param actor who asked for it
    * @throws NotFound where it was not met among the first 1,000 @throws DeadLetterQueueUnavailable @throws NotDeleted
+   * @throws DatabaseUnavailable where it can't be recorded
    */
-  async delete(messageId: string): Promise<void> {
+  async delete(messageId: string, actor: Actor): Promise<void> {
     await this.queue.holding(SEARCH_LIMITS, async (held) => {
       for (;;) {
         const group = await held.next(MOST_ENTRIES_PER_CALL);
@@ -131,6 +138,7 @@ export class DeadLetters {
           );
         }
         if (!group.some((letter) => letter.messageId === messageId)) continue;
+        await this.audit.announce(actor, { action: 'dead_letter.deleted', target: `message:${messageId}` });
         if ((await held.delete([messageId])).length > 0) throw new NotDeleted(messageId);
         return;
       }
@@ -140,7 +148,12 @@ export class DeadLetters {
     });
   }
 
-  private async redriveHeld(held: HeldDeadLetters, order: RedriveOrder, totals: RedriveTotals): Promise<void> {
+  private async redriveHeld(
+    held: HeldDeadLetters,
+    order: RedriveOrder,
+    totals: RedriveTotals,
+    actor: Actor,
+  ): Promise<void> {
     const { filter, dryRun, perSecond } = order;
     const named = filter.messageIds && new Set(filter.messageIds).size;
     const limit = Math.min(order.limit, named ?? order.limit);
@@ -149,11 +162,30 @@ export class DeadLetters {
       totals.lookedAt = held.lookedAt;
       if (group.length === 0) return;
       const meant = (await this.meantOf(group, filter)).slice(0, limit - totals.matched.length);
+      if (!dryRun && meant.length > 0 && totals.matched.length === 0) await this.announceRedrive(order, actor);
       totals.matched.push(...meant.map(({ messageId }) => messageId));
       if (!dryRun) await this.sendBack(held, meant, totals);
       if (totals.matched.length === limit) return;
       if (!dryRun && meant.length > 0) await this.pause((meant.length / perSecond) * 1000, held.stopping);
     }
+  }
+
+  /** Of texts that were looked for only that there were some: they may be a person's. */
+  private async announceRedrive({ limit, perSecond, filter }: RedriveOrder, actor: Actor): Promise<void> {
+    const { messageIds, bodyContains, errorContains, sentAfter, sentBefore } = filter;
+    await this.audit.announce(actor, {
+      action: 'dead_letters.redriven',
+      target: `queue:${this.sender.queueName}`,
+      after: {
+        limit,
+        per_second: perSecond,
+        message_ids: messageIds ?? null,
+        by_body: bodyContains !== undefined,
+        by_error: errorContains !== undefined,
+        sent_after: isoOf(sentAfter ?? null),
+        sent_before: isoOf(sentBefore ?? null),
+      },
+    });
   }
 
   private async meantOf(group: DeadLetter[], filter: DeadLetterFilter): Promise<DeadLetter[]> {

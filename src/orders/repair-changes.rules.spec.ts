@@ -1,4 +1,4 @@
-import { changesBetween } from './repair-changes.rules.js';
+import { changesBetween, fieldsOf } from './repair-changes.rules.js';
 
 const received = { order_id: 'ORD1', user_id: 'U1', items: [{ product_id: 'P1', quantity: 0 }], note: null };
 
@@ -40,5 +40,16 @@ describe('what a corrected order changes', () => {
     expect(changesBetween(JSON.stringify(envelope), { ...received, user_id: 'U2' })).toEqual([
       { field: 'user_id', before: 'U1', after: 'U2' },
     ]);
+  });
+});
+
+describe('fieldsOf', () => {
+  it('names the fields of an order event, and counts the others, whose names a sender chose', () => {
+    const corrected = { ...received, user_id: 'U2', shipping_address: 'Main Street 5', 'Jane Doe': 1, toString: 2 };
+    expect(fieldsOf(changesBetween(JSON.stringify(received), corrected))).toEqual({
+      changed: ['user_id', 'shipping_address'],
+      others: 2,
+    });
+    expect(fieldsOf([])).toEqual({ changed: [], others: 0 });
   });
 });

@@ -4,6 +4,18 @@ import { readBody } from './message-body.rules.js';
 /** No order needs more; what is nested deeper is not compared. */
 const MOST_LEVELS = 100;
 
+/** The fields of an order event. What else a sender puts into one has whatever name they gave it. */
+const KNOWN_FIELDS = new Set([
+  'order_id',
+  'user_id',
+  'order_timestamp',
+  'order_value',
+  'items',
+  'currency',
+  'shipping_address',
+  'payment_method',
+]);
+
 /** A top-level field of an order that a repair gives another value. What is absent on a side has no value there. */
 export interface FieldChange {
   field: string;
@@ -31,6 +43,12 @@ export function changesBetween(received: string, corrected: Record<string, unkno
     });
   }
   return changes;
+}
+
+/** Which fields these are, without what is in them; of fields that no order event has, only how many. */
+export function fieldsOf(changes: FieldChange[]): { changed: string[]; others: number } {
+  const changed = changes.map(({ field }) => field).filter((field) => KNOWN_FIELDS.has(field));
+  return { changed, others: changes.length - changed.length };
 }
 
 /** Equal as JSON, whatever the order of an object's fields. */

@@ -2,12 +2,13 @@ import { Injectable } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
 import { Ledger } from '../ledger/ledger.js';
 import type { RepairFault } from '../ledger/ledger-entry.js';
-import { Database } from '../platform/database/database.js';
+import { Audit } from '../platform/audit/audit.js';
+import { Database, type Executor } from '../platform/database/database.js';
 import { MOST_BYTES_PER_CALL } from '../platform/queue/sqs-limits.js';
 import type { Actor } from '../shared/access.js';
 import { CallerError, InvalidInput, NotFound } from '../shared/errors.js';
 import type { Reason } from '../shared/order-event.js';
-import { changesBetween, type FieldChange } from './repair-changes.rules.js';
+import { changesBetween, type FieldChange, fieldsOf } from './repair-changes.rules.js';
 
 /** How far a repair is. */
 export const REPAIR_STATES = ['pending', 'repaired', 'failed'] as const;
@@ -87,6 +88,7 @@ export class Repairs {
   constructor(
     private readonly database: Database,
     private readonly ledger: Ledger,
+    private readonly audit: Audit,
   ) {}
 
   /**
@@ -103,15 +105,20 @@ export class Repairs {
     const body = corrected ? bodyOf(corrected) : null;
     if (!corrected && Buffer.byteLength(entry.body) > MOST_BODY_BYTES) throw tooLong();
     const changes = corrected ? changesBetween(entry.body, corrected) : [];
-    const [recorded] = await this.database.query<{ id: string }>(
-      sql`insert into repairs (failed_position, requested_by, body, changes)
-          select ${position}::bigint, ${actor.name}, ${body}::text, ${JSON.stringify(changes)}::json
-          where not exists (select from ledger where kind = 'repair' and ref_position = ${position})
-          on conflict (failed_position) where state = 'pending' do nothing
-          returning id::text as id`,
-    );
-    if (!recorded) throw new RepairUnderWay(position);
-    return (await this.find(recorded.id))!;
+    const id = await this.database.transaction(async (tx) => {
+      const [recorded] = await tx.query<{ id: string }>(
+        sql`insert into repairs (failed_position, requested_by, body, changes)
+            select ${position}::bigint, ${actor.name}, ${body}::text, ${JSON.stringify(changes)}::json
+            where not exists (select from ledger where kind = 'repair' and ref_position = ${position})
+            on conflict (failed_position) where state = 'pending' do nothing
+            returning id::text as id`,
+      );
+      if (!recorded) throw new RepairUnderWay(position);
+      const after = { repair: recorded.id, ...fieldsOf(changes) };
+      await this.audit.record(tx, actor, { action: 'repair.requested', target: `position:${position}`, after });
+      return recorded.id;
+    });
+    return (await this.find(id))!;
   }
 
   /**
@@ -124,31 +131,12 @@ export class Repairs {
   async requestAll(reason: Reason, actor: Actor | null): Promise<{ matched: number; retried: number }> {
     // What arrives and fails meanwhile is not meant.
     const { position: last } = await this.ledger.head();
-    const who = actor?.name ?? null;
     const totals = { matched: 0, retried: 0 };
     for (let after = 0; after < last;) {
-      const [page] = await this.database.query<{ matched: number; retried: number; end: number | null }>(
-        sql`with open_for_repair as materialized (
-              select position from ledger
-              where kind = 'order' and outcome = 'failed' and reasons @> array[${reason}]::text[]
-                and octet_length(body) <= ${MOST_BODY_BYTES}
-                and position > ${after} and position <= ${last}
-                and not exists (select from ledger repair where repair.kind = 'repair' and repair.ref_position = ledger.position)
-                and not exists (select from repairs where failed_position = ledger.position and state = 'pending')
-              order by position limit ${ENTRIES_PER_PAGE}
-            ), recorded as (
-              insert into repairs (failed_position, requested_by)
-              select position, ${who} from open_for_repair where ${who}::text is not null order by position
-              on conflict (failed_position) where state = 'pending' do nothing
-              returning 1
-            )
-            select count(*)::float8 as matched, (select count(*) from recorded)::float8 as retried,
-              case when count(*) = ${ENTRIES_PER_PAGE} then max(position) end::float8 as end
-            from open_for_repair`,
-      );
-      totals.matched += page!.matched;
-      totals.retried += page!.retried;
-      after = page!.end ?? last;
+      const page = await this.database.transaction((tx) => this.requestPage(tx, reason, actor, { after, last }));
+      totals.matched += page.matched;
+      totals.retried += page.retried;
+      after = page.end ?? last;
     }
     return totals;
   }
@@ -219,6 +207,49 @@ export class Repairs {
       sql`update repairs set sends = sends - 1, sent_at = null
           where state = 'pending' and id in (select value::uuid from json_array_elements_text(${JSON.stringify(ids)}::json))`,
     );
+  }
+
+  /** The next of the entries after a position, up to the last one meant. @returns with `end`, if there may be more */
+  private async requestPage(
+    tx: Executor,
+    reason: Reason,
+    actor: Actor | null,
+    { after, last }: { after: number; last: number },
+  ): Promise<{ matched: number; retried: number; end: number | null }> {
+    const who = actor?.name ?? null;
+    const [page] = await tx.query<{
+      matched: number;
+      retried: number;
+      end: number | null;
+      from: number | null;
+      to: number | null;
+    }>(
+      sql`with open_for_repair as materialized (
+            select position from ledger
+            where kind = 'order' and outcome = 'failed' and reasons @> array[${reason}]::text[]
+              and octet_length(body) <= ${MOST_BODY_BYTES}
+              and position > ${after} and position <= ${last}
+              and not exists (select from ledger repair where repair.kind = 'repair' and repair.ref_position = ledger.position)
+              and not exists (select from repairs where failed_position = ledger.position and state = 'pending')
+            order by position limit ${ENTRIES_PER_PAGE}
+          ), recorded as (
+            insert into repairs (failed_position, requested_by)
+            select position, ${who} from open_for_repair where ${who}::text is not null order by position
+            on conflict (failed_position) where state = 'pending' do nothing
+            returning failed_position
+          )
+          select count(*)::float8 as matched, (select count(*) from recorded)::float8 as retried,
+            case when count(*) = ${ENTRIES_PER_PAGE} then max(position) end::float8 as end,
+            (select min(failed_position) from recorded)::float8 as "from",
+            (select max(failed_position) from recorded)::float8 as "to"
+          from open_for_repair`,
+    );
+    const { matched, retried, end, from, to } = page!;
+    if (actor && retried > 0) {
+      const act = { action: 'repairs.requested', target: `reason:${reason}`, after: { repairs: retried, from, to } };
+      await this.audit.record(tx, actor, act);
+    }
+    return { matched, retried, end };
   }
 
   /** Each with the number of those that there were before the large ones were left for the next page. */

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Needs } from '../platform/http/access.js';
+import { Audit } from '../platform/audit/audit.js';
+import { CurrentActor, Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { QueueSender, QueueUnavailable } from '../platform/queue/queue-sender.js';
+import type { Actor } from '../shared/access.js';
 import { ProduceAnswer, ProduceRequest } from './produce.dto.js';
 import { sampleOrders } from './sample-orders.rules.js';
 import { instantOf, sampleRun } from './sample-run.rules.js';
@@ -13,11 +15,14 @@ import { instantOf, sampleRun } from './sample-run.rules.js';
 @Needs('orders:produce')
 @Controller('produce')
 export class ProducerController {
-  constructor(private readonly sender: QueueSender) {}
+  constructor(
+    private readonly sender: QueueSender,
+    private readonly audit: Audit,
+  ) {}
 
   /**
    * Sends the sample orders and names every one that the queue took.
-   * @throws QueueUnavailable if it took none
+   * @throws QueueUnavailable if it took none @throws DatabaseUnavailable where it can't be recorded
    */
   @Post()
   @HttpCode(200)
@@ -42,8 +47,11 @@ export class ProducerController {
   })
   @ApiOkResponse({ type: ProduceAnswer })
   @ApiInvalidInput('count: must be at least 1')
-  @ApiProblem(503, { queue_unavailable: 'Nothing could be sent to the queue orders-queue: connection refused' })
-  async produce(@Body() request: ProduceRequest): Promise<ProduceAnswer> {
+  @ApiProblem(503, {
+    queue_unavailable: 'Nothing could be sent to the queue orders-queue: connection refused',
+    ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED',
+  })
+  async produce(@Body() request: ProduceRequest, @CurrentActor() actor: Actor): Promise<ProduceAnswer> {
     const run = sampleRun(
       {
         count: request.count,
@@ -56,6 +64,11 @@ export class ProducerController {
       Date.now(),
     );
     const samples = [...sampleOrders(run)];
+    await this.audit.announce(actor, {
+      action: 'orders.produced',
+      target: `queue:${this.sender.queueName}`,
+      after: { count: run.count, invalid_rate: run.invalidRate, seed: run.seed, run_id: run.runId },
+    });
     const { messageIds, failed } = await this.sender.sendAll(samples.map(({ body }) => body));
     if (failed.length === samples.length) throw new QueueUnavailable(this.sender.queueName, failed[0]!);
 

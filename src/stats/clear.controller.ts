@@ -1,6 +1,7 @@
 import { Controller, Delete } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Needs } from '../platform/http/access.js';
+import { CurrentActor, Needs } from '../platform/http/access.js';
+import type { Actor } from '../shared/access.js';
 import { Projector } from './projector.js';
 import { ApiStatsUnavailable, Cleared } from './stats.dto.js';
 
@@ -21,8 +22,8 @@ export class ClearController {
   })
   @ApiOkResponse({ type: Cleared })
   @ApiStatsUnavailable()
-  async clear(): Promise<Cleared> {
-    await this.projector.clear();
+  async clear(@CurrentActor() actor: Actor): Promise<Cleared> {
+    await this.projector.clear(actor);
     return { message: 'Redis database cleared' };
   }
 }

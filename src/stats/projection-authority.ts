@@ -1,7 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
+import { Audit } from '../platform/audit/audit.js';
 import { Database } from '../platform/database/database.js';
+import type { Actor } from '../shared/access.js';
 
 /**
  * The number of a new generation: higher than any before. It also tells the time (ms), because a ledger that was
@@ -51,7 +53,10 @@ export class BuildLeaseLost extends Error {
 export class ProjectionAuthority {
   private readonly me = randomUUID();
 
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly audit: Audit,
+  ) {}
 
   /** @throws DatabaseUnavailable */
   async read(): Promise<Authority> {
@@ -120,9 +125,13 @@ export class ProjectionAuthority {
 
   /**
    * Begins an empty generation that covers only what comes after the ledger's head. A build that is under way
-   * becomes void. @returns the new generation and its base @throws DatabaseUnavailable
+   * becomes void.
+   * @param actor who asked for it
+   * @returns the new generation and its base @throws DatabaseUnavailable
    */
-  async clear(): Promise<{ generation: number; base: number; ledgerId: string; entryHash: string; cleared: number }> {
+  async clear(
+    actor: Actor,
+  ): Promise<{ generation: number; base: number; ledgerId: string; entryHash: string; cleared: number }> {
     return this.database.transaction(async (tx) => {
       // The head is locked so that no append slips between reading it and moving the base to it.
       const [head] = await tx.query<{ position: number; ledgerId: string; entryHash: string }>(
@@ -130,8 +139,8 @@ export class ProjectionAuthority {
             from ledger_head for update`,
       );
       // Locked too, or a generation that comes into service meanwhile would not be the one that is cleared.
-      const [before] = await tx.query<{ cleared: number }>(
-        sql`select generation::float8 as cleared from projection for update`,
+      const [before] = await tx.query<{ generation: number; base: number }>(
+        sql`select generation::float8 as generation, base::float8 as base from projection for update`,
       );
       const [after] = await tx.query<{ generation: number }>(
         sql`update projection
@@ -140,7 +149,14 @@ export class ProjectionAuthority {
             returning generation::float8 as generation`,
       );
       const { position: base, ledgerId, entryHash } = head!;
-      return { ...before!, ...after!, base, ledgerId, entryHash };
+      const { generation } = after!;
+      await this.audit.record(tx, actor, {
+        action: 'statistics.cleared',
+        target: 'statistics',
+        before: before!,
+        after: { generation, base },
+      });
+      return { generation, base, ledgerId, entryHash, cleared: before!.generation };
     });
   }
 

@@ -4,6 +4,7 @@ import { Ledger } from '../ledger/ledger.js';
 import type { LedgerHead, ProjectedEntry } from '../ledger/ledger-entry.js';
 import { Database } from '../platform/database/database.js';
 import { Redis } from '../platform/redis/redis.js';
+import type { Actor } from '../shared/access.js';
 import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
@@ -163,12 +164,13 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
 
   /**
    * Begins empty figures from the ledger's present end, and empties the consumer logs.
+   * @param actor who asked for it
    * @throws DatabaseUnavailable @throws RedisUnavailable
    */
-  async clear(): Promise<void> {
+  async clear(actor: Actor): Promise<void> {
     await this.inTurn(async () => {
       await this.redis.guarded((client) => client.ping());
-      const { generation, base, ledgerId, entryHash, cleared } = await this.authority.clear();
+      const { generation, base, ledgerId, entryHash, cleared } = await this.authority.clear(actor);
       this.distrust();
       await this.store.retire(cleared);
       await this.redis.guarded((client) => client.del(this.redis.keys.consumerLogs));

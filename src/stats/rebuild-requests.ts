@@ -1,6 +1,7 @@
 import { Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
 import { atMost, pause } from '../platform/back-off.js';
+import { Audit } from '../platform/audit/audit.js';
 import { Database } from '../platform/database/database.js';
 import { Redis } from '../platform/redis/redis.js';
 import type { Actor } from '../shared/access.js';
@@ -69,6 +70,7 @@ export class RebuildRequests implements OnModuleDestroy {
     private readonly database: Database,
     private readonly redis: Redis,
     private readonly projector: Projector,
+    private readonly audit: Audit,
   ) {}
 
   /**
@@ -80,10 +82,7 @@ export class RebuildRequests implements OnModuleDestroy {
   async request(actor: Actor, fromBeginning: boolean): Promise<RequestedRebuild> {
     await this.redis.guarded((client) => client.ping());
     await this.closeAbandoned();
-    const [request] = await this.database.query<RequestedRebuild>(
-      sql`insert into rebuilds (requested_by, from_beginning) values (${actor.name}, ${fromBeginning})
-          on conflict do nothing returning ${COLUMNS}, done::float8 as done, total::float8 as total`,
-    );
+    const request = await this.insert(actor, fromBeginning);
     if (!request) throw new RebuildRunning((await this.latest(1))[0]!.id);
     this.running = this.run(request);
     return request;
@@ -109,6 +108,23 @@ export class RebuildRequests implements OnModuleDestroy {
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort(new ServiceStopped('the service was stopped'));
     await atMost(LONGEST_STOP_MS, this.running);
+  }
+
+  /** @returns undefined where one is under way */
+  private async insert(actor: Actor, fromBeginning: boolean): Promise<RequestedRebuild | undefined> {
+    return this.database.transaction(async (tx) => {
+      const [request] = await tx.query<RequestedRebuild>(
+        sql`insert into rebuilds (requested_by, from_beginning) values (${actor.name}, ${fromBeginning})
+            on conflict do nothing returning ${COLUMNS}, done::float8 as done, total::float8 as total`,
+      );
+      if (!request) return undefined;
+      await this.audit.record(tx, actor, {
+        action: 'rebuild.requested',
+        target: `rebuild:${request.id}`,
+        after: { from_beginning: fromBeginning },
+      });
+      return request;
+    });
   }
 
   /** Runs a rebuild to its end, whatever that is, and records it. */
