@@ -623,6 +623,8 @@ describe('the figures of a few known orders', () => {
       'POST /order-events/retry',
       'GET /repairs',
       'GET /repairs/{id}',
+      'GET /api/v1/system/audit-logs',
+      'GET /api/v1/system/audit-logs/verify',
       'GET /health',
       'GET /health/live',
       'GET /health/ready',
