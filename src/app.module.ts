@@ -7,6 +7,7 @@ import { DatabaseModule } from './platform/database/database.module.js';
 import { EmbeddedModule } from './platform/embedded/embedded.module.js';
 import { HttpModule } from './platform/http/http.module.js';
 import { ObservabilityModule } from './platform/observability/observability.module.js';
+import { PrivacyModule } from './platform/privacy/privacy.module.js';
 import { QueueModule } from './platform/queue/queue.module.js';
 import { RedisModule } from './platform/redis/redis.module.js';
 import { ProducerModule } from './producer/producer.module.js';
@@ -40,6 +41,7 @@ export class AppModule {
         ObservabilityModule,
         HttpModule,
         AuditModule,
+        PrivacyModule,
         ScheduleModule.forRoot(),
         AuthModule,
         OrdersModule.register(config),

@@ -5,7 +5,7 @@ import type { EntryKind } from './ledger-entry.js';
 /**
  * A ledger as JSON Lines, for moving it to another database: a header, its entries, its repairs, and an end that says
  * that nothing is missing. The entries never change and the file can grow by them; repairs do, so they and the end are
- * cut off and written anew whenever the file is continued.
+ * cut off and written anew whenever the file is continued. What is erased from a body stays in files made before.
  *
  * Every line ends with a check over what stands before it: the entries' own hashes cover what figures are made from,
  * but not, say, when a message was received.

@@ -95,7 +95,7 @@ export class EntryJson {
   received_at!: string;
 
   @ApiProperty({
-    description: 'The message as received',
+    description: 'The message as received; where a person’s data were erased since, `[erased]` stands in their place',
     example:
       '{"order_id":"ORD-1001","user_id":"U042","order_timestamp":"2026-01-31T12:00:00Z","order_value":20,' +
       '"items":[{"product_id":"P001","quantity":2,"price_per_unit":12.99}]}',

@@ -29,9 +29,12 @@ export interface LedgerEntry {
   repairedBy: number | null;
   sentAt: number;
   receivedAt: number;
-  /** As received. */
+  /** As received, but for what was erased of a person's data since. */
   body: string;
 }
+
+/** The body of an entry, by itself. */
+export type EntryBody = Pick<LedgerEntry, 'position' | 'body'>;
 
 /** What became of a message that was handed to the ledger. */
 export type AppendResult =

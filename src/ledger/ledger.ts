@@ -1,9 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
-import { Database } from '../platform/database/database.js';
+import { Database, type Executor } from '../platform/database/database.js';
 import type { JudgedMessage, Outcome, Reason } from '../shared/order-event.js';
 import { AppendQueue } from './append-queue.js';
-import type { AppendResult, EntryKind, LedgerEntry, LedgerHead, ProjectedEntry } from './ledger-entry.js';
+import type { AppendResult, EntryBody, EntryKind, LedgerEntry, LedgerHead, ProjectedEntry } from './ledger-entry.js';
 
 /** Of all bodies of a page together, but for the last one: an answer is made in memory. */
 const MOST_BODY_BYTES = 8 * 1024 * 1024;
@@ -22,7 +22,10 @@ export interface EntryFilter {
   before?: number;
 }
 
-/** The book of record: append-only, its positions gapless and in commit order. */
+/**
+ * The book of record: append-only, its positions gapless and in commit order. Of an entry nothing ever changes but what
+ * its body says of a person, see {@link replaceBodies}.
+ */
 @Injectable()
 export class Ledger {
   private readonly appendListeners: (() => void)[] = [];
@@ -116,6 +119,47 @@ export class Ledger {
     const found = await this.select(sql.join(conditions, sql` and `), limit + 1);
     const entries = found.slice(0, limit).map(({ candidates: _, ...entry }) => entry);
     return { entries, more: (found[0]?.candidates ?? 0) > entries.length };
+  }
+
+  /**
+   * The bodies of a user's entries after a position, oldest first: at most `limit`, and fewer where they are large. Nobody
+   * else can replace them until the transaction ends.
+   * @returns with them, whether there are more
+   */
+  async bodiesOf(
+    tx: Executor,
+    userId: string,
+    after: number,
+    limit: number,
+  ): Promise<{ bodies: EntryBody[]; more: boolean }> {
+    const found = await tx.query<EntryBody & { candidates: number }>(
+      sql`with candidates as materialized (
+            select position, octet_length(body) as size from ledger
+            where user_id = ${userId} and position > ${after} order by ledger.position limit ${limit + 1}
+          ), sized as (
+            select position, row_number() over running as place, sum(size) over running - size as bytes_before
+            from candidates window running as (order by position)
+          )
+          select position::float8 as position, body, (select count(*) from candidates)::float8 as candidates
+          from ledger join sized using (position)
+          where place <= ${limit} and bytes_before < ${MOST_BODY_BYTES}
+          order by ledger.position for update of ledger`,
+    );
+    const bodies = found.map(({ candidates: _, ...body }) => body);
+    return { bodies, more: (found[0]?.candidates ?? 0) > bodies.length };
+  }
+
+  /**
+   * Gives entries other bodies, and changes nothing else of them: no hash and no figure is made from a body. Only for
+   * taking out what it says of a person.
+   */
+  async replaceBodies(tx: Executor, bodies: EntryBody[]): Promise<void> {
+    if (bodies.length === 0) return;
+    await tx.query(
+      sql`update ledger set body = given.body
+          from json_to_recordset(${JSON.stringify(bodies)}::json) as given (position bigint, body text)
+          where ledger.position = given.position`,
+    );
   }
 
   /** Each with the number of those that there were before the large ones were left for the next page. */

@@ -4,6 +4,7 @@ import { SqsModule } from '@ssut/nestjs-sqs';
 import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
 import { Metrics } from '../platform/observability/metrics.js';
+import { PersonalData } from '../platform/privacy/personal-data.js';
 import { DeadLetterQueue } from '../platform/queue/dead-letter-queue.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
@@ -17,6 +18,7 @@ import { OrderConsumer } from './order-consumer.js';
 import { OrderEventsController } from './order-events.controller.js';
 import { OrderIntake } from './order-intake.js';
 import { pollLoopClasses, pollLoopCount, pollLoopName } from './order-pollers.js';
+import { OrderErasure, RepairErasure } from './personal-data-erasure.js';
 import { ReceiveGate } from './receive-gate.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import { RepairsController } from './repairs.controller.js';
@@ -31,11 +33,20 @@ class ReceiveGateModule {}
 /** Order events: from the queue through the rules into the ledger; the consumer log; entries and failed orders; dead letters. */
 @Module({})
 export class OrdersModule {
-  constructor(metrics: Metrics, repairs: Repairs, deadLetters: DeadLetterQueue) {
+  constructor(
+    metrics: Metrics,
+    repairs: Repairs,
+    deadLetters: DeadLetterQueue,
+    personalData: PersonalData,
+    ofOrders: OrderErasure,
+    ofRepairs: RepairErasure,
+  ) {
     metrics.reading('dead_letters', 'Messages on the dead-letter queue, by the approximation of SQS', () =>
       deadLetters.count(),
     );
     metrics.reading('repairs_pending', 'Repairs that are on their way through the queue', () => repairs.pending());
+    personalData.register(ofOrders);
+    personalData.register(ofRepairs);
   }
 
   /** @param config how many pollers there are is decided before anything is wired */
@@ -64,6 +75,8 @@ export class OrdersModule {
         OrderConsumer,
         Repairs,
         RepairDispatch,
+        OrderErasure,
+        RepairErasure,
         ...pollLoopClasses(loops),
       ],
       exports: [OrderConsumer],
