@@ -42,6 +42,10 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /api/v1/auth/accounts/{account_id}': ADMINS,
   'PUT /api/v1/auth/accounts/{account_id}/role': ADMINS,
 
+  'GET /api/v1/system/audit-logs': ADMINS,
+  'GET /api/v1/system/audit-logs/verify': ADMINS,
+  'DELETE /api/v1/users/{user_id}/personal-data': ADMINS,
+
   'GET /stats/global': READERS,
   'GET /stats/top/{n}': READERS,
   'GET /stats/monthly': READERS,

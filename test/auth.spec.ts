@@ -516,6 +516,35 @@ describe('An API key', () => {
   });
 });
 
+describe('Erasing a person', () => {
+  const erase = async (userId: string) =>
+    service.call('DELETE', `/api/v1/users/${userId}/personal-data`, undefined, await asAdmin(service));
+
+  it('closes their account: no name, no address, no way in', async () => {
+    const person = await anAccount(service, 'analyst');
+    const { body: made } = await service.call(
+      'POST',
+      '/api/v1/auth/api-keys',
+      { name: 'x', scopes: [] },
+      person.header,
+    );
+    expect(await erase(person.userId)).toMatchObject({ status: 200, body: { erased: { accounts: 1 } } });
+    expect(await stored('accounts')).not.toMatch(new RegExp(`${person.email}|${person.fullName}`));
+    expect((await logIn(service, person)).status).toBe(401);
+    expect((await refresh(person.refreshToken)).status).toBe(401);
+    expect((await me(person.header)).status).toBe(401);
+    expect((await me(bearer(made.key))).status).toBe(401);
+    expect(await erase(person.userId)).toMatchObject({ status: 200, body: { erased: { accounts: 0 } } });
+    expect((await signUp(service, person)).status).toBe(201);
+  });
+
+  it('leaves the only admin', async () => {
+    const { body: admin } = await me(await asAdmin(service));
+    expect(await erase(admin.user_id)).toMatchObject({ status: 409, body: { code: 'last_admin' } });
+    expect((await me(await asAdmin(service))).status).toBe(200);
+  });
+});
+
 describe('The first admin', () => {
   it('is made once, and keeps a password of its own', async () => {
     const world = await aWorld(SECURED);

@@ -6,6 +6,7 @@ import { PassThrough } from 'node:stream';
 import { run as ledgerExport } from '../src/cli/ledger-export.js';
 import { run as ledgerImport } from '../src/cli/ledger-import.js';
 import { Ledger } from '../src/ledger/ledger.js';
+import { Audit } from '../src/platform/audit/audit.js';
 import { PersonalData } from '../src/platform/privacy/personal-data.js';
 import { OrderErasure } from '../src/orders/personal-data-erasure.js';
 import { Repairs } from '../src/orders/repairs.js';
@@ -435,7 +436,7 @@ describe('An erasure', () => {
   });
 
   it('ends between two parts when the service stops', async () => {
-    const stopping = new PersonalData(service.database, { record: jest.fn() });
+    const stopping = new PersonalData(service.database, service.app.get(Audit));
     stopping.register({
       knows: async () => true,
       erase: async (_tx, _userId, after) => {

@@ -42,10 +42,7 @@ const COLUMNS = sql`id::text as id, email, full_name as "fullName", role, user_i
   (extract(epoch from created_at) * 1000)::float8 as "createdAt"`;
 
 /** Any number, the same in all processes: the key of the lock under which it is decided who is an admin. */
-const ADMINS_LOCK = 4_711_003;
-
-/** What a person is replaced by whose data were erased. */
-const ERASED = '[erased]';
+export const ADMINS_LOCK = 4_711_003;
 
 /** The accounts, in the ledger's database. */
 @Injectable()
@@ -171,30 +168,6 @@ export class Accounts {
       return account!;
     });
   }
-
-  /**
-   * Closes the account that a user id belongs to: its name and address are gone, and nobody can use it any more.
-   * @returns how many accounts that were, 0 or 1 @throws LastAdmin
-   */
-  async erase(tx: Executor, userId: string): Promise<number> {
-    const [account] = await tx.query<{ id: string }>(
-      sql`select id::text as id from accounts where user_id = ${userId} and full_name <> ${ERASED} for update`,
-    );
-    if (!account) return 0;
-    if (isOnly(account.id, await admins(tx))) throw new LastAdmin();
-    await tx.query(
-      sql`update accounts set email = 'erased-' || id, full_name = ${ERASED}, password_hash = '', role = 'customer'
-          where id = ${account.id}::uuid`,
-    );
-    await tx.query(
-      sql`update sessions set ended_at = now(), ended_because = 'erased'
-          where account_id = ${account.id}::uuid and ended_at is null`,
-    );
-    await tx.query(
-      sql`update api_keys set revoked_at = now() where account_id = ${account.id}::uuid and revoked_at is null`,
-    );
-    return 1;
-  }
 }
 
 function insert(
@@ -211,11 +184,13 @@ function insert(
     .then(([account]) => account);
 }
 
-function admins(executor: Executor): Promise<{ id: string }[]> {
+/** Those who are admins, two at most: that is all that anybody asks. */
+export function admins(executor: Executor): Promise<{ id: string }[]> {
   return executor.query(sql`select id::text as id from accounts where role = 'admin' limit 2`);
 }
 
-function isOnly(id: string, found: { id: string }[]): boolean {
+/** Whether an account is the only one of those found. */
+export function isOnly(id: string, found: { id: string }[]): boolean {
   return found.length === 1 && found[0]!.id === id;
 }
 

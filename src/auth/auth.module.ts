@@ -1,9 +1,11 @@
 import { Module } from '@nestjs/common';
 import { APP_GUARD, DiscoveryModule } from '@nestjs/core';
 import { JwtModule } from '@nestjs/jwt';
+import { PersonalData } from '../platform/privacy/personal-data.js';
 import { AccessGuard } from './access.guard.js';
 import { AccessTokens } from './access-tokens.js';
 import { AdmissionCheck } from './admission-check.js';
+import { AccountErasure } from './account-erasure.js';
 import { AccountsController } from './accounts.controller.js';
 import { Accounts } from './accounts.js';
 import { ApiKeysController } from './api-keys.controller.js';
@@ -22,6 +24,7 @@ import { Sessions } from './sessions.js';
   providers: [
     AdmissionCheck,
     Accounts,
+    AccountErasure,
     Sessions,
     AccessTokens,
     ApiKeys,
@@ -33,4 +36,8 @@ import { Sessions } from './sessions.js';
     { provide: APP_GUARD, useClass: RateLimitGuard },
   ],
 })
-export class AuthModule {}
+export class AuthModule {
+  constructor(personalData: PersonalData, ofAccounts: AccountErasure) {
+    personalData.register(ofAccounts);
+  }
+}

@@ -20,7 +20,8 @@ export class PersonalDataController {
   @ApiOperation({
     summary: "Erase a person's names and addresses, and keep the figures",
     description:
-      'In the stored bodies of the user’s orders and of their repairs, values of fields that name, locate or reach a person ' +
+      'An account of that user id is closed: its name and address are gone, and nobody can use it. In the stored bodies of the ' +
+      'user’s orders and of their repairs, values of fields that name, locate or reach a person ' +
       'are replaced by `[erased]`. Ids, amounts, times, hashes and figures stay as they were, and the same message sent ' +
       'again is still a duplicate. May be repeated at any time, and has to be after an answer other than 200. It is audited.\n\n' +
       'Out of its reach: messages on the queue and among the dead letters, earlier exports and backups, orders whose user ' +
@@ -30,7 +31,10 @@ export class PersonalDataController {
   @ApiOkResponse({ type: ErasureJson })
   @ApiProblem(400, { malformed_url: "Failed to decode param '%'." })
   @ApiProblem(404, { not_found: 'No orders of user U042 are known.' })
-  @ApiProblem(409, { repair_pending: 'A repair of position 7 is under way, see GET /repairs?position=7.' })
+  @ApiProblem(409, {
+    last_admin: 'This is the only admin. Make another account an admin first.',
+    repair_pending: 'A repair of position 7 is under way, see GET /repairs?position=7.',
+  })
   @ApiProblem(503, {
     ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED',
     erasure_interrupted: 'The service is stopping. Ask again: the erasure goes on where it was.',
