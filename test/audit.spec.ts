@@ -6,15 +6,35 @@ import { AuditSealer } from '../src/platform/audit/audit-sealer.js';
 import { Audit } from '../src/platform/audit/audit.js';
 import { Database, DatabaseUnavailable } from '../src/platform/database/database.js';
 import { deadLetterQueueOf } from '../src/platform/queue/queue-setup.js';
+import { aPerson, bearer, logIn, signUp } from './support/accounts.js';
 import { type Answer, aWorld, RunningService } from './support/app.js';
 import { aBreakableLedger } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
+import type { ApiDocument } from './support/hostile-requests.js';
 import { itOnServer } from './support/only-on.js';
 import { anOrderEvent } from './support/order-events.js';
 import { aDatabase, type OwnPart } from './support/stores.js';
 
 const AUDIT_LOGS = '/api/v1/system/audit-logs';
 const SOMEBODY = { name: 'somebody', requestId: null };
+/** Every route that changes something; each has its test here. */
+const RECORDED = [
+  'DELETE /api/v1/auth/api-keys/{key_id}',
+  'DELETE /api/v1/users/{user_id}/personal-data',
+  'DELETE /clear_redis_db',
+  'DELETE /dead-letters/{message_id}',
+  'POST /api/v1/auth/api-keys',
+  'POST /api/v1/auth/login',
+  'POST /api/v1/auth/logout',
+  'POST /api/v1/auth/refresh',
+  'POST /api/v1/auth/signup',
+  'POST /dead-letters/redrive',
+  'POST /order-events/retry',
+  'POST /order-events/{position}/retry',
+  'POST /produce',
+  'POST /stats/rebuild',
+  'PUT /api/v1/auth/accounts/{account_id}/role',
+];
 const AN_ACT = { action: 'thing.done', target: 'thing:1' };
 
 afterEach(() => {
@@ -192,6 +212,79 @@ describe('What somebody does', () => {
     const answer = await service.call('DELETE', `/dead-letters/${id}`);
     expect(answer.status).toBe(200);
     expect(await rowOf(answer)).toEqual(byOperator(answer, { action: 'dead_letter.deleted', target: `message:${id}` }));
+  });
+
+  it('with an account is recorded with whose it is, and with neither secrets nor names', async () => {
+    const person = aPerson();
+    const signedUp = await signUp(service, person);
+    const { id, user_id } = signedUp.body;
+    const byAccount = (answer: Answer, act: object): object => byOperator(answer, { actor: `account:${id}`, ...act });
+    const created = { action: 'account.created', target: `account:${id}`, after: { role: 'customer', user_id } };
+    expect(await rowOf(signedUp)).toEqual(byAccount(signedUp, created));
+
+    const loggedIn = await logIn(service, person);
+    const begun = await rowOf(loggedIn);
+    const target = expect.stringMatching(/^session:[0-9a-f-]{36}$/);
+    expect(begun).toEqual(byAccount(loggedIn, { action: 'session.begun', target }));
+
+    const refresh = (refresh_token: string) => service.call('POST', '/api/v1/auth/refresh', { refresh_token });
+    const refreshed = await refresh(loggedIn.body.refresh_token);
+    const { target: session } = begun;
+    expect(await rowOf(refreshed)).toEqual(byAccount(refreshed, { action: 'session.refreshed', target: session }));
+    const again = await refresh(loggedIn.body.refresh_token);
+    const reused = { action: 'session.ended', target: session, after: { because: 'token_reused' } };
+    expect(await rowOf(again)).toEqual(byAccount(again, reused));
+
+    const { refresh_token, access_token } = (await logIn(service, person)).body;
+    const key = await service.call(
+      'POST',
+      '/api/v1/auth/api-keys',
+      { name: person.fullName, scopes: [] },
+      bearer(access_token),
+    );
+    const made = { action: 'api_key.created', target: `api-key:${key.body.id}`, after: { scopes: [] } };
+    expect(await rowOf(key)).toEqual(byAccount(key, made));
+    const revoked = await service.call(
+      'DELETE',
+      `/api/v1/auth/api-keys/${key.body.id}`,
+      undefined,
+      bearer(access_token),
+    );
+    const act = {
+      action: 'api_key.revoked',
+      target: made.target,
+      before: { revoked: false },
+      after: { revoked: true },
+    };
+    expect(await rowOf(revoked)).toEqual(byAccount(revoked, act));
+
+    const loggedOut = await service.call('POST', '/api/v1/auth/logout', { refresh_token });
+    const ended = { action: 'session.ended', target, after: { because: 'logged_out' } };
+    expect(await rowOf(loggedOut)).toEqual(byAccount(loggedOut, ended));
+
+    const promoted = await service.call('PUT', `/api/v1/auth/accounts/${id}/role`, { role: 'vendor' });
+    const set = {
+      action: 'account.role_set',
+      target: created.target,
+      before: { role: 'customer' },
+      after: { role: 'vendor' },
+    };
+    expect(await rowOf(promoted)).toEqual(byOperator(promoted, set));
+    const erased = await service.call('DELETE', `/api/v1/users/${user_id}/personal-data`);
+    const erasure = { action: 'personal_data.erased', target: `user:${user_id}`, after: { accounts: 1 } };
+    expect(await rowOf(erased)).toEqual(byOperator(erased, erasure));
+
+    const log = JSON.stringify(await service.database.query(sql`select t::text from audit_log t`));
+    for (const secret of [...Object.values(person), refresh_token, access_token, key.body.key])
+      expect(log).not.toContain(secret);
+  });
+
+  it('is recorded at every route that changes something', async () => {
+    const { paths } = (await service.get('/docs-json')).body as ApiDocument;
+    const changing = Object.entries(paths).flatMap(([path, operations]) =>
+      Object.keys(operations).flatMap((method) => (method === 'get' ? [] : [`${method.toUpperCase()} ${path}`])),
+    );
+    expect(changing.sort()).toEqual(RECORDED);
   });
 
   it('is not recorded where it is refused', async () => {

@@ -11,7 +11,17 @@ const LONGEST_MS = 2_000;
 const LONGEST_LOOK_MS = 5_000;
 
 /** Tables that nothing but an order, or what somebody did, writes to. */
-const TABLES = ['ledger', 'ledger_head', 'counted_orders', 'failed_contents', 'repairs', 'audit_log'];
+const TABLES = [
+  'ledger',
+  'ledger_head',
+  'counted_orders',
+  'failed_contents',
+  'repairs',
+  'audit_log',
+  'accounts',
+  'sessions',
+  'api_keys',
+];
 
 let service: RunningService;
 

@@ -280,7 +280,7 @@ describe('Erasing the personal data of a user', () => {
     const isOfAudit = (row: string): boolean => row.startsWith('audit_log ');
     expect((await rowsOf(service)).filter((row) => !isOfAudit(row))).toEqual(rows.filter((row) => !isOfAudit(row)));
     expect((await auditRows(service)).slice(audited)).toEqual([
-      { target: 'user:U7', actor: 'local-operator', after: { order_events: 0, repairs: 0 } },
+      { target: 'user:U7', actor: 'local-operator', after: { accounts: 0, order_events: 0, repairs: 0 } },
     ]);
   });
 

@@ -1,5 +1,5 @@
 import { ApiProperty } from '@nestjs/swagger';
-import { IsIn, IsOptional, IsUUID, MaxLength } from 'class-validator';
+import { IsIn, IsOptional, IsUUID, Matches, MaxLength } from 'class-validator';
 import { QueryCursor, QueryInteger } from '../platform/http/validation.js';
 import { type Role, ROLES } from '../shared/access.js';
 import { MOST_EMAIL_LENGTH } from '../shared/credentials.js';
@@ -26,6 +26,7 @@ export class AccountsQuery {
   @ApiProperty({ required: false, example: 'ada@shop.example' })
   @IsOptional()
   @MaxLength(MOST_EMAIL_LENGTH, { message: 'must be an e-mail address' })
+  @Matches(/^\P{C}*$/u, { message: 'must be an e-mail address' })
   email?: string;
 
   @QueryCursor()
