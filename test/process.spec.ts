@@ -136,7 +136,7 @@ describe('The service', () => {
   afterEach(cleanUp);
 
   it('names every problem of its configuration and exits with 1', async () => {
-    const environment = { PORT: 'ninety', HOST: '0.0.0.0', CURRENCY: 'JPY', SQS_ENDPOINT: 'somewhere' };
+    const environment = { PORT: 'ninety', HOST: 'shop.example', CURRENCY: 'JPY', SQS_ENDPOINT: 'somewhere' };
     const service = tracked(ServiceProcess.launch({ environment: {} } as World, environment));
     expect((await service.exited).code).toBe(1);
     expect(service.output).toContain('The configuration has 4 problems:\n');
@@ -184,7 +184,7 @@ describe('The service', () => {
 
   it('loses and repeats nothing on SIGTERM under load, answers what it has received, and ends its streams', async () => {
     const home = await world();
-    const service = tracked(await ServiceProcess.ready(home));
+    const service = tracked(await ServiceProcess.ready(home, { LOG_LEVEL: 'fatal' }));
     const stream = streamOf(await fetch(`${service.url}/consumer_logs/stream`));
     const requests = Array.from({ length: 3 }, () => service.call('POST', '/produce', { count: 600, invalid_rate: 0 }));
     await eventually(async () => expect(await accepted(service)).toBeGreaterThan(100));

@@ -345,7 +345,7 @@ function contradictions(env: Environment): string[] {
         'leave ACCESS out, or HOST',
     );
   }
-  if (accessOf(env) === 'secured') problems.push(...weakSecrets(env));
+  if (isHost(env.HOST) && accessOf(env) === 'secured') problems.push(...weakSecrets(env));
   if (Boolean(env.ADMIN_EMAIL) !== Boolean(env.ADMIN_PASSWORD)) {
     problems.push('ADMIN_EMAIL and ADMIN_PASSWORD are of use together only: set both, or none');
   }
