@@ -1,6 +1,7 @@
 import { JwtService } from '@nestjs/jwt';
 import { sql } from 'drizzle-orm';
 import { createHash } from 'node:crypto';
+import type { Server } from 'node:http';
 import { EmbeddedParts } from '../src/platform/embedded/embedded-parts.js';
 import {
   A_JWT_SECRET,
@@ -130,7 +131,7 @@ describe('Logging in', () => {
     });
   });
 
-  it('answers an unknown address and a wrong password alike, and compares a hash for both', async () => {
+  it('answers an unknown address and a wrong password alike', async () => {
     const person = aPerson();
     await signUp(service, person);
     const wrong = await logIn(service, { ...person, password: 'fixture-secret of another' });
@@ -184,6 +185,21 @@ describe('Guessing passwords', () => {
     );
     expect(answers.filter(({ status }) => status === 401)).toHaveLength(10);
     expect(answers.filter(({ status }) => status === 429)).toHaveLength(20);
+  });
+
+  it('is counted by the process alone while Redis is away', async () => {
+    const person = aPerson();
+    const away = jest
+      .spyOn(service.redis.client as unknown as { rlflxIncr: () => Promise<unknown> }, 'rlflxIncr')
+      .mockRejectedValue(new Error('Connection is closed.'));
+    try {
+      const statuses: number[] = [];
+      for (let i = 0; i < 12; i++) statuses.push((await logIn(service, person)).status);
+      expect(statuses).toEqual([...Array<number>(10).fill(401), 429, 429]);
+      expect(away).toHaveBeenCalled();
+    } finally {
+      away.mockRestore();
+    }
   });
 
   it('begins anew with the right password', async () => {
@@ -640,6 +656,11 @@ describe('A secured service', () => {
     expect(headers.get('content-security-policy')).toContain("default-src 'self'");
     expect(headers.get('content-security-policy')).not.toContain('upgrade-insecure-requests');
     expect(headers.get('x-powered-by')).toBeNull();
+  });
+
+  it('cuts off who sends a request drop by drop', () => {
+    const { headersTimeout, requestTimeout } = service.app.getHttpServer() as Server;
+    expect([headersTimeout, requestTimeout]).toEqual([10_000, 30_000]);
   });
 
   it('lets those who are logged in read while the database is down', async () => {

@@ -1,9 +1,8 @@
 import { Body, Controller, Get, Param, Put, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { isUUID } from 'class-validator';
 import { CurrentActor, Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
+import { encodeCursor, entryBefore } from '../platform/http/cursor.js';
 import type { Actor } from '../shared/access.js';
 import { AccountPage, AccountPath, AccountsQuery, RoleRequest } from './accounts.dto.js';
 import { Accounts } from './accounts.js';
@@ -30,7 +29,7 @@ export class AccountsController {
   @ApiOkResponse({ type: AccountPage })
   @ApiInvalidInput('role: must be one of customer, vendor, analyst, admin')
   async list(@Query() { role, email, cursor, limit }: AccountsQuery): Promise<AccountPage> {
-    const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
+    const before = entryBefore(cursor);
     const found = await this.accounts.latest({ role, email, before }, limit + 1);
     const accounts = found.slice(0, limit);
     const last = found.length > limit ? accounts.at(-1) : undefined;
@@ -66,8 +65,4 @@ export class AccountsController {
     this.callers.forget();
     return accountJson(account);
   }
-}
-
-function isPlace(value: Record<string, unknown>): value is { before: string } {
-  return isUUID(value.before);
 }

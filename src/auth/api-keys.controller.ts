@@ -1,9 +1,8 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { isUUID } from 'class-validator';
 import { CurrentActor, CurrentCaller, ForPersons } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
+import { encodeCursor, entryBefore } from '../platform/http/cursor.js';
 import type { Actor, Caller } from '../shared/access.js';
 import { ApiKeyPage, ApiKeyPath, ApiKeyRequest, ApiKeysQuery, apiKeyJson, NewApiKey } from './api-keys.dto.js';
 import { ApiKeys } from './api-keys.js';
@@ -45,7 +44,7 @@ export class ApiKeysController {
   @ApiOkResponse({ type: ApiKeyPage })
   @ApiInvalidInput('cursor: must be a next_cursor of this list')
   async list(@Query() { cursor, limit }: ApiKeysQuery, @CurrentCaller() caller: Caller): Promise<ApiKeyPage> {
-    const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
+    const before = entryBefore(cursor);
     const found = await this.apiKeys.latest(caller, limit + 1, before);
     const keys = found.slice(0, limit);
     const last = found.length > limit ? keys.at(-1) : undefined;
@@ -70,8 +69,4 @@ export class ApiKeysController {
     await this.apiKeys.revoke(key_id, caller, actor);
     this.callers.forget();
   }
-}
-
-function isPlace(value: Record<string, unknown>): value is { before: string } {
-  return isUUID(value.before);
 }

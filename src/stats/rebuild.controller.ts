@@ -1,10 +1,9 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { isUUID } from 'class-validator';
 import type { Response } from 'express';
 import { CurrentActor, Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
+import { encodeCursor, entryBefore } from '../platform/http/cursor.js';
 import type { Actor } from '../shared/access.js';
 import { NotFound } from '../shared/errors.js';
 import { RebuildRequests } from './rebuild-requests.js';
@@ -64,7 +63,7 @@ export class RebuildController {
   @ApiInvalidInput('cursor: must be a next_cursor of this list')
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connection refused' })
   async list(@Query() { cursor, limit }: RebuildPageQuery): Promise<RebuildPage> {
-    const before = cursor === undefined ? undefined : decodeCursor(cursor, isPlace).before;
+    const before = entryBefore(cursor);
     const found = await this.rebuilds.latest(limit + 1, before);
     const rebuilds = found.slice(0, limit);
     const last = found.length > limit ? rebuilds.at(-1) : undefined;
@@ -84,8 +83,4 @@ export class RebuildController {
     if (!rebuild) throw new NotFound(`There is no rebuild ${id}.`);
     return rebuildJson(rebuild);
   }
-}
-
-function isPlace(value: Record<string, unknown>): value is { before: string } {
-  return isUUID(value.before);
 }

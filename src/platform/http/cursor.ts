@@ -1,3 +1,4 @@
+import { isUUID } from 'class-validator';
 import { InvalidInput } from '../../shared/errors.js';
 
 /** Packs the place where a page ended into a text that callers hand back unread. */
@@ -28,6 +29,15 @@ export function decodeCursor<Place extends object>(
  */
 export function placeBefore(cursor: string | undefined): number | undefined {
   return cursor === undefined ? undefined : decodeCursor(cursor, isBefore).before;
+}
+
+/** The same of a list whose entries are told apart by UUIDs. @throws InvalidInput */
+export function entryBefore(cursor: string | undefined): string | undefined {
+  return cursor === undefined ? undefined : decodeCursor(cursor, isBeforeEntry).before;
+}
+
+function isBeforeEntry(value: Record<string, unknown>): value is { before: string } {
+  return isUUID(value.before);
 }
 
 function isBefore(value: Record<string, unknown>): value is { before: number } {
