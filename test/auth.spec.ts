@@ -312,6 +312,10 @@ describe('Logging out', () => {
     expect((await service.call('POST', '/api/v1/auth/logout', { refresh_token: 'opr_nonsense' })).status).toBe(204);
     expect((await service.call('POST', '/api/v1/auth/logout')).status).toBe(401);
   });
+
+  it.each([null, 7, '', ['opr_x']])('refuses the token %j', async (refresh_token) => {
+    expect((await service.call('POST', '/api/v1/auth/logout', { refresh_token })).status).toBe(400);
+  });
 });
 
 describe('An access token', () => {

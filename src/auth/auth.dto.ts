@@ -1,6 +1,6 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
-import { IsOptional, Length, Matches, ValidateBy } from 'class-validator';
+import { Length, Matches, ValidateBy, ValidateIf } from 'class-validator';
 import { type Caller, type Role, ROLES, type Scope, SCOPES } from '../shared/access.js';
 import {
   isEmailAddress,
@@ -76,7 +76,7 @@ export class RefreshRequest {
 /** Body of `POST /api/v1/auth/logout`; may be left out where an access token is shown. */
 export class LogOutRequest {
   @ApiPropertyOptional({ maxLength: MOST_TOKEN_LENGTH, example: REFRESH_TOKEN })
-  @IsOptional()
+  @ValidateIf((_, given) => given !== undefined)
   @Length(1, MOST_TOKEN_LENGTH, { message: 'must be a refresh token' })
   refresh_token?: string;
 }
