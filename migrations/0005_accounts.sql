@@ -4,13 +4,16 @@ create table accounts (
   id uuid primary key default gen_random_uuid(),
   -- In lower case: what a person types twice in different cases is one address.
   email text not null unique check (email = lower(email)),
-  -- In the PHC format, which names the algorithm and its parameters; empty where nobody may log in any more.
+  -- In the PHC format, which names the algorithm and its parameters; empty where the account is closed.
   password_hash text not null,
   full_name text not null,
   role text not null default 'customer' check (role in ('customer', 'vendor', 'analyst', 'admin')),
   -- Whose order events are this account's own.
   user_id text not null unique,
-  created_at timestamptz(3) not null default now()
+  created_at timestamptz(3) not null default now(),
+  -- Since when nobody can use it any more; there is then no password, no name and no address.
+  closed_at timestamptz(3),
+  check (closed_at is null or password_hash = '')
 );
 --> statement-breakpoint
 create index accounts_by_time on accounts (created_at, id);

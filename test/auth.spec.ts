@@ -2,7 +2,11 @@ import { JwtService } from '@nestjs/jwt';
 import { sql } from 'drizzle-orm';
 import { createHash } from 'node:crypto';
 import type { Server } from 'node:http';
+import { ApiKeys } from '../src/auth/api-keys.js';
+import { Callers } from '../src/auth/callers.js';
+import { Sessions } from '../src/auth/sessions.js';
 import { EmbeddedParts } from '../src/platform/embedded/embedded-parts.js';
+import { networkOf } from '../src/platform/http/access.js';
 import {
   A_JWT_SECRET,
   ADMIN,
@@ -117,9 +121,10 @@ describe('Logging in', () => {
   it('gives an access token of 15 minutes and a refresh token', async () => {
     const person = aPerson();
     await signUp(service, person);
-    const { status, body } = await logIn(service, { ...person, email: person.email.toUpperCase() });
+    const { status, headers, body } = await logIn(service, { ...person, email: person.email.toUpperCase() });
     expect(status).toBe(200);
     expect(body).toMatchObject({ token_type: 'Bearer', expires_in: 900 });
+    expect(headers.get('cache-control')).toBe('no-store');
     const { header, payload } = new JwtService({}).decode(body.access_token, { complete: true });
     expect(header).toMatchObject({ alg: 'HS256', kid: expect.stringMatching(/^[0-9a-f]{8}$/) });
     expect(payload).toMatchObject({ iss: 'order-pipeline', aud: 'order-pipeline-api' });
@@ -211,14 +216,18 @@ describe('Guessing passwords', () => {
     }
   });
 
-  it('ends after a hundred wrong ones from one address, whatever the accounts', async () => {
+  it('ends after a hundred wrong ones from one address, whatever the accounts, and locks nobody else out', async () => {
     const guessed = await RunningService.ready({ environment: SECURED });
     try {
       const guess = () => logIn(guessed, aPerson());
       const answers = await Promise.all(Array.from({ length: 100 }, guess));
       expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401]));
       expect(await guess()).toMatchObject({ status: 429 });
-      expect(await logIn(guessed, ADMIN)).toMatchObject({ status: 429 });
+      for (let i = 0; i < 12; i++) expect((await logIn(guessed, { ...ADMIN, password: 'wrong' })).status).toBe(429);
+      const [counted] = await guessed.redis.client.keys(
+        '*login-account:' + createHash('sha256').update(ADMIN.email).digest('hex'),
+      );
+      expect(counted).toBeUndefined();
     } finally {
       await guessed.stop();
     }
@@ -420,25 +429,24 @@ describe('Roles', () => {
   });
 
   it('leave an admin, however many are taken from at once', async () => {
-    const admin = await asAdmin(service);
-    const { body: first } = await me(admin);
-    const second = await anAccount(service, 'admin');
-    const answers = await Promise.all([
-      setRole(first.id, 'customer', second.header),
-      setRole(second.id, 'customer', admin),
-    ]);
-    expect(answers.map(({ status }) => status).sort()).toEqual(expect.arrayContaining([200]));
-    const { body } = await adminsOf();
-    expect(body).toHaveLength(1);
-    await service.database.query(sql`update accounts set role = 'admin' where email = ${ADMIN.email}`);
-    await service.database.query(sql`update accounts set role = 'customer' where id = ${second.id}::uuid`);
+    const { body: first } = await me(await asAdmin(service));
+    for (let round = 0; round < 10; round++) {
+      const admin = await asAdmin(service);
+      const second = await anAccount(service, 'admin');
+      const answers = await Promise.all([
+        setRole(first.id, 'customer', second.header),
+        setRole(second.id, 'customer', admin),
+      ]);
+      // Whoever comes second is the last admin, or none any more.
+      expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
+      expect(await service.database.query(sql`select 1 from accounts where role = 'admin'`)).toHaveLength(1);
+      await service.database.query(sql`update accounts set role = 'admin' where id = ${first.id}::uuid`);
+      await service.database.query(sql`update accounts set role = 'customer' where id = ${second.id}::uuid`);
+      service.app.get(Callers).forget();
+    }
     const onlyAdmin = await asAdmin(service);
     expect(await setRole(first.id, 'analyst', onlyAdmin)).toMatchObject({ status: 409, body: { code: 'last_admin' } });
-  });
-
-  async function adminsOf(): Promise<{ body: unknown[] }> {
-    return { body: await service.database.query(sql`select id from accounts where role = 'admin'`) };
-  }
+  }, 120_000);
 
   it('are listed with the accounts, page by page', async () => {
     const admin = await asAdmin(service);
@@ -558,6 +566,42 @@ describe('Erasing a person', () => {
     expect((await signUp(service, person)).status).toBe(201);
   });
 
+  it('closes it whatever it is called', async () => {
+    const person = { ...aPerson(), fullName: '[erased]' };
+    const { body } = await signUp(service, person);
+    expect(await erase(body.user_id)).toMatchObject({ status: 200, body: { erased: { accounts: 1 } } });
+    expect((await logIn(service, person)).status).toBe(401);
+  });
+
+  it('leaves an account that can be given no role', async () => {
+    const { id, userId } = await anAccount(service);
+    await erase(userId);
+    const answer = await service.call(
+      'PUT',
+      `/api/v1/auth/accounts/${id}/role`,
+      { role: 'admin' },
+      await asAdmin(service),
+    );
+    expect(answer.status).toBe(404);
+  });
+
+  it('leaves no way in, however close a log-in or a new key comes', async () => {
+    const admin = await asAdmin(service);
+    for (let round = 0; round < 10; round++) {
+      const person = await anAccount(service);
+      const [loggedIn, made, erased] = await Promise.all([
+        logIn(service, person),
+        service.call('POST', '/api/v1/auth/api-keys', { name: 'x', scopes: [] }, person.header),
+        service.call('DELETE', `/api/v1/users/${person.userId}/personal-data`, undefined, admin),
+      ]);
+      expect(erased.status).toBe(200);
+      const { refresh_token = 'opr_none', access_token = 'none' } = loggedIn.body;
+      expect((await refresh(refresh_token)).status).toBe(401);
+      expect((await me(bearer(access_token))).status).toBe(401);
+      expect((await me(bearer(made.body.key ?? 'opk_none'))).status).toBe(401);
+    }
+  }, 120_000);
+
   it('leaves the only admin', async () => {
     const { body: admin } = await me(await asAdmin(service));
     expect(await erase(admin.user_id)).toMatchObject({ status: 409, body: { code: 'last_admin' } });
@@ -591,11 +635,14 @@ describe('The first admin', () => {
       const squatter = { ...aPerson(), email: ADMIN.email };
       await signUp(open, squatter);
       const { body: tokens } = await logIn(open, squatter);
+      const squatterIn = bearer(tokens.access_token);
+      const { body: made } = await open.call('POST', '/api/v1/auth/api-keys', { name: 'x', scopes: [] }, squatterIn);
       await open.stop();
 
       const secured = await RunningService.ready({ world, environment: SECURED });
       expect((await logIn(secured, squatter)).status).toBe(401);
       expect((await refresh(tokens.refresh_token, secured)).status).toBe(401);
+      expect((await me(bearer(made.key), secured)).status).toBe(401);
       expect((await me(await asAdmin(secured), secured)).body.role).toBe('admin');
       await secured.stop();
     } finally {
@@ -610,8 +657,15 @@ describe('The first admin', () => {
 });
 
 describe('Too many requests', () => {
+  /** Nobody asks it whether it is ready: that would count. */
+  async function aLimitedService(RATE_LIMIT_PER_MINUTE: string): Promise<RunningService> {
+    const limited = await RunningService.start({ environment: { ...SECURED, RATE_LIMIT_PER_MINUTE } });
+    await Promise.all([limited.database.availability.whenUp(), limited.redis.availability.whenUp()]);
+    return limited;
+  }
+
   it('of one caller are refused, and others are served', async () => {
-    const limited = await RunningService.ready({ environment: { ...SECURED, RATE_LIMIT_PER_MINUTE: '40' } });
+    const limited = await aLimitedService('40');
     try {
       const [one, other] = [await anAccount(limited), await anAccount(limited)];
       const answers = [];
@@ -628,22 +682,81 @@ describe('Too many requests', () => {
     }
   }, 60_000);
 
-  it('with false credentials are not even looked at', async () => {
+  it('with keys that are none are not even looked at, and shut nobody else out', async () => {
     const guessed = await RunningService.ready({ environment: SECURED });
     try {
       const { header } = await anAccount(guessed);
-      await me(header, guessed);
-      const look = jest.spyOn(guessed.database, 'query');
-      const statuses = [];
-      for (let i = 0; i < 102; i++) statuses.push((await me(bearer(`opk_${i}`), guessed)).status);
-      expect(statuses).toEqual([...Array<number>(100).fill(401), 429, 429]);
-      expect(look.mock.calls.length).toBeLessThanOrEqual(100 + 20);
-      look.mockRestore();
+      const { body: made } = await guessed.call('POST', '/api/v1/auth/api-keys', { name: 'x', scopes: [] }, header);
+      const key = bearer(made.key);
+      expect((await me(key, guessed)).status).toBe(200);
+
+      const look = jest.spyOn(guessed.app.get(ApiKeys), 'callerBy');
+      const answers = await Promise.all(Array.from({ length: 110 }, (_, i) => me(bearer(`opk_${i}`), guessed)));
+      expect(answers.filter(({ status }) => status === 401)).toHaveLength(100);
+      expect(answers.filter(({ status }) => status === 429)).toHaveLength(10);
+      expect(look).toHaveBeenCalledTimes(100);
+
+      guessed.app.get(Callers).forget();
       expect((await me(header, guessed)).status).toBe(200);
+      expect((await me(key, guessed)).status).toBe(200);
     } finally {
       await guessed.stop();
     }
   }, 60_000);
+
+  it('are counted where they are refused, too, and for an account together with its keys', async () => {
+    const limited = await aLimitedService('60');
+    try {
+      const { header } = await anAccount(limited);
+      const { body: made } = await limited.call('POST', '/api/v1/auth/api-keys', { name: 'x', scopes: [] }, header);
+      const left = async (path: string, by: Record<string, string>): Promise<number> =>
+        Number(/;r=(\d+)/.exec((await limited.get(path, by)).headers.get('ratelimit')!)![1]);
+      const first = await left('/api/v1/auth/me', header);
+      expect(await left('/stats/global', header)).toBe(first - 1);
+      expect(await left('/api/v1/auth/me', bearer(made.key))).toBe(first - 2);
+      const nobody = await left('/stats/global', {});
+      expect(await left('/stats/global', bearer('nonsense'))).toBe(nobody - 1);
+    } finally {
+      await limited.stop();
+    }
+  }, 60_000);
+});
+
+describe('What is remembered of a caller', () => {
+  it('is not what was looked up before their rights changed', async () => {
+    const { header, refreshToken } = await anAccount(service);
+    service.app.get(Callers).forget();
+    const sessions = service.app.get(Sessions);
+    const live = sessions.live.bind(sessions);
+    let goOn = (): void => undefined;
+    const found = new Promise<void>((isFound) => {
+      jest.spyOn(sessions, 'live').mockImplementationOnce(async (id) => {
+        const session = await live(id);
+        isFound();
+        await new Promise<void>((resolve) => (goOn = resolve));
+        return session;
+      });
+    });
+    const asked = me(header);
+    await found;
+    await service.call('POST', '/api/v1/auth/logout', { refresh_token: refreshToken });
+    goOn();
+    expect((await asked).status).toBe(200);
+    expect((await me(header)).status).toBe(401);
+  });
+
+  it.each([
+    ['127.0.0.1', '127.0.0.1'],
+    ['::ffff:10.0.0.7', '10.0.0.7'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:db8:1:2::6', '2001:db8:1:2::/64'],
+    ['2001:db8::6', '2001:db8:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+    [undefined, 'unknown'],
+  ])('and counted of the address %s is the network %s', (ip, network) => {
+    expect(networkOf({ ip })).toBe(network);
+  });
 });
 
 describe('A secured service', () => {
@@ -663,7 +776,7 @@ describe('A secured service', () => {
   });
 
   it('cuts off who sends a request drop by drop', () => {
-    const { headersTimeout, requestTimeout } = service.app.getHttpServer() as Server;
+    const { headersTimeout, requestTimeout } = service.app.getHttpServer();
     expect([headersTimeout, requestTimeout]).toEqual([10_000, 30_000]);
   });
 

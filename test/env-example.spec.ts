@@ -136,6 +136,10 @@ describe('The configuration', () => {
   it('takes an admin whole, or not at all', () => {
     const admin = { ADMIN_EMAIL: 'admin@shop.example', ADMIN_PASSWORD: 's3cret of the admin' };
     expect(loadConfig(admin).firstAdmin).toEqual({ email: admin.ADMIN_EMAIL, password: admin.ADMIN_PASSWORD });
+    expect(problemsOf({ ...admin, ADMIN_PASSWORD: 'x'.repeat(129) })).toEqual([expect.stringContaining('12 to 128')]);
+    expect(problemsOf({ ...admin, ADMIN_PASSWORD: 's3cret of the admin ' })).toEqual([
+      expect.stringContaining('a space'),
+    ]);
     for (const name of Object.keys(admin)) {
       expect(problemsOf({ ...admin, [name]: '' })).toEqual([expect.stringContaining('set both, or none')]);
     }

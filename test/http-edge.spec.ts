@@ -637,6 +637,14 @@ describe('a request from elsewhere', () => {
     );
   });
 
+  it('is refused to a picture or a script of another page, not to whoever follows a link', async () => {
+    const from = (site: string, mode: string) =>
+      withHeaders('/list', { host: 'localhost', 'sec-fetch-site': site, 'sec-fetch-mode': mode });
+    expectProblem(await from('cross-site', 'no-cors'), 403, 'foreign_origin');
+    expect((await from('cross-site', 'navigate')).status).toBe(200);
+    expect((await from('same-origin', 'no-cors')).status).toBe(200);
+  });
+
   it('is refused before its body is read', async () => {
     const reply = await post('/body', '{"count":', { origin: 'https://evil.example' });
     expectProblem(reply, 403, 'foreign_origin');

@@ -1,30 +1,32 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import type { Request } from 'express';
-import { ADMISSION, type Admission, FOR_PERSONS, NotAllowed } from '../platform/http/access.js';
+import type { Request, Response } from 'express';
+import { ADMISSION, type Admission, FOR_PERSONS, networkOf, NotAllowed } from '../platform/http/access.js';
 import type { Caller } from '../shared/access.js';
 import { NotFound } from '../shared/errors.js';
 import { cleanId } from '../shared/ids.js';
 import { NoAdmission } from './admission-check.js';
 import { Callers } from './callers.js';
+import { RequestLimits } from './request-limits.js';
 
-/** Stands before every route: finds out who calls, and lets in whom the route's {@link Admission} names, nobody else. */
+/**
+ * Stands before every route: finds out who calls, counts what they ask for, and lets in whom the route's {@link Admission}
+ * names, nobody else.
+ */
 @Injectable()
 export class AccessGuard implements CanActivate {
   constructor(
     private readonly reflector: Reflector,
     private readonly callers: Callers,
+    private readonly limits: RequestLimits,
   ) {}
 
-  /** @throws NotSignedIn @throws TooManyAttempts @throws NotAllowed @throws NotFound @throws DatabaseUnavailable */
+  /** @throws NotSignedIn @throws TooManyAttempts @throws TooManyRequests @throws NotAllowed @throws NotFound @throws DatabaseUnavailable */
   canActivate(context: ExecutionContext): true | Promise<true> {
     const admission = this.admissionOf(context);
-    if (admission.to === 'all') return true;
     const request = context.switchToHttp().getRequest<Request>();
-    const caller = this.callers.of(request);
-    return caller instanceof Promise
-      ? caller.then((found) => admit(found, admission, request))
-      : admit(caller, admission, request);
+    if (!this.limits.apply) return this.admit(request, admission);
+    return this.admitCounted(request, admission, context.switchToHttp().getResponse<Response>());
   }
 
   private admissionOf(context: ExecutionContext): Admission {
@@ -33,18 +35,37 @@ export class AccessGuard implements CanActivate {
     if (!admission) throw new NoAdmission([`${context.getClass().name}.${context.getHandler().name}`]);
     return admission;
   }
+
+  private async admitCounted(request: Request, admission: Admission, response: Response): Promise<true> {
+    try {
+      return await this.admit(request, admission);
+    } finally {
+      // Who is refused is counted, too, by account or network.
+      const { caller } = request;
+      await this.limits.count(caller ? (caller.account?.id ?? caller.name) : networkOf(request), response);
+    }
+  }
+
+  private admit(request: Request, admission: Admission): true | Promise<true> {
+    if (admission.to === 'all') return true;
+    const caller = this.callers.of(request);
+    return caller instanceof Promise
+      ? caller.then((found) => letIn(found, admission, request))
+      : letIn(caller, admission, request);
+  }
 }
 
-function admit(caller: Caller, admission: Admission, request: Request): true {
+function letIn(caller: Caller, admission: Admission, request: Request): true {
   request.caller = caller;
   switch (admission.to) {
     case 'all':
     case 'callers':
       return true;
     case 'persons':
-      if (caller.kind !== 'account' && caller.kind !== 'operator') throw new NotAllowed(FOR_PERSONS);
+      assertPerson(caller);
       return true;
     case 'scope':
+      if (admission.inPerson) assertPerson(caller);
       if (!caller.scopes.has(admission.scope)) throw NotAllowed.without(admission.scope);
       return true;
     case 'scope-or-own': {
@@ -54,4 +75,9 @@ function admit(caller: Caller, admission: Admission, request: Request): true {
       return true;
     }
   }
+}
+
+/** @throws NotAllowed */
+function assertPerson({ kind }: Caller): void {
+  if (kind !== 'account' && kind !== 'operator') throw new NotAllowed(FOR_PERSONS);
 }

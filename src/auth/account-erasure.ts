@@ -24,21 +24,26 @@ export class AccountErasure implements Eraser {
   async erase(tx: Executor, userId: string): Promise<{ erased: Erased; next: null }> {
     await tx.query(sql`select pg_advisory_xact_lock(${ADMINS_LOCK})`);
     const [account] = await tx.query<{ id: string }>(
-      sql`select id::text as id from accounts where user_id = ${userId} and full_name <> ${ERASED}`,
+      sql`select id::text as id from accounts where user_id = ${userId} and closed_at is null for update`,
     );
     if (!account) return { erased: { accounts: 0 }, next: null };
     const { id } = account;
     if (isOnly(id, await admins(tx))) throw new LastAdmin();
     await tx.query(
-      sql`update accounts set email = 'erased-' || id, full_name = ${ERASED}, password_hash = '', role = 'customer'
+      sql`update accounts set email = 'erased-' || id, full_name = ${ERASED}, password_hash = '', closed_at = now()
           where id = ${id}::uuid`,
     );
     await tx.query(
       sql`update sessions set ended_at = now(), ended_because = 'erased'
           where account_id = ${id}::uuid and ended_at is null`,
     );
-    await tx.query(sql`update api_keys set revoked_at = now() where account_id = ${id}::uuid and revoked_at is null`);
-    this.callers.forget();
+    await tx.query(
+      sql`update api_keys set name = ${ERASED}, revoked_at = coalesce(revoked_at, now()) where account_id = ${id}::uuid`,
+    );
     return { erased: { accounts: 1 }, next: null };
+  }
+
+  committed(): void {
+    this.callers.forget();
   }
 }

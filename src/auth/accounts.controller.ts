@@ -1,6 +1,6 @@
 import { Body, Controller, Get, Param, Put, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentActor, Needs } from '../platform/http/access.js';
+import { CurrentActor, Needs, NeedsInPerson } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { encodeCursor, entryBefore } from '../platform/http/cursor.js';
 import type { Actor } from '../shared/access.js';
@@ -48,6 +48,7 @@ export class AccountsController {
 
   /** Another role. @throws InvalidInput @throws NotFound @throws LastAdmin @throws DatabaseUnavailable */
   @Put(':account_id/role')
+  @NeedsInPerson('accounts:manage')
   @ApiOperation({
     summary: 'Give an account another role',
     description: 'Takes effect at once, in other processes within 5 s, also for those who are logged in.',

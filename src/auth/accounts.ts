@@ -3,7 +3,7 @@ import { sql, type SQL } from 'drizzle-orm';
 import { randomBytes } from 'node:crypto';
 import { Audit } from '../platform/audit/audit.js';
 import { Database, type Executor } from '../platform/database/database.js';
-import type { Actor, Role } from '../shared/access.js';
+import { accountName, type Actor, type Role } from '../shared/access.js';
 import { CallerError, NotFound } from '../shared/errors.js';
 import { assertUncommon, hashOf, PasswordCheck } from './passwords.js';
 
@@ -29,6 +29,15 @@ export class EmailTaken extends CallerError {
   }
 }
 
+/** The account was closed; nobody can use it any more. */
+export class AccountClosed extends CallerError {
+  readonly code = 'account_closed';
+  readonly kind = 'unauthenticated';
+  constructor() {
+    super('This account was closed.');
+  }
+}
+
 /** Without an admin nobody could make one. */
 export class LastAdmin extends CallerError {
   readonly code = 'last_admin';
@@ -40,6 +49,9 @@ export class LastAdmin extends CallerError {
 
 const COLUMNS = sql`id::text as id, email, full_name as "fullName", role, user_id as "userId",
   (extract(epoch from created_at) * 1000)::float8 as "createdAt"`;
+
+/** What the first admin is called. */
+const FIRST_ADMIN = 'First admin';
 
 /** Any number, the same in all processes: the key of the lock under which it is decided who is an admin. */
 export const ADMINS_LOCK = 4_711_003;
@@ -68,7 +80,7 @@ export class Accounts {
     return this.database.transaction(async (tx) => {
       const account = await insert(tx, { email, hash, fullName: given.fullName, role: 'customer' });
       if (!account) throw new EmailTaken();
-      const actor = { name: `account:${account.id}`, requestId };
+      const actor = { name: accountName(account.id), requestId };
       await this.audit.record(tx, actor, created(account));
       return account;
     });
@@ -86,21 +98,25 @@ export class Accounts {
       if ((await admins(tx)).length > 0) return null;
       const actor: Actor = { name: 'configuration', requestId: null };
       const email = asStored(given.email);
-      const account = await insert(tx, { email, hash, fullName: 'First admin', role: 'admin' });
+      const account = await insert(tx, { email, hash, fullName: FIRST_ADMIN, role: 'admin' });
       if (account) {
         await this.audit.record(tx, actor, created(account));
         return account;
       }
       const [promoted] = await tx.query<Account>(
-        sql`update accounts set role = 'admin', password_hash = ${hash} where email = ${email} returning ${COLUMNS}`,
+        sql`update accounts set role = 'admin', password_hash = ${hash}, full_name = ${FIRST_ADMIN}
+            where email = ${email} returning ${COLUMNS}`,
       );
       await tx.query(
         sql`update sessions set ended_at = now(), ended_because = 'logged_out'
             where account_id = ${promoted!.id}::uuid and ended_at is null`,
       );
+      await tx.query(
+        sql`update api_keys set revoked_at = now() where account_id = ${promoted!.id}::uuid and revoked_at is null`,
+      );
       await this.audit.record(tx, actor, {
         action: 'account.made_first_admin',
-        target: `account:${promoted!.id}`,
+        target: accountName(promoted!.id),
         after: { role: 'admin' },
       });
       return promoted!;
@@ -118,7 +134,8 @@ export class Accounts {
    */
   async withPassword(email: string, password: string): Promise<Account | null> {
     const [found] = await this.database.query<Account & { hash: string }>(
-      sql`select ${COLUMNS}, password_hash as hash from accounts where email = ${asStored(email)}`,
+      sql`select ${COLUMNS}, password_hash as hash from accounts
+          where email = ${asStored(email)} and closed_at is null`,
     );
     if (!(await this.passwords.matches(password, found?.hash ?? null))) return null;
     const { hash: _, ...account } = found!;
@@ -153,7 +170,9 @@ export class Accounts {
   async setRole(id: string, role: Role, actor: Actor): Promise<Account> {
     return this.database.transaction(async (tx) => {
       await tx.query(sql`select pg_advisory_xact_lock(${ADMINS_LOCK})`);
-      const [before] = await tx.query<{ role: Role }>(sql`select role from accounts where id = ${id}::uuid for update`);
+      const [before] = await tx.query<{ role: Role }>(
+        sql`select role from accounts where id = ${id}::uuid and closed_at is null for update`,
+      );
       if (!before) throw unknown(id);
       if (role !== 'admin' && isOnly(id, await admins(tx))) throw new LastAdmin();
       const [account] = await tx.query<Account>(
@@ -161,13 +180,19 @@ export class Accounts {
       );
       await this.audit.record(tx, actor, {
         action: 'account.role_set',
-        target: `account:${id}`,
+        target: accountName(id),
         before: { role: before.role },
         after: { role },
       });
       return account!;
     });
   }
+}
+
+/** Keeps an account from being closed while something of it is made. @throws AccountClosed */
+export async function assertOpen(tx: Executor, id: string): Promise<void> {
+  const [open] = await tx.query(sql`select 1 from accounts where id = ${id}::uuid and closed_at is null for share`);
+  if (!open) throw new AccountClosed();
 }
 
 function insert(
@@ -186,7 +211,7 @@ function insert(
 
 /** Those who are admins, two at most: that is all that anybody asks. */
 export function admins(executor: Executor): Promise<{ id: string }[]> {
-  return executor.query(sql`select id::text as id from accounts where role = 'admin' limit 2`);
+  return executor.query(sql`select id::text as id from accounts where role = 'admin' and closed_at is null limit 2`);
 }
 
 /** Whether an account is the only one of those found. */
@@ -195,7 +220,7 @@ export function isOnly(id: string, found: { id: string }[]): boolean {
 }
 
 function created({ id, role, userId }: Account): { action: string; target: string; after: object } {
-  return { action: 'account.created', target: `account:${id}`, after: { role, user_id: userId } };
+  return { action: 'account.created', target: accountName(id), after: { role, user_id: userId } };
 }
 
 function unknown(id: string): NotFound {

@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Header, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiNoContentResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { CurrentActor, CurrentCaller, ForPersons } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
@@ -21,6 +21,7 @@ export class ApiKeysController {
 
   /** A new key. @throws InvalidInput @throws NotAllowed @throws DatabaseUnavailable */
   @Post()
+  @Header('Cache-Control', 'no-store')
   @ApiOperation({
     summary: 'Make an API key',
     description:

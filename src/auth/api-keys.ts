@@ -5,7 +5,8 @@ import { Database } from '../platform/database/database.js';
 import { NotAllowed } from '../platform/http/access.js';
 import { type Actor, type Caller, type Role, type Scope, SCOPES_OF } from '../shared/access.js';
 import { NotFound } from '../shared/errors.js';
-import { hashOf, newToken } from './secret-tokens.js';
+import { assertOpen } from './accounts.js';
+import { digestOf, newToken } from './secret-tokens.js';
 
 /** How an API key begins. */
 export const API_KEY_PREFIX = 'opk_';
@@ -38,7 +39,7 @@ export class ApiKeys {
 
   /**
    * Makes a key.
-   * @returns with the key itself, which is not to be had again @throws NotAllowed @throws DatabaseUnavailable
+   * @returns with the key itself, which is not to be had again @throws NotAllowed @throws AccountClosed @throws DatabaseUnavailable
    */
   async create(
     { name, scopes }: { name: string; scopes: Scope[] },
@@ -49,9 +50,11 @@ export class ApiKeys {
     if (missing) throw NotAllowed.without(missing);
     const key = newToken(API_KEY_PREFIX);
     return this.database.transaction(async (tx) => {
+      // An account that is being closed is waited for, so that no key of it is left.
+      if (owner.account) await assertOpen(tx, owner.account.id);
       const [apiKey] = await tx.query<ApiKey>(
         sql`insert into api_keys (account_id, name, hash, scopes)
-            values (${owner.account?.id ?? null}::uuid, ${name}, ${hashOf(key)},
+            values (${owner.account?.id ?? null}::uuid, ${name}, ${digestOf(key)},
               array(select json_array_elements_text(${JSON.stringify([...new Set(scopes)])}::json)))
             returning ${COLUMNS}`,
       );
@@ -106,7 +109,7 @@ export class ApiKeys {
       sql`with found as (
             select api_keys.id, scopes, account_id, last_used_at, role, user_id
             from api_keys left join accounts on accounts.id = account_id
-            where hash = ${hashOf(key)} and revoked_at is null
+            where hash = ${digestOf(key)} and revoked_at is null and closed_at is null
           ), noted as (
             update api_keys set last_used_at = now() from found
             where api_keys.id = found.id
@@ -116,7 +119,8 @@ export class ApiKeys {
     );
     if (!found) return null;
     const { id, accountId, role, userId } = found;
-    const ofOwner = SCOPES_OF[role ?? 'admin'];
+    // What the operator made has no account.
+    const ofOwner = accountId === null ? SCOPES_OF.admin : SCOPES_OF[role!];
     return {
       kind: 'api-key',
       name: `api-key:${id}`,

@@ -99,8 +99,10 @@ export class AttemptLimits {
    */
   async logIn(email: string, address: string, tell: (quota: Quota) => void): Promise<Attempt> {
     const account = digestOf(email);
-    const quotas = await Promise.all([this.perAccount.take(account), this.perAddress.take(address)]);
-    announce(quotas, tell);
+    const ofAddress = await this.perAddress.take(address);
+    // Whoever may not try any more must not lock others out either.
+    announce([ofAddress], tell);
+    announce([ofAddress, await this.perAccount.take(account)], tell);
     return {
       succeeded: async () => {
         await Promise.all([this.perAccount.forget(account), this.perAddress.giveBack(address)]);

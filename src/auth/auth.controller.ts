@@ -1,4 +1,4 @@
-import { Body, Controller, Get, HttpCode, Post, Req, Res } from '@nestjs/common';
+import { Body, Controller, Get, Header, HttpCode, Post, Req, Res } from '@nestjs/common';
 import {
   ApiBearerAuth,
   ApiBody,
@@ -10,7 +10,7 @@ import {
 } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
 import {
-  addressOf,
+  networkOf,
   CurrentCaller,
   ForAnyCaller,
   NotSignedIn,
@@ -79,13 +79,14 @@ export class AuthController {
     @Req() request: Request,
     @Res({ passthrough: true }) response: Response,
   ): Promise<AccountJson> {
-    await this.limits.signUp(addressOf(request), (quota) => tellQuota(response, quota));
+    await this.limits.signUp(networkOf(request), (quota) => tellQuota(response, quota));
     return accountJson(await this.accounts.signUp({ email, password, fullName: full_name }, requestIdOf(request)));
   }
 
   /** In. @throws InvalidInput @throws WrongCredentials @throws TooManyAttempts @throws DatabaseUnavailable */
   @Post('login')
   @HttpCode(200)
+  @Header('Cache-Control', 'no-store')
   @OpenToAll()
   @ApiOperation({
     summary: 'Log in',
@@ -103,7 +104,7 @@ export class AuthController {
     @Req() request: Request,
     @Res({ passthrough: true }) response: Response,
   ): Promise<Tokens> {
-    const attempt = await this.limits.logIn(email, addressOf(request), (quota) => tellQuota(response, quota));
+    const attempt = await this.limits.logIn(email, networkOf(request), (quota) => tellQuota(response, quota));
     const account = await this.accounts.withPassword(email, password);
     if (!account) throw new WrongCredentials();
     await attempt.succeeded();
@@ -115,6 +116,7 @@ export class AuthController {
   /** The next pair of tokens. @throws InvalidInput @throws InvalidRefreshToken @throws DatabaseUnavailable */
   @Post('refresh')
   @HttpCode(200)
+  @Header('Cache-Control', 'no-store')
   @OpenToAll()
   @ApiOperation({
     summary: 'Exchange a refresh token for new tokens',

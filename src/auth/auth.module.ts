@@ -14,7 +14,7 @@ import { AttemptLimits } from './attempt-limits.js';
 import { AuthController } from './auth.controller.js';
 import { Callers } from './callers.js';
 import { FirstAdmin } from './first-admin.js';
-import { RateLimitGuard } from './rate-limit.guard.js';
+import { RequestLimits } from './request-limits.js';
 import { Sessions } from './sessions.js';
 
 /** Who calls, and what they may do. */
@@ -31,9 +31,8 @@ import { Sessions } from './sessions.js';
     AttemptLimits,
     Callers,
     FirstAdmin,
+    RequestLimits,
     { provide: APP_GUARD, useClass: AccessGuard },
-    // After it: whose requests they are has to be known.
-    { provide: APP_GUARD, useClass: RateLimitGuard },
   ],
 })
 export class AuthModule {

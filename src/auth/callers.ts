@@ -1,10 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { RateLimiterMemory } from 'rate-limiter-flexible';
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
+import { createHash, hash, timingSafeEqual } from 'node:crypto';
 import { DatabaseUnavailable } from '../platform/database/database.js';
 import type { Request } from 'express';
-import { addressOf, NotSignedIn } from '../platform/http/access.js';
-import { type Caller, LOCAL_OPERATOR, SCOPES_OF } from '../shared/access.js';
+import { networkOf, NotSignedIn } from '../platform/http/access.js';
+import { accountName, type Caller, LOCAL_OPERATOR, SCOPES_OF } from '../shared/access.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { AccessTokens, type Claims } from './access-tokens.js';
 import { API_KEY_PREFIX, ApiKeys } from './api-keys.js';
@@ -14,8 +14,8 @@ import { type Session, Sessions } from './sessions.js';
 /** How long it may take until a log-out, a revoked key or another role is noticed by the other processes. */
 const REMEMBERED_MS = 5_000;
 const MOST_REMEMBERED = 10_000;
-/** Credentials that are none, from one address in a minute, before it is no longer listened to. */
-const MOST_FALSE_CREDENTIALS = 100;
+/** Keys that are none, from one network in a minute, before none that it shows is looked up any more. */
+const MOST_FALSE_KEYS = 100;
 
 /** Who showed a credential, until when that is taken for granted, in ms UTC. */
 interface Remembered {
@@ -28,8 +28,13 @@ interface Remembered {
 export class Callers {
   private readonly isOpen: boolean;
   private readonly metricsToken: Buffer | null;
+  /** By the digest of the token, so that none is kept. */
   private readonly remembered = new Map<string, Remembered>();
-  private readonly falseCredentials = new RateLimiterMemory({ points: MOST_FALSE_CREDENTIALS, duration: 60 });
+  /** Digests of keys that were good once: others' guesses from the same network must not shut them out. */
+  private readonly provenKeys = new Set<string>();
+  private readonly falseKeys = new RateLimiterMemory({ points: MOST_FALSE_KEYS, duration: 60 });
+  /** What was looked up before somebody's rights changed must not be remembered afterwards. */
+  private changes = 0;
 
   constructor(
     private readonly accessTokens: AccessTokens,
@@ -38,7 +43,7 @@ export class Callers {
     @Inject(CONFIG) { access, metricsToken }: Config,
   ) {
     this.isOpen = access === 'open';
-    this.metricsToken = metricsToken === null ? null : digest(metricsToken);
+    this.metricsToken = metricsToken === null ? null : sha256(metricsToken);
   }
 
   /**
@@ -52,42 +57,60 @@ export class Callers {
       if (this.isOpen) return LOCAL_OPERATOR;
       throw new NotSignedIn();
     }
-    const known = this.remembered.get(authorization);
-    if (known && known.until > Date.now()) return known.caller;
-    return this.find(authorization, addressOf(request));
+    const token = /^Bearer (\S+)$/i.exec(authorization)?.[1];
+    if (token === undefined) throw new NotSignedIn();
+    const digest = hash('sha256', token);
+    const known = this.remembered.get(digest);
+    return known && known.until > Date.now() ? known.caller : this.find(token, digest, request);
   }
 
-  /** Takes nothing for granted any more: somebody's rights have changed. */
+  /** Takes nothing for granted any more. To be called when a change of somebody's rights is committed. */
   forget(): void {
+    this.changes++;
     this.remembered.clear();
   }
 
-  private async find(authorization: string, address: string): Promise<Caller> {
-    const strikes = await this.falseCredentials.get(address);
-    if (strikes && strikes.remainingPoints <= 0) throw new TooManyAttempts(strikes.msBeforeNext);
-    const found = await this.lookUp(/^Bearer +(\S+) *$/i.exec(authorization)?.[1]);
+  private async find(token: string, digest: string, request: Request): Promise<Caller> {
+    const { changes } = this;
+    const found = await this.lookUp(token, digest, request);
     if (!found) {
-      await this.falseCredentials.penalty(address);
       throw new NotSignedIn(
         'These credentials are not, or no longer, good. Log in again, or refresh your access token.',
       );
     }
-    if (this.remembered.size >= MOST_REMEMBERED) this.remembered.clear();
-    this.remembered.set(authorization, found);
+    if (changes === this.changes) {
+      if (this.remembered.size >= MOST_REMEMBERED) this.remembered.clear();
+      this.remembered.set(digest, found);
+    }
     return found.caller;
   }
 
-  private async lookUp(token: string | undefined): Promise<Remembered | null> {
-    if (token === undefined) return null;
+  private async lookUp(token: string, digest: string, request: Request): Promise<Remembered | null> {
     const until = Date.now() + REMEMBERED_MS;
-    if (this.metricsToken && timingSafeEqual(digest(token), this.metricsToken)) return { caller: SCRAPER, until };
+    if (this.metricsToken && timingSafeEqual(sha256(token), this.metricsToken)) return { caller: SCRAPER, until };
     if (token.startsWith(API_KEY_PREFIX)) {
-      const caller = await this.apiKeys.callerBy(token);
+      const caller = await this.keyOwner(token, digest, networkOf(request));
       return caller && { caller, until };
     }
     const claims = this.accessTokens.read(token);
     const session = claims && (await this.sessionOf(claims));
     return session && { caller: personIn(session), until: Math.min(until, claims.expiresAt) };
+  }
+
+  /** A key is looked for in the database, whereas an access token shows by itself that it is none. */
+  private async keyOwner(key: string, digest: string, network: string): Promise<Caller | null> {
+    if (this.provenKeys.has(digest)) return this.apiKeys.callerBy(key);
+    // Counted before it is looked at, so that many at once are not each the first.
+    await this.falseKeys.consume(network).catch((refused: Error | RateLimiterRes) => {
+      throw refused instanceof Error ? refused : new TooManyAttempts(refused.msBeforeNext);
+    });
+    const caller = await this.apiKeys.callerBy(key);
+    if (caller) {
+      await this.falseKeys.reward(network);
+      if (this.provenKeys.size >= MOST_REMEMBERED) this.provenKeys.clear();
+      this.provenKeys.add(digest);
+    }
+    return caller;
   }
 
   /** While the ledger's database is down a token's own word holds: it is a quarter of an hour old at most. */
@@ -112,13 +135,13 @@ const SCRAPER: Caller = Object.freeze({
 function personIn({ id, accountId, role, userId }: Session): Caller {
   return {
     kind: 'account',
-    name: `account:${accountId}`,
+    name: accountName(accountId),
     scopes: SCOPES_OF[role],
     account: { id: accountId, role, userId },
     sessionId: id,
   };
 }
 
-function digest(token: string): Buffer {
+function sha256(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }

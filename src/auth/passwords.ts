@@ -28,14 +28,13 @@ export function hashOf(password: string): Promise<string> {
 
 /** Tells whether passwords are right, in the same time whether there is anything to compare them with or not. */
 export class PasswordCheck {
-  private decoy: Promise<string> | null = null;
+  private decoy: string | null = null;
 
   /** @param known the hash of the right one; null where nobody of that name is known */
   async matches(password: string, known: string | null): Promise<boolean> {
-    this.decoy ??= hashOf(randomBytes(16).toString('hex'));
-    const decoy = await this.decoy;
-    const isRight = await verify(known || decoy, normalised(password));
-    return isRight && Boolean(known);
+    this.decoy ??= await hashOf(randomBytes(16).toString('hex'));
+    const isRight = await verify(known ?? this.decoy, normalised(password));
+    return isRight && known !== null;
   }
 }
 

@@ -9,6 +9,6 @@ export function newToken(prefix: string): string {
 }
 
 /** What is stored of a token: SHA-256 is enough for what is random, unlike for a password. */
-export function hashOf(token: string): SQL {
+export function digestOf(token: string): SQL {
   return sql`decode(${createHash('sha256').update(token).digest('hex')}, 'hex')`;
 }

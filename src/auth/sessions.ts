@@ -3,9 +3,10 @@ import { Interval } from '@nestjs/schedule';
 import { sql } from 'drizzle-orm';
 import { Audit } from '../platform/audit/audit.js';
 import { Database, DatabaseUnavailable, type Executor } from '../platform/database/database.js';
-import type { Role } from '../shared/access.js';
+import { accountName, type Actor, type Role } from '../shared/access.js';
 import { CallerError } from '../shared/errors.js';
-import { hashOf, newToken } from './secret-tokens.js';
+import { assertOpen } from './accounts.js';
+import { digestOf, newToken } from './secret-tokens.js';
 
 /** A log-in ends when it was not refreshed for so long. */
 const LONGEST_SILENCE_DAYS = 30;
@@ -31,7 +32,7 @@ export class InvalidRefreshToken extends CallerError {
 }
 
 const SESSION = sql`sessions.id::text as id, accounts.id::text as "accountId", accounts.role, accounts.user_id as "userId"`;
-const LIVE = sql`sessions.ended_at is null and sessions.expires_at > now()`;
+const LIVE = sql`sessions.ended_at is null and sessions.expires_at > now() and accounts.closed_at is null`;
 
 /**
  * Log-ins. Each has one refresh token that is good at a time; it is good once, for the next one. One that comes a second
@@ -46,9 +47,10 @@ export class Sessions {
     private readonly audit: Audit,
   ) {}
 
-  /** Begins a session. @throws DatabaseUnavailable */
+  /** Begins a session. @throws AccountClosed @throws DatabaseUnavailable */
   async begin(accountId: string, requestId: string | null): Promise<{ sessionId: string; refreshToken: string }> {
     return this.database.transaction(async (tx) => {
+      await assertOpen(tx, accountId);
       const [session] = await tx.query<{ id: string }>(
         sql`insert into sessions (account_id, expires_at)
             values (${accountId}::uuid, now() + make_interval(days => ${LONGEST_SILENCE_DAYS})) returning id::text as id`,
@@ -67,11 +69,11 @@ export class Sessions {
     const refreshed = await this.database.transaction(async (tx) => {
       const [session] = await tx.query<Session>(
         sql`update refresh_tokens set used_at = now() from sessions, accounts
-            where hash = ${hashOf(token)} and used_at is null
+            where hash = ${digestOf(token)} and used_at is null
               and sessions.id = refresh_tokens.session_id and ${LIVE} and accounts.id = sessions.account_id
             returning ${SESSION}`,
       );
-      if (!session) return this.endWhereReused(tx, token, requestId);
+      if (!session) return { refused: new InvalidRefreshToken(await this.endWhereReused(tx, token, requestId)) };
       await tx.query(
         sql`update sessions set expires_at = now() + make_interval(days => ${LONGEST_SILENCE_DAYS})
             where id = ${session.id}::uuid`,
@@ -83,14 +85,14 @@ export class Sessions {
       return { session, refreshToken: await issue(tx, session.id) };
     });
     // Only now: thrown earlier it would undo the end of the session.
-    if (typeof refreshed === 'boolean') throw new InvalidRefreshToken(refreshed);
+    if (refreshed.refused) throw refreshed.refused;
     return refreshed;
   }
 
   /** Ends the session of a refresh token, used or not. @returns its id, or null where there was none @throws DatabaseUnavailable */
   async endByToken(token: string, requestId: string | null): Promise<string | null> {
     const [found] = await this.database.query<{ id: string }>(
-      sql`select session_id::text as id from refresh_tokens where hash = ${hashOf(token)}`,
+      sql`select session_id::text as id from refresh_tokens where hash = ${digestOf(token)}`,
     );
     return found ? this.end(found.id, requestId) : null;
   }
@@ -124,7 +126,7 @@ export class Sessions {
   /** @returns whether a session was ended */
   private async endWhereReused(tx: Executor, token: string, requestId: string | null): Promise<boolean> {
     const [used] = await tx.query<{ id: string }>(
-      sql`select session_id::text as id from refresh_tokens where hash = ${hashOf(token)} and used_at is not null`,
+      sql`select session_id::text as id from refresh_tokens where hash = ${digestOf(token)} and used_at is not null`,
     );
     if (!used || !(await this.endIn(tx, used.id, 'token_reused', requestId))) return false;
     this.logger.warn(`A refresh token was used twice; its session ${used.id} was ended`);
@@ -148,10 +150,10 @@ export class Sessions {
 
 async function issue(tx: Executor, sessionId: string): Promise<string> {
   const token = newToken(TOKEN_PREFIX);
-  await tx.query(sql`insert into refresh_tokens (hash, session_id) values (${hashOf(token)}, ${sessionId}::uuid)`);
+  await tx.query(sql`insert into refresh_tokens (hash, session_id) values (${digestOf(token)}, ${sessionId}::uuid)`);
   return token;
 }
 
-function actorOf(accountId: string, requestId: string | null): { name: string; requestId: string | null } {
-  return { name: `account:${accountId}`, requestId };
+function actorOf(accountId: string, requestId: string | null): Actor {
+  return { name: accountName(accountId), requestId };
 }

@@ -8,6 +8,8 @@ const LOOK_EVERY_MS = 250;
 /** An otherwise silent stream sends a comment this often, so that proxies do not take it for dead. */
 const COMMENT_EVERY_MS = 15_000;
 const LINES_PER_LOOK = 1_000;
+/** Who may read is asked anew as often: a stream ends after it, and a client that comes back misses nothing. */
+const LONGEST_STREAM_MS = 900_000;
 /** A client that does not read is let go when this many bytes wait for it. */
 const MAX_WAITING_BYTES = 1024 * 1024;
 
@@ -20,7 +22,7 @@ export class LogStreams implements OnModuleDestroy {
 
   constructor(private readonly log: ConsumerLog) {}
 
-  /** Sends new lines to a client until it leaves or the process ends. */
+  /** Sends new lines to a client until it leaves, a quarter of an hour is over, or the process ends. */
   open(request: Request, response: Response): void {
     response.writeHead(200, {
       'Content-Type': 'text/event-stream',
@@ -43,7 +45,13 @@ export class LogStreams implements OnModuleDestroy {
   private async send(response: Response, lastEventId: string | undefined): Promise<void> {
     let lastId = /^\d+-\d+$/.test(lastEventId ?? '') ? lastEventId! : null;
     let writtenAt = Date.now();
-    while (!this.stopping.signal.aborted && !response.closed && response.writableLength < MAX_WAITING_BYTES) {
+    const until = writtenAt + LONGEST_STREAM_MS;
+    while (
+      Date.now() < until &&
+      !this.stopping.signal.aborted &&
+      !response.closed &&
+      response.writableLength < MAX_WAITING_BYTES
+    ) {
       try {
         lastId ??= (await this.log.latest(1)).lines.at(-1)?.id ?? '0-0';
         for (const { id, ...line } of await this.log.after(lastId, LINES_PER_LOOK)) {

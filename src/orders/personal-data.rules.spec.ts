@@ -214,6 +214,11 @@ describe('withoutPersonalData', () => {
       { numRuns: 500 },
     );
   });
+
+  it('reads a name of a million digits as fast as any other', () => {
+    const given = `{"${'1'.repeat(1_000_000)}a":1,"email1":"ada@example.org"}`;
+    expect(withoutPersonalData(given)).toBe(given.replace('"ada@example.org"', MARK));
+  });
 });
 
 describe('changesWithoutPersonalData', () => {

@@ -146,7 +146,7 @@ function plainName(name: string): string {
     .normalize('NFKC')
     .toLowerCase()
     .replace(/[^\p{L}\p{N}]/gu, '')
-    .replace(/\p{N}+$/u, '');
+    .replace(/(?<!\p{N})\p{N}+$/u, ''); // looked for where a number begins, or a long one takes for ever
 }
 
 /** As the judging rules read a body. */

@@ -51,6 +51,11 @@ export const LOCAL_OPERATOR: Caller = Object.freeze({
   sessionId: null,
 });
 
+/** What records call an account. */
+export function accountName(id: string): string {
+  return `account:${id}`;
+}
+
 /** Who did something and by which request, for the record. */
 export interface Actor {
   /** The {@link Caller}'s. */

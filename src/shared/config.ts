@@ -4,6 +4,7 @@ import {
   IsInt,
   IsOptional,
   IsString,
+  Length,
   Matches,
   Max,
   MaxLength,
@@ -14,11 +15,10 @@ import {
 } from 'class-validator';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import { isEmailAddress, LEAST_PASSWORD_LENGTH } from './credentials.js';
+import { isEmailAddress, LEAST_PASSWORD_LENGTH, MOST_PASSWORD_LENGTH } from './credentials.js';
 
 const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost'];
 const LEAST_SECRET_BYTES = 32;
-const LEAST_TOKEN_LENGTH = 16;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** ISO 4217 codes of currencies that have exactly two decimal places, by this runtime's own tables. */
@@ -184,14 +184,13 @@ class Environment {
   ADMIN_EMAIL?: string;
 
   @IsOptional()
-  @Satisfies(
-    (password) => password.length >= LEAST_PASSWORD_LENGTH,
-    `ADMIN_PASSWORD must have at least ${LEAST_PASSWORD_LENGTH} characters`,
-  )
+  @Length(LEAST_PASSWORD_LENGTH, MOST_PASSWORD_LENGTH, {
+    message: `ADMIN_PASSWORD must have ${LEAST_PASSWORD_LENGTH} to ${MOST_PASSWORD_LENGTH} characters`,
+  })
   ADMIN_PASSWORD?: string;
 
   @IsOptional()
-  @MinLength(LEAST_TOKEN_LENGTH, { message: `METRICS_TOKEN must have at least ${LEAST_TOKEN_LENGTH} characters` })
+  @Matches(/^[\x21-\x7e]{16,}$/, { message: 'METRICS_TOKEN must have at least 16 printable characters and no space' })
   METRICS_TOKEN?: string;
 
   @IsOptional()
@@ -291,6 +290,10 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     Object.values(error.constraints ?? {}),
   );
   problems.push(...contradictions(env));
+  // Trimmed like the others it would be another one than whoever logs in types.
+  if (environment.ADMIN_PASSWORD !== environment.ADMIN_PASSWORD?.trim()) {
+    problems.push('ADMIN_PASSWORD must not begin or end with a space');
+  }
   if (problems.length > 0) throw new InvalidConfiguration(problems);
 
   const embeddedQueue = env.SQS_ENDPOINT === 'embedded';

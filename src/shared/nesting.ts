@@ -11,6 +11,17 @@ export function isDeeper(value: unknown, levels: number): boolean {
   return false;
 }
 
+/** Whether a parsed JSON value has an object, however deep inside, with more than so many fields. */
+export function isWider(value: unknown, fields: number): boolean {
+  const waiting = [value].filter(isObject);
+  for (let each = waiting.pop(); each; each = waiting.pop()) {
+    const inside = Object.values(each);
+    if (!Array.isArray(each) && inside.length > fields) return true;
+    for (const inner of inside) if (isObject(inner)) waiting.push(inner);
+  }
+  return false;
+}
+
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
 }

@@ -140,6 +140,9 @@ const BODIES = [
   '{"__proto__":{"unexpected":1},"unexpected":1}',
   `{"unexpected":"${'x'.repeat(60_000)}"}`,
   `{${Array.from({ length: 3_000 }, (_, i) => `"unexpected${i}":${i}`).join(',')}}`,
+  // A megabyte of names, and as many one level below.
+  `{${Array.from({ length: 70_000 }, (_, i) => `"u${i}":1`).join(',')}}`,
+  `{"unexpected":{${Array.from({ length: 70_000 }, (_, i) => `"u${i}":1`).join(',')}}}`,
   `${'['.repeat(DEEP)}${']'.repeat(DEEP)}`,
   `${'{"unexpected":'.repeat(DEEP)}1${'}'.repeat(DEEP)}`,
 ];
@@ -224,4 +227,19 @@ function fieldsOf(schema: Schema, document: ApiDocument, depth = 0): string[] {
     ...fieldsOf(inner, document, depth + 1).map((field) => `${JSON.stringify(name)}:{${field}}`),
   ]);
   return [...inherited, ...own];
+}
+
+/** Every field of every body with every hostile value, and no more than that: what of it a route takes is up to the route. */
+export function* oddRequests(document: ApiDocument, known: Record<string, string>): Generator<HostileRequest> {
+  for (const [template, operations] of Object.entries(document.paths)) {
+    for (const [name, { requestBody }] of Object.entries(operations)) {
+      const schema = requestBody?.content['application/json']?.schema;
+      if (!schema) continue;
+      for (const field of fieldsOf(schema, document)) {
+        for (const text of JSON_TEXTS) {
+          yield { method: name.toUpperCase(), path: pathOf(template, known), body: `{${field.replace('#', text)}}` };
+        }
+      }
+    }
+  }
 }

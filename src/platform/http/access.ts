@@ -17,7 +17,7 @@ export type Admission =
   | { to: 'all' }
   | { to: 'callers' }
   | { to: 'persons' }
-  | { to: 'scope'; scope: Scope }
+  | { to: 'scope'; scope: Scope; inPerson: boolean }
   /** Also whoever the user id in the path belongs to, with or without the scope. */
   | { to: 'scope-or-own'; scope: Scope; parameter: string };
 
@@ -58,13 +58,10 @@ export const ForPersons = (): MethodDecorator & ClassDecorator =>
   applyDecorators(admit({ to: 'persons' }), ApiBearerAuth(), ApiNotSignedIn(), ApiNotAllowed(FOR_PERSONS));
 
 /** The route needs a scope. */
-export const Needs = (scope: Scope): MethodDecorator & ClassDecorator =>
-  applyDecorators(
-    admit({ to: 'scope', scope }),
-    ApiBearerAuth(),
-    ApiNotSignedIn(),
-    ApiNotAllowed(NotAllowed.without(scope).message),
-  );
+export const Needs = (scope: Scope): MethodDecorator & ClassDecorator => needs(scope, false);
+
+/** The route needs a scope, and that it is a person who has it: what it does could give a machine more than it was given. */
+export const NeedsInPerson = (scope: Scope): MethodDecorator & ClassDecorator => needs(scope, true);
 
 /**
  * The route needs a scope, or that the user id in its path is the caller's own. To whoever has neither another's looks as
@@ -89,14 +86,30 @@ export function requestIdOf(request: Request): string | null {
   return typeof request.id === 'string' ? request.id : null;
 }
 
-/** Where a request comes from: of proxies only those are believed that TRUSTED_PROXIES counts. */
-export function addressOf({ ip }: Request): string {
-  return ip ?? 'unknown';
+/**
+ * Where a request comes from, as far as limits go: the address, or of IPv6 the network of 64 bits, of which whoever has one
+ * has all addresses. Of proxies only those are believed that TRUSTED_PROXIES counts.
+ */
+export function networkOf({ ip = 'unknown' }: Pick<Request, 'ip'>): string {
+  const address = ip.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '');
+  if (!address.includes(':')) return address;
+  const [before, after] = address.split('::').map((part) => part.split(':').filter(Boolean)) as [string[], string[]?];
+  const left = after ? [...before, ...Array<string>(8 - before.length - after.length).fill('0'), ...after] : before;
+  return `${left.slice(0, 4).join(':')}::/64`;
 }
 
 function callerOf(request: Request): Caller {
   if (!request.caller) throw new Error(`Nobody was admitted to ${request.method} ${request.path}`);
   return request.caller;
+}
+
+function needs(scope: Scope, inPerson: boolean): MethodDecorator & ClassDecorator {
+  return applyDecorators(
+    admit({ to: 'scope', scope, inPerson }),
+    ApiBearerAuth(),
+    ApiNotSignedIn(),
+    ApiNotAllowed(NotAllowed.without(scope).message),
+  );
 }
 
 function admit(admission: Admission): MethodDecorator & ClassDecorator {

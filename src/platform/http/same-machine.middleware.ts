@@ -32,6 +32,9 @@ export function sameMachineOnly(corsOrigins: readonly string[]): RequestHandler 
     if (origin !== undefined && !isOwnOrigin(origin, host!) && !corsOrigins.includes(origin)) {
       return next(new ForeignOrigin());
     }
+    // A picture or a script of another page's has no origin, but says that it is one.
+    const { 'sec-fetch-site': site, 'sec-fetch-mode': mode } = request.headers;
+    if (origin === undefined && site === 'cross-site' && mode !== 'navigate') return next(new ForeignOrigin());
     next();
   };
 }

@@ -18,6 +18,8 @@ export interface Eraser {
    * @returns what was changed, with the kinds of which nothing was, and where to go on; null at the end
    */
   erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }>;
+  /** What it erased is gone for everybody now. */
+  committed?(): void;
 }
 
 /** The process ends; what is erased so far stays erased. */
@@ -64,6 +66,7 @@ export class PersonalData implements OnModuleDestroy {
       for (let after: number | null = 0; after !== null;) {
         if (this.stopping) throw new ErasureInterrupted();
         const { erased, next } = await this.erasePart(eraser, userId, after, actor);
+        eraser.committed?.();
         for (const [kind, count] of Object.entries(erased)) total[kind] = (total[kind] ?? 0) + count;
         after = next;
       }

@@ -1,7 +1,6 @@
-import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
-import type { Request, Response } from 'express';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Response } from 'express';
 import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
-import { addressOf } from '../platform/http/access.js';
 import { tellQuota } from '../platform/http/rate-limit.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { CallerError } from '../shared/errors.js';
@@ -19,11 +18,11 @@ export class TooManyRequests extends CallerError {
 }
 
 /**
- * Keeps one caller, or one address that did not say who it is, from taking the service from all others. Each process counts
- * by itself: a look at Redis would cost more than most requests do.
+ * Keeps one account, or one network of whoever does not say who they are, from taking the service from all others. Each
+ * process counts by itself: a look at Redis would cost more than most requests do.
  */
 @Injectable()
-export class RateLimitGuard implements CanActivate {
+export class RequestLimits {
   private readonly limiter: RateLimiterMemory | null;
 
   constructor(@Inject(CONFIG) { access, rateLimitPerMinute: points }: Config) {
@@ -32,24 +31,22 @@ export class RateLimitGuard implements CanActivate {
       access === 'open' || points === 0 ? null : new RateLimiterMemory({ points, duration: WINDOW_SECONDS });
   }
 
-  /** @throws TooManyRequests */
-  canActivate(context: ExecutionContext): true | Promise<true> {
-    return this.limiter ? this.count(this.limiter, context) : true;
+  /** Whether there are any. */
+  get apply(): boolean {
+    return this.limiter !== null;
   }
 
-  private async count(limiter: RateLimiterMemory, context: ExecutionContext): Promise<true> {
-    const request = context.switchToHttp().getRequest<Request>();
-    const response = context.switchToHttp().getResponse<Response>();
-    const whose = request.caller?.name ?? `address ${addressOf(request)}`;
-    const left = await limiter.consume(whose).catch((refused: Error | RateLimiterRes) => {
+  /** Counts a request and tells what is left. @throws TooManyRequests */
+  async count(whose: string, response: Response): Promise<void> {
+    if (!this.limiter) return;
+    const left = await this.limiter.consume(whose).catch((refused: Error | RateLimiterRes) => {
       if (refused instanceof Error) throw refused;
       return refused;
     });
     const resetSeconds = Math.max(1, Math.ceil(left.msBeforeNext / 1000));
-    const { points: limit } = limiter;
+    const { points: limit } = this.limiter;
     const remaining = Math.max(0, limit - left.consumedPoints);
     tellQuota(response, { name: 'requests', limit, windowSeconds: WINDOW_SECONDS, remaining, resetSeconds });
     if (left.consumedPoints > limit) throw new TooManyRequests(resetSeconds);
-    return true;
   }
 }
