@@ -1,7 +1,9 @@
 import { JwtService } from '@nestjs/jwt';
 import { sql } from 'drizzle-orm';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import type { Server } from 'node:http';
+import { connect } from 'node:net';
 import { ApiKeys } from '../src/auth/api-keys.js';
 import { Callers } from '../src/auth/callers.js';
 import { Sessions } from '../src/auth/sessions.js';
@@ -600,6 +602,13 @@ describe('Erasing a person', () => {
       expect((await me(bearer(access_token))).status).toBe(401);
       expect((await me(bearer(made.body.key ?? 'opk_none'))).status).toBe(401);
     }
+    const left = await service.database.query(
+      sql`select 1 from accounts
+          left join sessions on sessions.account_id = accounts.id and ended_at is null
+          left join api_keys on api_keys.account_id = accounts.id and (revoked_at is null or name <> '[erased]')
+          where closed_at is not null and (sessions.id is not null or api_keys.id is not null)`,
+    );
+    expect(left).toEqual([]);
   }, 120_000);
 
   it('leaves the only admin', async () => {
@@ -775,9 +784,21 @@ describe('A secured service', () => {
     expect(headers.get('x-powered-by')).toBeNull();
   });
 
-  it('cuts off who sends a request drop by drop', () => {
-    const { headersTimeout, requestTimeout } = service.app.getHttpServer();
+  it('cuts off who sends a request drop by drop', async () => {
+    const server = service.app.getHttpServer() as Server;
+    const { headersTimeout, requestTimeout } = server;
     expect([headersTimeout, requestTimeout]).toEqual([10_000, 30_000]);
+    server.headersTimeout = 10;
+    try {
+      const socket = connect(Number(new URL(service.url).port), '127.0.0.1');
+      let answer = '';
+      socket.setEncoding('utf8').on('data', (text) => (answer += String(text)));
+      socket.write('GET /health/live HTTP/1.1\r\nHost: localhost\r\n');
+      await once(socket, 'close');
+      expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    } finally {
+      server.headersTimeout = headersTimeout;
+    }
   });
 
   it('lets those who are logged in read while the database is down', async () => {
