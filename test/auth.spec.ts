@@ -2,7 +2,6 @@ import { JwtService } from '@nestjs/jwt';
 import { sql } from 'drizzle-orm';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { ApiKeys } from '../src/auth/api-keys.js';
 import { Callers } from '../src/auth/callers.js';
@@ -785,7 +784,7 @@ describe('A secured service', () => {
   });
 
   it('cuts off who sends a request drop by drop', async () => {
-    const server = service.app.getHttpServer() as Server;
+    const server = service.app.getHttpServer();
     const { headersTimeout, requestTimeout } = server;
     expect([headersTimeout, requestTimeout]).toEqual([10_000, 30_000]);
     server.headersTimeout = 10;
