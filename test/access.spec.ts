@@ -16,6 +16,7 @@ const PERSONS: CallerKind[] = ['customer', 'vendor', 'analyst', 'admin'];
 const SIGNED_IN: CallerKind[] = [...PERSONS, 'key', 'scraper'];
 const READERS: CallerKind[] = ['analyst', 'admin'];
 const ADMINS: CallerKind[] = ['admin'];
+const SELLERS: CallerKind[] = ['vendor', 'admin'];
 const SCRAPERS: CallerKind[] = ['admin', 'scraper'];
 const EVERYBODY: readonly CallerKind[] = CALLERS;
 
@@ -45,6 +46,15 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /api/v1/system/audit-logs': ADMINS,
   'GET /api/v1/system/audit-logs/verify': ADMINS,
   'DELETE /api/v1/users/{user_id}/personal-data': ADMINS,
+
+  'GET /api/v1/inventory': SIGNED_IN,
+  'GET /api/v1/inventory/{sku}': SIGNED_IN,
+  'GET /api/v1/inventory/{sku}/movements': SELLERS,
+  'POST /api/v1/inventory': SELLERS,
+  'PATCH /api/v1/inventory/{sku}': SELLERS,
+  'POST /api/v1/inventory/{sku}/restock': SELLERS,
+  'GET /api/v1/warehouses': SIGNED_IN,
+  'PUT /api/v1/warehouses/{code}': ADMINS,
 
   'GET /stats/global': READERS,
   'GET /stats/top/{n}': READERS,
@@ -84,6 +94,7 @@ const OWN = ['GET /users/{user_id}/stats', 'GET /users/{user_id}/orders'];
 
 /** What stands in the paths. There is a user U7; of the others there is none. */
 const IN_PATH: Record<string, string> = {
+  code: 'EAST',
   account_id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
   id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
   key_id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
@@ -91,6 +102,7 @@ const IN_PATH: Record<string, string> = {
   month: '2026-01',
   n: '3',
   position: '99',
+  sku: 'A123',
   user_id: 'U7',
 };
 
@@ -124,7 +136,7 @@ async function ask(
 ): Promise<{ status: number; code?: string }> {
   const [method, template] = route.split(' ') as [string, string];
   const path = template.replace(/\{(\w+)\}/g, (_, name: string) => IN_PATH[name]!);
-  const hasBody = method === 'POST' || method === 'PUT';
+  const hasBody = ['POST', 'PUT', 'PATCH'].includes(method);
   const leaving = new AbortController();
   const response = await fetch(url + path, {
     method,

@@ -23,17 +23,21 @@ const RECORDED = [
   'DELETE /api/v1/users/{user_id}/personal-data',
   'DELETE /clear_redis_db',
   'DELETE /dead-letters/{message_id}',
+  'PATCH /api/v1/inventory/{sku}',
   'POST /api/v1/auth/api-keys',
   'POST /api/v1/auth/login',
   'POST /api/v1/auth/logout',
   'POST /api/v1/auth/refresh',
   'POST /api/v1/auth/signup',
+  'POST /api/v1/inventory',
+  'POST /api/v1/inventory/{sku}/restock',
   'POST /dead-letters/redrive',
   'POST /order-events/retry',
   'POST /order-events/{position}/retry',
   'POST /produce',
   'POST /stats/rebuild',
   'PUT /api/v1/auth/accounts/{account_id}/role',
+  'PUT /api/v1/warehouses/{code}',
 ];
 const AN_ACT = { action: 'thing.done', target: 'thing:1' };
 
@@ -277,6 +281,32 @@ describe('What somebody does', () => {
     const log = JSON.stringify(await service.database.query(sql`select t::text from audit_log t`));
     for (const secret of [...Object.values(person), refresh_token, access_token, key.body.key])
       expect(log).not.toContain(secret);
+  });
+
+  it('with the catalogue is recorded with what was so before and is now', async () => {
+    const put = await service.call('PUT', '/api/v1/warehouses/EAST', { name: 'East' });
+    const made = { action: 'warehouse.put', target: 'warehouse:EAST', after: { name: 'East' } };
+    expect(await rowOf(put)).toEqual(byOperator(put, made));
+    const stock = [{ warehouse: 'EAST', quantity: 5 }];
+    const added = await service.call('POST', '/api/v1/inventory', { sku: 'A1', name: 'A', price: 1.5, stock });
+    const after = { price_cents: 150, low_stock_at: 5, stock };
+    expect(await rowOf(added)).toEqual(byOperator(added, { action: 'product.added', target: 'sku:A1', after }));
+    const changed = await service.call('PATCH', '/api/v1/inventory/A1', { price: 2 });
+    const change = {
+      action: 'product.changed',
+      target: 'sku:A1',
+      before: { price_cents: 150, low_stock_at: 5 },
+      after: { price_cents: 200, low_stock_at: 5, renamed: false },
+    };
+    expect(await rowOf(changed)).toEqual(byOperator(changed, change));
+    const moved = await service.call('POST', '/api/v1/inventory/A1/restock', { warehouse: 'EAST', quantity: -2 });
+    const move = {
+      action: 'stock.moved',
+      target: 'sku:A1',
+      before: { warehouse: 'EAST', on_hand: 5 },
+      after: { warehouse: 'EAST', on_hand: 3 },
+    };
+    expect(await rowOf(moved)).toEqual(byOperator(moved, move));
   });
 
   it('is recorded at every route that changes something', async () => {

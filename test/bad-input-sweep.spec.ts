@@ -21,15 +21,20 @@ const TABLES = [
   'accounts',
   'sessions',
   'api_keys',
+  'products',
+  'stock',
+  'warehouses',
 ];
 
 /** A valid value of each parameter of a path. */
 const KNOWN = {
+  code: 'EAST',
   id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
   message_id: 'none',
   month: '2026-01',
   n: '3',
   position: '1',
+  sku: 'A123',
   user_id: 'U7',
 };
 

@@ -16,15 +16,17 @@ export const SCOPES = [
   'accounts:manage',
   'personal-data:erase',
   'audit:read',
+  'catalogue:manage',
+  'catalogue:manage-any',
 ] as const;
 
 /** One of {@link SCOPES}. */
 export type Scope = (typeof SCOPES)[number];
 
-/** Customers and vendors see what is theirs, and nothing that takes a scope. */
+/** Customers and vendors see what is theirs, and vendors sell what is theirs. */
 export const SCOPES_OF: Readonly<Record<Role, ReadonlySet<Scope>>> = {
   customer: new Set(),
-  vendor: new Set(),
+  vendor: new Set(['catalogue:manage']),
   analyst: new Set(['statistics:read', 'order-events:read']),
   admin: new Set(SCOPES),
 };
