@@ -28,8 +28,10 @@ const TABLES = [
 
 /** A valid value of each parameter of a path. */
 const KNOWN = {
+  account_id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
   code: 'EAST',
   id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
+  key_id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
   message_id: 'none',
   month: '2026-01',
   n: '3',
