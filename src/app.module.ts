@@ -41,14 +41,15 @@ export class AppModule {
         RedisModule,
         ObservabilityModule,
         HttpModule,
-        AuditModule,
-        PrivacyModule,
         ScheduleModule.forRoot(),
-        AuthModule,
-        OrdersModule.register(config),
+        // Routes are tried in this order, so what is asked most comes first.
         StatsModule,
+        OrdersModule.register(config),
         ProducerModule,
         FulfilmentModule,
+        AuthModule,
+        AuditModule,
+        PrivacyModule,
       ],
     };
   }

@@ -35,9 +35,23 @@ const READ_BY_PAGES = [
 ];
 
 /** The service speaks plain HTTP, so its own page must not ask for its parts by another; TLS is the proxy's before it. */
-const HEADERS: HelmetOptions = {
+const HEADERS_OF_PAGES: HelmetOptions = {
   contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } },
   strictTransportSecurity: false,
+};
+
+/** Of those, what a browser looks at in an answer that is no page: every header costs both sides some time. */
+const HEADERS_OF_ANSWERS: HelmetOptions = {
+  contentSecurityPolicy: false,
+  crossOriginOpenerPolicy: false,
+  originAgentCluster: false,
+  referrerPolicy: false,
+  strictTransportSecurity: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xPoweredBy: false, // Express is told not to send it
+  xXssProtection: false,
 };
 
 /** The port of the HTTP API is in use. */
@@ -65,7 +79,8 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   app.disable('x-powered-by');
   app.disable('etag');
   app.set('trust proxy', config.trustedProxies);
-  app.use(helmet(HEADERS));
+  app.use(helmet(HEADERS_OF_ANSWERS));
+  app.use('/docs', helmet(HEADERS_OF_PAGES));
   // Where nobody has to log in, a web page must not be let in either.
   if (config.access === 'open') app.use(sameMachineOnly(config.corsOrigins));
   if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins], exposedHeaders: READ_BY_PAGES });

@@ -15,6 +15,9 @@ import { RequestLimits } from './request-limits.js';
  */
 @Injectable()
 export class AccessGuard implements CanActivate {
+  /** To look for decorators costs more than most of the rest. */
+  private readonly admissions = new Map<object, Map<object, Admission>>();
+
   constructor(
     private readonly reflector: Reflector,
     private readonly callers: Callers,
@@ -30,9 +33,14 @@ export class AccessGuard implements CanActivate {
   }
 
   private admissionOf(context: ExecutionContext): Admission {
-    const places = [context.getHandler(), context.getClass()];
-    const admission = this.reflector.getAllAndOverride<Admission | undefined>(ADMISSION, places);
-    if (!admission) throw new NoAdmission([`${context.getClass().name}.${context.getHandler().name}`]);
+    const [handler, controller] = [context.getHandler(), context.getClass()];
+    let ofController = this.admissions.get(controller);
+    if (!ofController) this.admissions.set(controller, (ofController = new Map()));
+    const known = ofController.get(handler);
+    if (known) return known;
+    const admission = this.reflector.getAllAndOverride<Admission | undefined>(ADMISSION, [handler, controller]);
+    if (!admission) throw new NoAdmission([`${controller.name}.${handler.name}`]);
+    ofController.set(handler, admission);
     return admission;
   }
 

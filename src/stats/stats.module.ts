@@ -25,7 +25,7 @@ import { VerifyController } from './verify.controller.js';
 /** Ledger → projector → Redis → REST. */
 @Module({
   imports: [LedgerModule],
-  controllers: [StatsController, UsersController, ClearController, RebuildController, VerifyController],
+  controllers: [UsersController, StatsController, ClearController, RebuildController, VerifyController],
   providers: [
     FigureStore,
     ProjectionAuthority,

@@ -69,6 +69,7 @@ export class ProblemFilter implements ExceptionFilter {
       instance: pathOf(request),
       errors,
     };
+    if (request.id !== undefined) response.setHeader('X-Request-Id', String(request.id));
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
     if (status === 503) response.setHeader('Retry-After', RETRY_AFTER_SECONDS);
     else if (retryAfter !== undefined) response.setHeader('Retry-After', retryAfter);

@@ -26,7 +26,8 @@ export class RequestLog implements NestMiddleware {
 
   use(request: Request, response: Response, next: NextFunction): void {
     request.id = `${this.process}-${++this.requests}`;
-    response.setHeader('X-Request-Id', request.id);
+    // Who only reads need not know, unless it fails: see problem.filter.ts.
+    if (request.method !== 'GET') response.setHeader('X-Request-Id', request.id);
     const began = Date.now();
     response.on('close', () => this.record(request, response, Date.now() - began));
     // Without a listener it would end the process; that the answer did not get through, the line above tells.
