@@ -35,7 +35,7 @@ export class AccessGuard implements CanActivate {
   private admissionOf(context: ExecutionContext): Admission {
     const [handler, controller] = [context.getHandler(), context.getClass()];
     let ofController = this.admissions.get(controller);
-    if (!ofController) this.admissions.set(controller, (ofController = new Map()));
+    if (!ofController) this.admissions.set(controller, (ofController = new Map<object, Admission>()));
     const known = ofController.get(handler);
     if (known) return known;
     const admission = this.reflector.getAllAndOverride<Admission | undefined>(ADMISSION, [handler, controller]);

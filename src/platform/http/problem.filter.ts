@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { Request, Response } from 'express';
 import { CallerError, type FieldError, messageOf, type MistakeKind, UnavailableError } from '../../shared/errors.js';
+import { requestIdOf } from './access.js';
 
 const RETRY_AFTER_SECONDS = 1;
 
@@ -69,7 +70,8 @@ export class ProblemFilter implements ExceptionFilter {
       instance: pathOf(request),
       errors,
     };
-    if (request.id !== undefined) response.setHeader('X-Request-Id', String(request.id));
+    const requestId = requestIdOf(request);
+    if (requestId !== null) response.setHeader('X-Request-Id', requestId);
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
     if (status === 503) response.setHeader('Retry-After', RETRY_AFTER_SECONDS);
     else if (retryAfter !== undefined) response.setHeader('Retry-After', retryAfter);
