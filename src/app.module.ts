@@ -42,11 +42,11 @@ export class AppModule {
         ObservabilityModule,
         HttpModule,
         ScheduleModule.forRoot(),
-        // Routes are tried in this order, so what is asked most comes first.
-        StatsModule,
         OrdersModule.register(config),
+        StatsModule,
         ProducerModule,
         FulfilmentModule,
+        // Last: routes are tried in this order, and these are asked least.
         AuthModule,
         AuditModule,
         PrivacyModule,
