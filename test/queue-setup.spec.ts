@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { EmbeddedQueue } from '../src/platform/embedded/embedded-queue.js';
-import { OrdersQueue } from '../src/platform/queue/orders-queue.js';
+import { Queue } from '../src/platform/queue/queue.js';
 import { QueuePermissionMissing, setUpQueue } from '../src/platform/queue/queue-setup.js';
 import { createSqsClient } from '../src/platform/queue/sqs-client.js';
 
@@ -108,7 +108,7 @@ it('leaves a queue its other dead-letter queue, and says so, once', async () => 
 
   jest.spyOn(Logger.prototype, 'log').mockImplementation();
   const said = jest.spyOn(Logger.prototype, 'warn').mockImplementation();
-  const queue = new OrdersQueue(sqs, SETTINGS);
+  const queue = new Queue(sqs, SETTINGS);
   await queue.availability.start();
   expect(said.mock.calls).toEqual([[`orders-queue sends its dead letters to ${QueueArn}, which is left as it is`]]);
   expect(JSON.parse((await attributes('orders-queue')).RedrivePolicy!)).toEqual(JSON.parse(RedrivePolicy));

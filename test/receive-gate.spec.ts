@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Database } from '../src/platform/database/database.js';
-import type { OrdersQueue } from '../src/platform/queue/orders-queue.js';
+import type { OrdersQueue } from '../src/platform/queue/queue.js';
 import { ReceiveGate } from '../src/orders/receive-gate.js';
 import type { Config } from '../src/shared/config.js';
 

@@ -7,7 +7,7 @@ import { Ledger } from '../ledger/ledger.js';
 import { pause } from '../platform/back-off.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { Readiness, type PartHealth } from '../platform/observability/readiness.js';
-import { OrdersQueue } from '../platform/queue/orders-queue.js';
+import { OrdersQueue } from '../platform/queue/queue.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
 import { isoOf } from '../shared/iso-time.js';

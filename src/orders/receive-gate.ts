@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Database } from '../platform/database/database.js';
-import { OrdersQueue } from '../platform/queue/orders-queue.js';
+import { OrdersQueue } from '../platform/queue/queue.js';
 import { CONFIG, type Config } from '../shared/config.js';
 
 /** The poll loops are being stopped; not a failure. */

@@ -2,7 +2,7 @@ import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy }
 import { Interval } from '@nestjs/schedule';
 import { atMost } from '../platform/back-off.js';
 import { Database } from '../platform/database/database.js';
-import { OrdersQueue } from '../platform/queue/orders-queue.js';
+import { OrdersQueue } from '../platform/queue/queue.js';
 import { QueueSender } from '../platform/queue/queue-sender.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
 import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';

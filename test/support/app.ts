@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Database } from '../../src/platform/database/database.js';
-import { OrdersQueue } from '../../src/platform/queue/orders-queue.js';
+import { OrdersQueue } from '../../src/platform/queue/queue.js';
 import { Redis } from '../../src/platform/redis/redis.js';
 import { createService } from '../../src/service.js';
 import { loadConfig, type Config } from '../../src/shared/config.js';

@@ -3,7 +3,7 @@ import { TerminusModule } from '@nestjs/terminus';
 import { LoggerModule } from 'nestjs-pino';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { Database } from '../database/database.js';
-import { OrdersQueue } from '../queue/orders-queue.js';
+import { OrdersQueue } from '../queue/queue.js';
 import { Redis } from '../redis/redis.js';
 import { HealthController } from './health.controller.js';
 import { HttpMetrics } from './http-metrics.js';

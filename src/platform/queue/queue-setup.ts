@@ -21,6 +21,16 @@ export interface QueueSettings {
   maxReceiveCount: number;
 }
 
+/** How many messages a queue has, by SQS's own approximation. */
+export interface QueueDepth {
+  /** Waiting to be received. */
+  visible: number;
+  /** Received and neither deleted nor visible again. */
+  in_flight: number;
+  /** Sent with a delay that is not over. */
+  delayed: number;
+}
+
 /** A right that this process lacks on AWS, and what it was needed for. */
 export class QueuePermissionMissing extends Error {
   constructor(permission: string, queue: string, cause: unknown) {
@@ -90,10 +100,7 @@ export async function deadLetterQueueInUse(sqs: SQSClient, queueName: string): P
 }
 
 /** How many messages wait, are in hand or are delayed, by SQS's own approximation. */
-export async function queueDepth(
-  sqs: SQSClient,
-  queueName: string,
-): Promise<{ visible: number; in_flight: number; delayed: number }> {
+export async function queueDepth(sqs: SQSClient, queueName: string): Promise<QueueDepth> {
   const command = new GetQueueAttributesCommand({
     QueueUrl: queueName,
     AttributeNames: [

@@ -1,10 +1,10 @@
 import { SQSClient } from '@aws-sdk/client-sqs';
-import { Global, Module } from '@nestjs/common';
+import { Global, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { EmbeddedParts } from '../embedded/embedded-parts.js';
 import { DeadLetterQueue } from './dead-letter-queue.js';
-import { OrdersQueue } from './orders-queue.js';
 import { QueueSender } from './queue-sender.js';
+import { OrdersQueue } from './queue.js';
 import { createSqsClient } from './sqs-client.js';
 
 /** SQS: the client, the orders queue, what sends to it, and its dead letters. */
@@ -39,4 +39,11 @@ import { createSqsClient } from './sqs-client.js';
   ],
   exports: [SQSClient, OrdersQueue, QueueSender, DeadLetterQueue],
 })
-export class QueueModule {}
+export class QueueModule implements OnApplicationShutdown {
+  constructor(private readonly sqs: SQSClient) {}
+
+  /** Comes after the queues themselves, which use the client to the end. */
+  onApplicationShutdown(): void {
+    this.sqs.destroy();
+  }
+}

@@ -1,11 +1,11 @@
 import { Logger, type OnApplicationShutdown } from '@nestjs/common';
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import { Availability } from '../availability.js';
-import { queueDepth, setUpQueue, type QueueSettings } from './queue-setup.js';
+import { queueDepth, setUpQueue, type QueueDepth, type QueueSettings } from './queue-setup.js';
 
-/** The queue that order events arrive on: made ready in the background, and again after it was gone. */
-export class OrdersQueue implements OnApplicationShutdown {
-  private readonly logger = new Logger('OrdersQueue');
+/** A queue of ours: made ready in the background, and again after it was gone. */
+export class Queue implements OnApplicationShutdown {
+  private readonly logger = new Logger('Queue');
   readonly availability: Availability;
   private saidWarnings = '';
 
@@ -22,13 +22,12 @@ export class OrdersQueue implements OnApplicationShutdown {
   }
 
   /** How many messages wait, are in hand or are delayed. */
-  depth(): Promise<{ visible: number; in_flight: number; delayed: number }> {
+  depth(): Promise<QueueDepth> {
     return queueDepth(this.sqs, this.settings.name);
   }
 
   async onApplicationShutdown(): Promise<void> {
     await this.availability.stop();
-    this.sqs.destroy();
   }
 
   private async check(): Promise<void> {
@@ -42,3 +41,6 @@ export class OrdersQueue implements OnApplicationShutdown {
     this.saidWarnings = said;
   }
 }
+
+/** The queue that order events arrive on. */
+export class OrdersQueue extends Queue {}
