@@ -1,8 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Database } from '../src/platform/database/database.js';
-import type { OrdersQueue } from '../src/platform/queue/queue.js';
-import { ReceiveGate } from '../src/orders/receive-gate.js';
-import type { Config } from '../src/shared/config.js';
+import type { Queue } from '../src/platform/queue/queue.js';
+import { ReceiveGate } from '../src/platform/queue/receive-gate.js';
 
 /** A part that is up or down as a test says. */
 class Part {
@@ -37,8 +36,7 @@ describe('The gate before receiving', () => {
 
   beforeEach(() => {
     [database, queue, events] = [new Part(), new Part(), []];
-    const config = { queue: { pollers: POLLERS } } as Config;
-    gate = new ReceiveGate(database as unknown as Database, queue as unknown as OrdersQueue, config);
+    gate = new ReceiveGate(database as unknown as Database, queue as unknown as Queue, POLLERS);
   });
 
   /** Loops come to the gate, in this order. */

@@ -3,9 +3,9 @@ import type { AppendResult } from '../ledger/ledger-entry.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { Redis, type RedisCommand } from '../platform/redis/redis.js';
 import { messageOf } from '../shared/errors.js';
+import { faultText } from '../shared/fault-text.js';
 import { decimalOf } from '../shared/money.js';
 import type { JudgedMessage } from '../shared/order-event.js';
-import { faultText } from './fault-text.rules.js';
 
 /** Older lines go. */
 const MAX_LINES = 10_000;

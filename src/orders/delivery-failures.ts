@@ -3,7 +3,7 @@ import { Interval } from '@nestjs/schedule';
 import { sql } from 'drizzle-orm';
 import { Database } from '../platform/database/database.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
-import { faultText } from './fault-text.rules.js';
+import { faultText } from '../shared/fault-text.js';
 
 const HOUR_MS = 3_600_000;
 /** A day longer than the queues keep a message. */

@@ -8,14 +8,14 @@ import { pause } from '../platform/back-off.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { Readiness, type PartHealth } from '../platform/observability/readiness.js';
 import { OrdersQueue } from '../platform/queue/queue.js';
+import { type GatePhase, ReceiveGate, ReceivingStopped } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
+import { faultText } from '../shared/fault-text.js';
 import { isoOf } from '../shared/iso-time.js';
 import { ConsumerLog } from './consumer-log.js';
 import { DeliveryFailures } from './delivery-failures.js';
-import { faultText } from './fault-text.rules.js';
 import { pollLoopCount } from './order-pollers.js';
-import { type GatePhase, ReceiveGate, ReceivingStopped } from './receive-gate.js';
 
 const WATCH_INTERVAL_MS = 5_000;
 /** How long beyond its longest legitimate pause a poll loop may be silent. */

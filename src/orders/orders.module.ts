@@ -3,9 +3,12 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { SqsModule } from '@ssut/nestjs-sqs';
 import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { Database } from '../platform/database/database.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
 import { DeadLetterQueue } from '../platform/queue/dead-letter-queue.js';
+import { OrdersQueue } from '../platform/queue/queue.js';
+import { ReceiveGate } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
 import { ConsumerLog } from './consumer-log.js';
@@ -19,7 +22,6 @@ import { OrderEventsController } from './order-events.controller.js';
 import { OrderIntake } from './order-intake.js';
 import { pollLoopClasses, pollLoopCount, pollLoopName } from './order-pollers.js';
 import { OrderErasure, RepairErasure } from './personal-data-erasure.js';
-import { ReceiveGate } from './receive-gate.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import { RepairsController } from './repairs.controller.js';
 import { Repairs } from './repairs.js';
@@ -27,7 +29,17 @@ import { Repairs } from './repairs.js';
 const LONGEST_BACK_OFF_SECONDS = 900;
 
 /** What a poll loop needs before it receives. A module of its own, because the library wants it before the handlers. */
-@Module({ providers: [ReceiveGate], exports: [ReceiveGate] })
+@Module({
+  providers: [
+    {
+      provide: ReceiveGate,
+      useFactory: (database: Database, queue: OrdersQueue, config: Config) =>
+        new ReceiveGate(database, queue, config.queue.pollers),
+      inject: [Database, OrdersQueue, CONFIG],
+    },
+  ],
+  exports: [ReceiveGate],
+})
 class ReceiveGateModule {}
 
 /** Order events: from the queue through the rules into the ledger; the consumer log; entries and failed orders; dead letters. */

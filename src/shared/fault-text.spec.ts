@@ -1,4 +1,4 @@
-import { faultText } from './fault-text.rules.js';
+import { faultText } from './fault-text.js';
 
 describe('What is kept of an error', () => {
   it.each([

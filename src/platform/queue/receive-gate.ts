@@ -1,7 +1,5 @@
-import { Inject, Injectable } from '@nestjs/common';
-import { Database } from '../platform/database/database.js';
-import { OrdersQueue } from '../platform/queue/queue.js';
-import { CONFIG, type Config } from '../shared/config.js';
+import type { Database } from '../database/database.js';
+import type { Queue } from './queue.js';
 
 /** The poll loops are being stopped; not a failure. */
 export class ReceivingStopped extends Error {
@@ -12,10 +10,9 @@ export class ReceivingStopped extends Error {
 export type GatePhase = 'waiting for its turn' | 'receiving';
 
 /**
- * Lets as many poll loops receive at once as there are pollers, and none while what it receives could not be stored.
+ * Lets as many poll loops of a queue receive at once as it has pollers, and none while what it receives could not be stored.
  * Each receive counts towards the dead-letter queue, so an outage of any length must not cost one.
  */
-@Injectable()
 export class ReceiveGate {
   private readonly stopping = new AbortController();
   private readonly receiving = new Set<number>();
@@ -27,8 +24,8 @@ export class ReceiveGate {
 
   constructor(
     private readonly database: Database,
-    private readonly queue: OrdersQueue,
-    @Inject(CONFIG) private readonly config: Config,
+    private readonly queue: Queue,
+    private readonly pollers: number,
   ) {}
 
   /** Lets the loops begin. @param moved is told of every loop that waits for its turn, and when it goes on to receive */
@@ -45,7 +42,7 @@ export class ReceiveGate {
   /** Resolves when a loop may receive messages; it has to {@link leave} once it has its answer. @throws ReceivingStopped */
   async pass(loop: number): Promise<void> {
     await this.opened;
-    while (!(this.isOpen && this.receiving.size < this.config.queue.pollers)) {
+    while (!(this.isOpen && this.receiving.size < this.pollers)) {
       if (this.stopping.signal.aborted) throw new ReceivingStopped();
       await (this.isOpen ? this.turn(loop) : this.bothUp());
     }
