@@ -1,4 +1,4 @@
-import { SQSClient, type Message } from '@aws-sdk/client-sqs';
+import type { Message } from '@aws-sdk/client-sqs';
 import { type DynamicModule, Module } from '@nestjs/common';
 import { SqsModule } from '@ssut/nestjs-sqs';
 import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
@@ -7,6 +7,7 @@ import { Database } from '../platform/database/database.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
 import { DeadLetterQueue } from '../platform/queue/dead-letter-queue.js';
+import { pollLoopOptions } from '../platform/queue/poll-loops.js';
 import { OrdersQueue } from '../platform/queue/queue.js';
 import { ReceiveGate } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
@@ -20,7 +21,7 @@ import { LogStreams } from './log-streams.js';
 import { OrderConsumer } from './order-consumer.js';
 import { OrderEventsController } from './order-events.controller.js';
 import { OrderIntake } from './order-intake.js';
-import { pollLoopClasses, pollLoopCount, pollLoopName } from './order-pollers.js';
+import { pollLoopClasses, pollLoopNames } from './order-pollers.js';
 import { OrderErasure, RepairErasure } from './personal-data-erasure.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import { RepairsController } from './repairs.controller.js';
@@ -63,7 +64,6 @@ export class OrdersModule {
 
   /** @param config how many pollers there are is decided before anything is wired */
   static register({ queue }: Config): DynamicModule {
-    const loops = pollLoopCount(queue.pollers);
     return {
       module: OrdersModule,
       imports: [
@@ -71,9 +71,11 @@ export class OrdersModule {
         ReceiveGateModule,
         SqsModule.registerAsync({
           imports: [ReceiveGateModule],
-          inject: [SQSClient, ReceiveGate, CONFIG],
-          useFactory: (sqs: SQSClient, gate: ReceiveGate, config: Config) => ({
-            consumers: Array.from({ length: loops }, (_, index) => pollLoop(index, sqs, gate, config)),
+          inject: [OrdersQueue, ReceiveGate, CONFIG],
+          useFactory: (queue: OrdersQueue, gate: ReceiveGate, config: Config) => ({
+            consumers: pollLoopNames(config.queue.pollers).map((name, index) =>
+              pollLoop(name, index, queue, gate, config),
+            ),
           }),
         }),
       ],
@@ -89,27 +91,23 @@ export class OrdersModule {
         RepairDispatch,
         OrderErasure,
         RepairErasure,
-        ...pollLoopClasses(loops),
+        ...pollLoopClasses(queue.pollers),
       ],
       exports: [OrderConsumer],
     };
   }
 }
 
-function pollLoop(index: number, sqs: SQSClient, gate: ReceiveGate, { queue }: Config): SqsConsumerOptions {
+function pollLoop(
+  name: string,
+  index: number,
+  queue: OrdersQueue,
+  gate: ReceiveGate,
+  config: Config,
+): SqsConsumerOptions {
   return {
-    name: pollLoopName(index),
-    sqs,
-    queueUrl: queue.name, // the client finds its address, see platform/queue/sqs-client.ts
-    batchSize: queue.maxNumberOfMessages,
-    waitTimeSeconds: queue.waitTimeSeconds,
-    visibilityTimeout: queue.visibilityTimeout,
+    ...pollLoopOptions(name, index, queue, gate, config.queue),
     messageAttributeNames: [REPAIR_ATTRIBUTE],
-    messageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
-    preReceiveMessageCallback: () => gate.pass(index),
-    postReceiveMessageCallback: async () => gate.leave(index),
-    // The gate holds a loop back while the queue is away; the library would add 10 s to that after some errors.
-    authenticationErrorTimeout: 250,
     terminateVisibilityTimeout: backOffByReceiveCount,
   };
 }

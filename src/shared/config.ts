@@ -213,6 +213,18 @@ const OPTIONAL = [
 /** Injection token of the {@link Config}. */
 export const CONFIG = Symbol('config');
 
+/** How a queue is made and consumed. */
+export interface QueueConfig {
+  readonly name: string;
+  /** How many receive at once. */
+  readonly pollers: number;
+  readonly maxNumberOfMessages: number;
+  readonly waitTimeSeconds: number;
+  /** Seconds. */
+  readonly visibilityTimeout: number;
+  readonly maxReceiveCount: number;
+}
+
 /** The validated configuration; frozen, the same for the whole life of the process. */
 export interface Config {
   readonly production: boolean;
@@ -230,15 +242,7 @@ export interface Config {
   readonly awsRegion: string;
   /** Whether the environment names AWS credentials; the SDK finds them by its own rules. */
   readonly awsCredentialsGiven: boolean;
-  readonly queue: {
-    readonly name: string;
-    readonly pollers: number;
-    readonly maxNumberOfMessages: number;
-    readonly waitTimeSeconds: number;
-    /** Seconds. */
-    readonly visibilityTimeout: number;
-    readonly maxReceiveCount: number;
-  };
+  readonly queue: QueueConfig;
   readonly orderValueMismatch: 'correct' | 'reject';
   readonly currency: string;
   readonly businessTimeZone: string;

@@ -1,0 +1,230 @@
+import type { Message } from '@aws-sdk/client-sqs';
+import { Injectable, Inject, Logger, type Type } from '@nestjs/common';
+import { SqsMessageHandler, type SqsService } from '@ssut/nestjs-sqs';
+import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
+import type { Consumer } from 'sqs-consumer';
+import type { QueueConfig } from '../../shared/config.js';
+import { messageOf, UnavailableError } from '../../shared/errors.js';
+import { faultText } from '../../shared/fault-text.js';
+import { isoOf } from '../../shared/iso-time.js';
+import { pause } from '../back-off.js';
+import type { PartHealth } from '../observability/readiness.js';
+import type { Queue } from './queue.js';
+import { type GatePhase, type ReceiveGate, ReceivingStopped } from './receive-gate.js';
+
+/** How often {@link PollLoops.watch} is to be called, ms. */
+export const WATCH_INTERVAL_MS = 5_000;
+/** How long beyond its longest legitimate pause a poll loop may be silent. */
+const SILENCE_TOLERATED_MS = 15_000;
+/** A poll that would end by itself this soon is waited for instead of aborted. */
+const SHORT_WAIT_SECONDS = 2;
+const STOP_DEADLINE_MS = 6_000;
+const STOP_CHECK_MS = 20;
+
+/** Codes of the errors that a poll loop ends its wait with when it was stopped; by now it may run again. */
+const CALLED_BACK = [ReceivingStopped.name, 'AbortError'];
+
+type Phase = 'waiting at the gate' | GatePhase | 'processing';
+
+interface PollLoop {
+  index: number;
+  name: string;
+  consumer: Consumer;
+  phase: Phase;
+  /** ms of the clock when it last did anything. */
+  activeAt: number;
+}
+
+/** What whoever consumes a queue wants to know of its poll loops. Must not throw: that would end the loop. */
+export interface PollLoopListener {
+  /** A message was processed and acknowledged. */
+  processed?(message: Message): void;
+  /** The queue answered, and what it gave is dealt with. @param at ms UTC */
+  answered?(at: number): void;
+  /** The handler threw; all of these messages will be delivered again. */
+  failed?(messages: Message[], cause: unknown): void;
+}
+
+/**
+ * Runs the poll loops on a queue: keeps an eye on them, restarts one that died or hangs, and stops them without losing
+ * or repeating what is in hand. The library makes and starts them; the gate holds them until {@link begin}.
+ */
+export class PollLoops {
+  private readonly logger = new Logger('PollLoops');
+  private readonly loops: PollLoop[] = [];
+  private lastPollAt: number | null = null;
+  /** ms of the clock; null while nobody wants an end. */
+  private stoppedAt: number | null = null;
+
+  constructor(
+    private readonly queue: Queue,
+    private readonly gate: ReceiveGate,
+    private readonly settings: QueueConfig,
+    private readonly listener: PollLoopListener,
+  ) {}
+
+  /**
+   * Lets the loops receive.
+   * @param names of the loops of this queue
+   * @throws Error where one has no handler: a mistake in the wiring must not look like an empty queue
+   */
+  begin({ consumers }: Pick<SqsService, 'consumers'>, names: string[]): void {
+    const missing = names.filter((name) => !consumers.has(name));
+    if (missing.length > 0) {
+      throw new Error(`${missing.length} of ${names.length} poll loops have no handler: ${missing.join(', ')}`);
+    }
+    for (const name of names) this.loops.push(this.attend(name, consumers.get(name)!.instance));
+    this.gate.begin((index, phase) => this.moved(this.loops[index]!, phase));
+  }
+
+  /** Restarts poll loops that ended or that hang. */
+  watch(): void {
+    if (this.stoppedAt !== null) return;
+    for (const loop of this.loops) {
+      const { isRunning } = loop.consumer.status;
+      const hangs = this.gate.isOpen && Date.now() - loop.activeAt > this.longestSilenceMs(loop.phase);
+      if (isRunning && !hangs) continue;
+      this.logger.error(`${loop.name} ${isRunning ? `hangs ${loop.phase}` : 'has ended'} and is started again`);
+      loop.consumer.stop({ abort: true });
+      this.gate.leave(loop.index);
+      this.moved(loop, 'waiting at the gate');
+      loop.consumer.start();
+    }
+  }
+
+  /** Lets nobody receive any more: those that wait are called back. */
+  callBack(): void {
+    if (this.stoppedAt !== null) return;
+    this.stoppedAt = Date.now();
+    this.gate.stop();
+    const longWait = this.settings.waitTimeSeconds > SHORT_WAIT_SECONDS;
+    for (const { consumer, phase } of this.loops) consumer.stop({ abort: longWait && phase === 'receiving' });
+  }
+
+  /** Calls the loops back and lets busy ones finish and acknowledge. */
+  async stop(): Promise<void> {
+    this.callBack();
+    const deadline = this.stoppedAt! + STOP_DEADLINE_MS;
+    while (this.loops.some(({ consumer }) => consumer.status.isPolling) && Date.now() < deadline) {
+      await pause(STOP_CHECK_MS);
+    }
+    const late = this.loops.filter(({ consumer }) => consumer.status.isPolling);
+    if (late.length > 0)
+      this.logger.warn(
+        `${late.length} poll loops on ${this.settings.name} did not finish; their messages will be delivered again`,
+      );
+  }
+
+  /** For the health page. */
+  async health(): Promise<PartHealth> {
+    await this.queue.availability.confirm();
+    return {
+      ...this.queue.availability.health,
+      pollers: this.settings.pollers,
+      last_poll_at: isoOf(this.lastPollAt),
+    };
+  }
+
+  private attend(name: string, consumer: Consumer): PollLoop {
+    const loop: PollLoop = {
+      index: this.loops.length,
+      name,
+      consumer,
+      phase: 'waiting at the gate',
+      activeAt: Date.now(),
+    };
+    consumer.on('message_received', () => this.moved(loop, 'processing'));
+    consumer.on('message_processed', (message) => this.listener.processed?.(message));
+    const answered = (): void => {
+      this.moved(loop, 'waiting at the gate');
+      this.lastPollAt = Date.now();
+      this.listener.answered?.(this.lastPollAt);
+    };
+    consumer.on('response_processed', answered);
+    consumer.on('empty', answered);
+    consumer.on('error', (error, messages) => {
+      const batch = messages === undefined ? [] : [messages].flat();
+      this.failed(loop, error, batch);
+    });
+    return loop;
+  }
+
+  /** Must never throw: an error listener that does ends the poll loop. */
+  private failed(loop: PollLoop, error: Error & { code?: string }, messages: Message[]): void {
+    if (CALLED_BACK.includes(error.code ?? '')) return;
+    if (loop.phase === 'receiving') this.gate.leave(loop.index);
+    this.moved(loop, 'waiting at the gate');
+    // SQS itself failed: to receive, or to delete or give back what was processed.
+    if (error.name === 'SQSError') return this.queue.availability.failed(error);
+    const cause = error.cause ?? error;
+    // A part that is down says so itself.
+    if (!(cause instanceof UnavailableError)) {
+      this.logger.error(
+        `${messages.length} ${messages.length === 1 ? 'message was' : 'messages were'} not processed and will be delivered again: ${faultText(messageOf(cause))}`,
+      );
+    }
+    this.listener.failed?.(messages, cause);
+  }
+
+  private moved(loop: PollLoop, phase: Phase): void {
+    loop.phase = phase;
+    loop.activeAt = Date.now();
+  }
+
+  private longestSilenceMs(phase: Phase): number {
+    const { waitTimeSeconds, visibilityTimeout } = this.settings;
+    const legitimate = {
+      'waiting at the gate': 0,
+      'waiting for its turn': Infinity,
+      receiving: waitTimeSeconds,
+      processing: visibilityTimeout,
+    }[phase];
+    return legitimate * 1000 + SILENCE_TOLERATED_MS;
+  }
+}
+
+/** What the library is to make a poll loop by. @param index among the loops of its queue, as the gate knows it */
+export function pollLoopOptions(
+  name: string,
+  index: number,
+  { sqs }: Queue,
+  gate: ReceiveGate,
+  settings: QueueConfig,
+): SqsConsumerOptions {
+  return {
+    name,
+    sqs,
+    queueUrl: settings.name, // the client finds its address, see sqs-client.ts
+    batchSize: settings.maxNumberOfMessages,
+    waitTimeSeconds: settings.waitTimeSeconds,
+    visibilityTimeout: settings.visibilityTimeout,
+    messageSystemAttributeNames: ['SentTimestamp', 'ApproximateReceiveCount'],
+    preReceiveMessageCallback: () => gate.pass(index),
+    postReceiveMessageCallback: async () => gate.leave(index),
+    // The gate holds a loop back while the queue is away; the library would add 10 s to that after some errors.
+    authenticationErrorTimeout: 250,
+  };
+}
+
+/**
+ * Makes a handler class for a poll loop. The library gives every consumer name one sequential loop and looks for a handler
+ * of that name, so as many loops need as many handlers.
+ * @param handle deals with a batch and returns the messages to acknowledge
+ */
+export function pollLoopClass<Handler>(
+  name: string,
+  handler: Type<Handler>,
+  handle: (handler: Handler, messages: Message[]) => Promise<Message[]>,
+): Type {
+  @Injectable()
+  class PollLoopHandler {
+    constructor(@Inject(handler) private readonly handler: Handler) {}
+
+    /** @returns the messages to acknowledge */
+    @SqsMessageHandler(name, true)
+    handle(messages: Message[]): Promise<Message[]> {
+      return handle(this.handler, messages);
+    }
+  }
+  return PollLoopHandler;
+}
