@@ -10,6 +10,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { QueueSender, QueueUnavailable, type Outgoing } from '../src/platform/queue/queue-sender.js';
+import { queueDepth } from '../src/platform/queue/queue-setup.js';
 import { createSqsClient } from '../src/platform/queue/sqs-client.js';
 
 const MIB = 1_048_576;
@@ -82,6 +83,13 @@ describe('Sending to an SQS queue', () => {
 
   it('sends nothing where there is nothing', async () => {
     expect(await new QueueSender(sqs, 'no-such-queue').sendAll([])).toEqual({ messageIds: [], failed: [] });
+  });
+
+  it('lets a message wait as long as it is told', async () => {
+    const queue = await newQueue();
+    await new QueueSender(sqs, queue).sendEach([{ body: 'later', delaySeconds: 900 }, { body: 'now' }]);
+    expect(await queueDepth(sqs, queue)).toEqual({ visible: 1, in_flight: 0, delayed: 1 });
+    expect([...(await drain(queue)).values()]).toEqual(['now']);
   });
 
   it('takes a body of exactly 1 MiB, counted in bytes of UTF-8', async () => {

@@ -40,6 +40,8 @@ export interface Outgoing {
   body: string;
   /** Message attributes, by name. */
   attributes?: Record<string, MessageAttributeValue>;
+  /** For how long nobody is to receive it, 0 to 900. */
+  delaySeconds?: number;
 }
 
 /** Told about each entry once, in no particular order. */
@@ -194,10 +196,11 @@ class Delivery<Entry extends Outgoing> {
 
   /** One call; reports what is settled by it. */
   private async attempt(batch: Entry[]): Promise<Outcome<Entry>> {
-    const Entries = batch.map(({ body, attributes }, index) => ({
+    const Entries = batch.map(({ body, attributes, delaySeconds }, index) => ({
       Id: String(index),
       MessageBody: body,
       MessageAttributes: attributes,
+      DelaySeconds: delaySeconds,
     }));
     let answer: SendMessageBatchCommandOutput;
     try {
