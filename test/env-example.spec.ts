@@ -159,6 +159,30 @@ describe('The configuration', () => {
     expect(loadConfig({ PORT: '0', EMBEDDED_SQS_PORT: '0' }).port).toBe(0);
   });
 
+  it('gives each step of the fulfilment a queue that is received like the orders queue', () => {
+    const { queue, stepQueues } = loadConfig({
+      SQS_VISIBILITY_TIMEOUT: '45',
+      STEP_POLLERS: '3',
+      SHIPMENT_QUEUE_NAME: 'S',
+    });
+    const step = (name: string): object => ({ ...queue, name, pollers: 3, visibilityTimeout: 45 });
+    expect(stepQueues).toEqual({
+      inventory: step('inventory-queue'),
+      payment: step('payment-queue'),
+      shipment: step('S'),
+    });
+  });
+
+  it('refuses a queue for two purposes, dead letters among them', () => {
+    expect(problemsOf({ PAYMENT_QUEUE_NAME: 'orders-queue' })).toEqual([
+      'SQS_QUEUE_NAME and PAYMENT_QUEUE_NAME are both orders-queue; each needs a queue of its own',
+    ]);
+    expect(problemsOf({ INVENTORY_QUEUE_NAME: 'x', SHIPMENT_QUEUE_NAME: 'x-dlq' })).toEqual([
+      'SHIPMENT_QUEUE_NAME is x-dlq, which is the queue of the dead letters of INVENTORY_QUEUE_NAME',
+    ]);
+    expect(problemsOf({ PAYMENT_QUEUE_NAME: 'a queue' })).toEqual([expect.stringContaining('PAYMENT_QUEUE_NAME')]);
+  });
+
   // PostgreSQL reads +01 as west of Greenwich and knows no summer time of CET; Intl takes both the other way.
   it.each(['+01', '+01:00', 'CET', 'EET', 'Mars/Olympus'])('refuses the time zone %s', (zone) => {
     expect(problemsOf({ BUSINESS_TIME_ZONE: zone })).toEqual([expect.stringContaining('BUSINESS_TIME_ZONE')]);

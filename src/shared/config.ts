@@ -40,6 +40,13 @@ function WholeNumber(least: number, most: number): PropertyDecorator {
   };
 }
 
+/** The name of a standard queue, and of its dead-letter queue once -dlq is added. */
+function QueueName(): PropertyDecorator {
+  return Matches(/^[A-Za-z0-9_-]{1,76}$/, {
+    message: '$property must be 1 to 76 letters, digits, - or _ (a standard queue; -dlq is added for its dead letters)',
+  });
+}
+
 /** One of some words, or a URL of one of some schemes. */
 function WordOrUrl(words: string[], schemes: string[]): PropertyDecorator {
   return (target, property) =>
@@ -117,14 +124,23 @@ class Environment {
   @Matches(/^[a-z0-9-]+$/, { message: 'AWS_REGION must be a region name such as us-east-1' })
   AWS_REGION = 'us-east-1';
 
-  @Matches(/^[A-Za-z0-9_-]{1,76}$/, {
-    message:
-      'SQS_QUEUE_NAME must be 1 to 76 letters, digits, - or _ (a standard queue; -dlq is added for its dead letters)',
-  })
+  @QueueName()
   SQS_QUEUE_NAME = 'orders-queue';
+
+  @QueueName()
+  INVENTORY_QUEUE_NAME = 'inventory-queue';
+
+  @QueueName()
+  PAYMENT_QUEUE_NAME = 'payment-queue';
+
+  @QueueName()
+  SHIPMENT_QUEUE_NAME = 'shipment-queue';
 
   @WholeNumber(1, 64)
   SQS_POLLERS = 8;
+
+  @WholeNumber(1, 10)
+  STEP_POLLERS = 2;
 
   @WholeNumber(1, 10)
   SQS_MAX_NUMBER_OF_MESSAGES = 10;
@@ -242,7 +258,14 @@ export interface Config {
   readonly awsRegion: string;
   /** Whether the environment names AWS credentials; the SDK finds them by its own rules. */
   readonly awsCredentialsGiven: boolean;
+  /** The queue of order events. */
   readonly queue: QueueConfig;
+  /** The queues of the fulfilment's steps. */
+  readonly stepQueues: {
+    readonly inventory: QueueConfig;
+    readonly payment: QueueConfig;
+    readonly shipment: QueueConfig;
+  };
   readonly orderValueMismatch: 'correct' | 'reject';
   readonly currency: string;
   readonly businessTimeZone: string;
@@ -301,6 +324,15 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
   if (problems.length > 0) throw new InvalidConfiguration(problems);
 
   const embeddedQueue = env.SQS_ENDPOINT === 'embedded';
+  const queue = (name: string, pollers: number): QueueConfig => ({
+    name,
+    pollers,
+    maxNumberOfMessages: env.SQS_MAX_NUMBER_OF_MESSAGES,
+    // The emulator hands the next message to a waiter that has gone; short waits keep that window small.
+    waitTimeSeconds: env.SQS_WAIT_TIME_SECONDS ?? (embeddedQueue ? 1 : 20),
+    visibilityTimeout: env.SQS_VISIBILITY_TIMEOUT,
+    maxReceiveCount: env.SQS_MAX_RECEIVE_COUNT,
+  });
   return deepFreeze({
     production: env.NODE_ENV === 'production',
     port: env.PORT,
@@ -312,14 +344,11 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     embeddedSqsPort: env.EMBEDDED_SQS_PORT,
     awsRegion: env.AWS_REGION,
     awsCredentialsGiven: Boolean(environment.AWS_ACCESS_KEY_ID || environment.AWS_PROFILE),
-    queue: {
-      name: env.SQS_QUEUE_NAME,
-      pollers: env.SQS_POLLERS,
-      maxNumberOfMessages: env.SQS_MAX_NUMBER_OF_MESSAGES,
-      // The emulator hands the next message to a waiter that has gone; short waits keep that window small.
-      waitTimeSeconds: env.SQS_WAIT_TIME_SECONDS ?? (embeddedQueue ? 1 : 20),
-      visibilityTimeout: env.SQS_VISIBILITY_TIMEOUT,
-      maxReceiveCount: env.SQS_MAX_RECEIVE_COUNT,
+    queue: queue(env.SQS_QUEUE_NAME, env.SQS_POLLERS),
+    stepQueues: {
+      inventory: queue(env.INVENTORY_QUEUE_NAME, env.STEP_POLLERS),
+      payment: queue(env.PAYMENT_QUEUE_NAME, env.STEP_POLLERS),
+      shipment: queue(env.SHIPMENT_QUEUE_NAME, env.STEP_POLLERS),
     },
     orderValueMismatch: env.ORDER_VALUE_MISMATCH,
     currency: env.CURRENCY,
@@ -359,6 +388,7 @@ function contradictions(env: Environment): string[] {
   if (env.SQS_ENDPOINT === 'embedded' && env.PORT === env.EMBEDDED_SQS_PORT && env.PORT !== 0) {
     problems.push(`PORT and EMBEDDED_SQS_PORT are both ${env.PORT}; the service and its embedded queue need one each`);
   }
+  problems.push(...queuesInOne(env));
   for (const origin of env.CORS_ORIGINS.split(',')
     .map((text) => text.trim())
     .filter(Boolean)) {
@@ -375,6 +405,20 @@ function contradictions(env: Environment): string[] {
     }
   }
   return problems;
+}
+
+/** Each queue, and each queue of dead letters, is to be one of its own. */
+function queuesInOne(env: Environment): string[] {
+  const variables = ['SQS_QUEUE_NAME', 'INVENTORY_QUEUE_NAME', 'PAYMENT_QUEUE_NAME', 'SHIPMENT_QUEUE_NAME'] as const;
+  return variables.flatMap((variable, index) => [
+    ...variables
+      .slice(index + 1)
+      .filter((other) => env[other] === env[variable])
+      .map((other) => `${variable} and ${other} are both ${env[variable]}; each needs a queue of its own`),
+    ...variables
+      .filter((other) => env[other] === `${env[variable]}-dlq`)
+      .map((other) => `${other} is ${env[other]}, which is the queue of the dead letters of ${variable}`),
+  ]);
 }
 
 /** A key of HMAC-SHA-256 must be as long as its hash: RFC 7518, section 3.2. */
