@@ -81,6 +81,8 @@ describe('The configuration', () => {
       SQS_WAIT_TIME_SECONDS: '1.5',
       SQS_QUEUE_NAME: 'orders.fifo',
       ORDER_VALUE_MISMATCH: 'ignore',
+      PAYMENT_FAILURE_RATE: '10%',
+      WEBHOOK_SECRET: 's3cret',
       CURRENCY: 'JPY',
       REDIS_KEY_PREFIX: '{orders}',
       LOG_LEVEL: 'loud',
@@ -131,6 +133,31 @@ describe('The configuration', () => {
     expect(problemsOf({ ACCESS: 'secured', ...secrets, JWT_SECRET_PREVIOUS: 'short' })).toEqual([
       expect.stringContaining('JWT_SECRET_PREVIOUS'),
     ]);
+  });
+
+  it.each(['0', '1', '0.25', '1.0'])('takes %s as the share of payments that fail', (rate) => {
+    expect(loadConfig({ PAYMENT_FAILURE_RATE: rate })).toMatchObject({ paymentFailureRate: Number(rate) });
+  });
+
+  it.each(['-0.1', '1.01', '1e-1', '.5', '0x1', 'NaN'])('refuses %s as the share of payments that fail', (rate) => {
+    expect(problemsOf({ PAYMENT_FAILURE_RATE: rate })).toEqual([expect.stringContaining('PAYMENT_FAILURE_RATE')]);
+  });
+
+  it.each([24, 64])('takes a secret of %i bytes for webhooks', (bytes) => {
+    const secret = `whsec_${Buffer.alloc(bytes, 's').toString('base64')}`;
+    expect(loadConfig({ WEBHOOK_SECRET: secret })).toMatchObject({ webhookSecret: secret });
+  });
+
+  it.each([
+    `whsec_${Buffer.alloc(23, 's').toString('base64')}`,
+    `whsec_${Buffer.alloc(65, 's').toString('base64')}`,
+    Buffer.alloc(32, 's').toString('base64'),
+    `whsec_${Buffer.alloc(32, 's').toString('base64').replace('=', '')}`,
+    `whsec_${'*'.repeat(44)}`,
+  ])('refuses the secret %s for webhooks, without showing it', (secret) => {
+    const problems = problemsOf({ WEBHOOK_SECRET: secret });
+    expect(problems).toEqual([expect.stringMatching(/^WEBHOOK_SECRET must be whsec_/)]);
+    expect(problems.join()).not.toContain(secret);
   });
 
   it('takes an admin whole, or not at all', () => {

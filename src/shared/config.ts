@@ -2,6 +2,7 @@ import { plainToInstance, Transform } from 'class-transformer';
 import {
   IsIn,
   IsInt,
+  IsNumber,
   IsOptional,
   IsString,
   Length,
@@ -47,6 +48,19 @@ function QueueName(): PropertyDecorator {
   });
 }
 
+/** Reads a variable as a decimal number, which no notation but digits and a point is. */
+function DecimalNumber(least: number, most: number): PropertyDecorator {
+  return (target, property) => {
+    Transform(({ value }: { value: unknown }) => (/^\d+(\.\d+)?$/.test(String(value)) ? Number(value) : value))(
+      target,
+      property,
+    );
+    IsNumber({}, { message: `$property must be a number from ${least} to ${most}, not "$value"` })(target, property);
+    Min(least, { message: `$property must be at least ${least}` })(target, property);
+    Max(most, { message: `$property must be at most ${most}` })(target, property);
+  };
+}
+
 /** One of some words, or a URL of one of some schemes. */
 function WordOrUrl(words: string[], schemes: string[]): PropertyDecorator {
   return (target, property) =>
@@ -89,6 +103,14 @@ function isTimeZone(name: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** As https://www.standardwebhooks.com has secrets written. */
+function isWebhookSecret(text: string): boolean {
+  const [, encoded] = /^whsec_(.+)$/.exec(text) ?? [];
+  if (encoded === undefined) return false;
+  const key = Buffer.from(encoded, 'base64');
+  return key.toString('base64') === encoded && key.length >= 24 && key.length <= 64;
 }
 
 function isHost(name: string): boolean {
@@ -167,6 +189,17 @@ class Environment {
   @Satisfies(isTimeZone, 'BUSINESS_TIME_ZONE must be a time zone name such as UTC or Europe/Berlin')
   BUSINESS_TIME_ZONE = 'UTC';
 
+  @DecimalNumber(0, 1)
+  PAYMENT_FAILURE_RATE = 0.1;
+
+  @IsOptional()
+  @Satisfies(
+    isWebhookSecret,
+    'WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes: make one with ' +
+      '"echo whsec_$(openssl rand -base64 32)"',
+  )
+  WEBHOOK_SECRET?: string;
+
   @Matches(/^[A-Za-z0-9:_-]{1,64}$/, { message: 'REDIS_KEY_PREFIX must be 1 to 64 letters, digits, :, - or _' })
   REDIS_KEY_PREFIX = 'orders';
 
@@ -217,6 +250,7 @@ class Environment {
 /** Variables without a default. */
 const OPTIONAL = [
   'SQS_WAIT_TIME_SECONDS',
+  'WEBHOOK_SECRET',
   'ACCESS',
   'JWT_SECRET',
   'JWT_SECRET_PREVIOUS',
@@ -269,6 +303,10 @@ export interface Config {
   readonly orderValueMismatch: 'correct' | 'reject';
   readonly currency: string;
   readonly businessTimeZone: string;
+  /** The share of orders whose payment the simulated provider declines, 0 to 1. */
+  readonly paymentFailureRate: number;
+  /** What webhooks of the payment provider are signed with, as `whsec_…`; null where none is given. */
+  readonly webhookSecret: string | null;
   readonly redisKeyPrefix: string;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   /** Folders in which programs are looked for. */
@@ -353,6 +391,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     orderValueMismatch: env.ORDER_VALUE_MISMATCH,
     currency: env.CURRENCY,
     businessTimeZone: env.BUSINESS_TIME_ZONE,
+    paymentFailureRate: env.PAYMENT_FAILURE_RATE,
+    webhookSecret: env.WEBHOOK_SECRET ?? null,
     redisKeyPrefix: env.REDIS_KEY_PREFIX,
     logLevel: env.LOG_LEVEL,
     searchPath: environment.PATH ?? '',
