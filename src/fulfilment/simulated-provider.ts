@@ -1,7 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
 import { Database, DatabaseUnavailable } from '../platform/database/database.js';
-import { sqlStateOf } from '../platform/database/sql-state.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import {
   type Charge,
@@ -15,8 +14,6 @@ import {
   type Refund,
 } from './payment-gateway.js';
 import { treatmentOf } from './simulated-provider.rules.js';
-
-const UNIQUE_VIOLATION = '23505';
 
 /** A charge as the provider keeps it. */
 type StoredState = 'refused' | 'processing' | 'captured' | 'declined' | 'voided';
@@ -47,18 +44,19 @@ export class SimulatedProvider extends PaymentGateway {
     const { key, orderId, amount, currency } = charge;
     const treatment = treatmentOf(charge, this.config.paymentFailureRate);
     const { refusals, ends, reason, capturedAfterSeconds, refundRefusals } = treatment;
-    const [known] = await this.ask<{ state: StoredState; reason: string | null; attempts: number }>(
-      sql`insert into simulated_charges as known
+    const answer = sql`state, reason, attempts`;
+    const known = await this.put<{ state: StoredState; reason: string | null; attempts: number }>(
+      sql`insert into simulated_charges
             (key, order_id, amount_cents, currency, state, reason, attempts, capture_at, refund_refusals)
           values (${key}, ${orderId}, ${amount}, ${currency}, ${refusals > 0 ? 'refused' : ends}, ${reason}, 1,
             clock_timestamp() + make_interval(secs => ${capturedAfterSeconds}::float8), ${refundRefusals})
-          on conflict (key) do update set
-            attempts = known.attempts + 1,
-            state = case when known.state = 'refused' and known.attempts >= ${refusals}::int then ${ends}
-              else known.state end
-          where known.order_id is null or (known.order_id, known.amount_cents, known.currency)
-            = (excluded.order_id, excluded.amount_cents, excluded.currency)
-          returning state, reason, attempts`,
+          on conflict do nothing returning ${answer}`,
+      sql`update simulated_charges set
+            attempts = attempts + 1,
+            state = case when state = 'refused' and attempts >= ${refusals}::int then ${ends} else state end
+          where key = ${key}
+            and (order_id is null or (order_id, amount_cents, currency) = (${orderId}, ${amount}::bigint, ${currency}))
+          returning ${answer}`,
     );
     if (!known) throw new ChargeKeyTaken(key);
     switch (known.state) {
@@ -81,34 +79,43 @@ export class SimulatedProvider extends PaymentGateway {
   }
 
   override async void(key: string): Promise<'voided' | 'captured' | 'declined'> {
-    const [known] = await this.ask<{ state: 'voided' | 'captured' | 'declined' }>(
-      sql`insert into simulated_charges as known (key, state) values (${key}, 'voided')
-          on conflict (key) do update set
-            state = case when known.state in ('refused', 'processing') then 'voided' else known.state end
-          returning state`,
+    const known = await this.put<{ state: 'voided' | 'captured' | 'declined' }>(
+      sql`insert into simulated_charges (key, state) values (${key}, 'voided') on conflict do nothing returning state`,
+      sql`update simulated_charges set
+            state = case when state in ('refused', 'processing') then 'voided' else state end
+          where key = ${key} returning state`,
     );
     return known!.state;
   }
 
   override async refund(refund: Refund): Promise<void> {
     const { key, chargeKey, amount } = refund;
-    const [known] = await this.ask<{ refunded: boolean }>(
-      sql`insert into simulated_refunds as known (key, charge_key, amount_cents, refunded_at)
+    const known = await this.put<{ refunded: boolean }>(
+      sql`insert into simulated_refunds (key, charge_key, amount_cents, refunded_at)
           select ${key}, key, captured_cents, case when refund_refusals < 1 then clock_timestamp() end
           from simulated_charges where key = ${chargeKey} and captured_cents = ${amount}
-          on conflict (key) do update set
-            attempts = known.attempts + 1,
-            refunded_at = coalesce(known.refunded_at, (
+          on conflict do nothing returning refunded_at is not null as refunded`,
+      sql`update simulated_refunds as known set
+            attempts = attempts + 1,
+            refunded_at = coalesce(refunded_at, (
               select clock_timestamp() from simulated_charges
               where key = known.charge_key and refund_refusals < known.attempts + 1
             ))
-          where known.charge_key = excluded.charge_key
+          where key = ${key} and charge_key = ${chargeKey} and amount_cents = ${amount}
           returning refunded_at is not null as refunded`,
-    ).catch((error: unknown) => {
-      throw sqlStateOf(error) === UNIQUE_VIOLATION ? new NothingToRefund(refund) : error;
-    });
+    );
     if (!known) throw new NothingToRefund(refund);
     if (!known.refunded) throw new PaymentProviderUnavailable();
+  }
+
+  /**
+   * Writes down what is asked for the first time, or else what comes of asking again. Two statements, because one that
+   * inserts or updates knows of a single key only, and fails where it meets another asker at a second one. Nothing is ever
+   * deleted in between.
+   */
+  private async put<Row>(first: SQL, again: SQL): Promise<Row | undefined> {
+    const [row] = await this.ask<Row>(first);
+    return row ?? (await this.ask<Row>(again))[0];
   }
 
   /** To whoever asks, the provider's tables being out of reach looks like any provider that does not answer. */
