@@ -45,7 +45,7 @@ export class AppModule {
         OrdersModule.register(config),
         StatsModule,
         ProducerModule,
-        FulfilmentModule,
+        FulfilmentModule.register(config),
         // Last: routes are tried in this order, and these are asked least.
         AuthModule,
         AuditModule,

@@ -356,7 +356,10 @@ describe('A poll loop', () => {
   it('that ended is noticed and started again', async () => {
     const service = await ready(await world(onePoller));
     const lines = logLines();
-    const [consumer] = [...service.app.get(SqsService).consumers.values()].map(({ instance }) => instance);
+    const consumer = service.app
+      .get(SqsService, { strict: false, each: true })
+      .flatMap(({ consumers }) => consumers.get('orders-poller-1')?.instance ?? [])
+      .at(0);
     consumer!.stop();
     await eventually(() => expect(consumer!.status).toEqual({ isRunning: false, isPolling: false }));
     service.app.get(OrderConsumer).watch();

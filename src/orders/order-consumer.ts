@@ -5,7 +5,7 @@ import { SqsService } from '@ssut/nestjs-sqs';
 import { Ledger } from '../ledger/ledger.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { Readiness } from '../platform/observability/readiness.js';
-import { PollLoops, WATCH_INTERVAL_MS } from '../platform/queue/poll-loops.js';
+import { ageSeconds, PollLoops, WATCH_INTERVAL_MS } from '../platform/queue/poll-loops.js';
 import { OrdersQueue } from '../platform/queue/queue.js';
 import { ReceiveGate } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
@@ -30,7 +30,7 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     @Inject(CONFIG) private readonly config: Config,
   ) {
     this.loops = new PollLoops(queue, gate, config.queue, {
-      processed: (message) => this.processed(message),
+      processed: (message) => this.metrics.dwell.observe(ageSeconds(message)),
       answered: (at) => this.metrics.lastPoll.set(at / 1000),
       failed: (messages, cause) => this.failed(messages, cause),
     });
@@ -54,11 +54,6 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     this.loops.callBack();
     this.ledger.stopWaiting();
     await this.loops.stop();
-  }
-
-  private processed({ Attributes }: Message): void {
-    const sentAt = Number(Attributes?.SentTimestamp ?? Date.now());
-    this.metrics.dwell.observe(Math.max(0, Date.now() - sentAt) / 1000);
   }
 
   private failed(messages: Message[], cause: unknown): void {

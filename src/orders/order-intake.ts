@@ -4,6 +4,7 @@ import { isUUID } from 'class-validator';
 import { Ledger } from '../ledger/ledger.js';
 import type { AppendResult } from '../ledger/ledger-entry.js';
 import { Metrics } from '../platform/observability/metrics.js';
+import { OrdersQueue } from '../platform/queue/queue.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import {
   type JudgedMessage,
@@ -30,6 +31,7 @@ export class OrderIntake {
     private readonly log: ConsumerLog,
     private readonly failures: DeliveryFailures,
     private readonly metrics: Metrics,
+    private readonly queue: OrdersQueue,
     @Inject(CONFIG) config: Config,
   ) {
     this.policy = { currency: config.currency, orderValueMismatch: config.orderValueMismatch };
@@ -58,11 +60,11 @@ export class OrderIntake {
       if (outcome) this.metrics.ordersProcessed.inc({ outcome });
     }
     this.log.record(judged, results);
-    this.failures.record(
-      results.flatMap((result, i) =>
-        result.kind === 'refused' ? [{ messageId: judged[i]!.messageId, error: result.error }] : [],
-      ),
+    const faults = results.flatMap((result, i) =>
+      result.kind === 'refused' ? [{ messageId: judged[i]!.messageId, error: result.error }] : [],
     );
+    for (const { error } of faults) this.queue.activity.faulted(1, error);
+    this.failures.record(faults);
   }
 }
 

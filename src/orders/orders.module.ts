@@ -7,8 +7,9 @@ import { Database } from '../platform/database/database.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
 import { DeadLetterQueue } from '../platform/queue/dead-letter-queue.js';
-import { pollLoopOptions } from '../platform/queue/poll-loops.js';
+import { pollLoopOptions, receiveCountOf } from '../platform/queue/poll-loops.js';
 import { OrdersQueue } from '../platform/queue/queue.js';
+import { redeliverySeconds } from '../platform/queue/redelivery.rules.js';
 import { ReceiveGate } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
@@ -26,8 +27,6 @@ import { OrderErasure, RepairErasure } from './personal-data-erasure.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import { RepairsController } from './repairs.controller.js';
 import { Repairs } from './repairs.js';
-
-const LONGEST_BACK_OFF_SECONDS = 900;
 
 /** What a poll loop needs before it receives. A module of its own, because the library wants it before the handlers. */
 @Module({
@@ -112,8 +111,7 @@ function pollLoop(
   };
 }
 
-/** Seconds until messages that could not be processed are delivered again: 5, 10, 20 … up to 15 minutes. */
+/** Together, as the library gives a batch back in one. */
 function backOffByReceiveCount(messages: Message[]): number {
-  const receives = Math.max(...messages.map((message) => Number(message.Attributes?.ApproximateReceiveCount ?? 1)));
-  return Math.min(LONGEST_BACK_OFF_SECONDS, 5 * 2 ** (receives - 1));
+  return redeliverySeconds(Math.max(...messages.map(receiveCountOf)));
 }

@@ -31,6 +31,8 @@ interface PollLoop {
   name: string;
   consumer: Consumer;
   phase: Phase;
+  /** Messages of the batch that it is processing. */
+  inHand: number;
   /** ms of the clock when it last did anything. */
   activeAt: number;
 }
@@ -60,8 +62,15 @@ export class PollLoops {
     private readonly queue: Queue,
     private readonly gate: ReceiveGate,
     private readonly settings: QueueConfig,
-    private readonly listener: PollLoopListener,
+    private readonly listener: PollLoopListener = {},
+    /** A batch that takes longer hangs. */
+    private readonly longestBatchSeconds = settings.visibilityTimeout,
   ) {}
+
+  /** Messages whose batch is being processed. */
+  get inHand(): number {
+    return this.loops.reduce((sum, loop) => sum + loop.inHand, 0);
+  }
 
   /**
    * Lets the loops receive.
@@ -131,10 +140,17 @@ export class PollLoops {
       name,
       consumer,
       phase: 'waiting at the gate',
+      inHand: 0,
       activeAt: Date.now(),
     };
-    consumer.on('message_received', () => this.moved(loop, 'processing'));
-    consumer.on('message_processed', (message) => this.listener.processed?.(message));
+    consumer.on('message_received', (message) => {
+      this.moved(loop, 'processing');
+      this.queue.activity.received(ageSeconds(message), loop.inHand++ === 0);
+    });
+    consumer.on('message_processed', (message) => {
+      this.queue.activity.processed();
+      this.listener.processed?.(message);
+    });
     const answered = (): void => {
       this.moved(loop, 'waiting at the gate');
       this.lastPollAt = Date.now();
@@ -163,24 +179,37 @@ export class PollLoops {
         `${messages.length} ${messages.length === 1 ? 'message was' : 'messages were'} not processed and will be delivered again: ${faultText(messageOf(cause))}`,
       );
     }
+    this.queue.activity.faulted(messages.length, cause);
     this.listener.failed?.(messages, cause);
   }
 
   private moved(loop: PollLoop, phase: Phase): void {
+    if (phase !== 'processing') loop.inHand = 0;
     loop.phase = phase;
     loop.activeAt = Date.now();
   }
 
   private longestSilenceMs(phase: Phase): number {
-    const { waitTimeSeconds, visibilityTimeout } = this.settings;
     const legitimate = {
       'waiting at the gate': 0,
       'waiting for its turn': Infinity,
-      receiving: waitTimeSeconds,
-      processing: visibilityTimeout,
+      receiving: this.settings.waitTimeSeconds,
+      processing: this.longestBatchSeconds,
     }[phase];
     return legitimate * 1000 + SILENCE_TOLERATED_MS;
   }
+}
+
+/** Seconds since a message was sent. */
+export function ageSeconds({ Attributes }: Message): number {
+  const now = Date.now();
+  // An emulator may leave the time out.
+  return Math.max(0, now - Number(Attributes?.SentTimestamp ?? now)) / 1000;
+}
+
+/** How often a message was received, this time included. */
+export function receiveCountOf({ Attributes }: Message): number {
+  return Number(Attributes?.ApproximateReceiveCount ?? 1);
 }
 
 /** What the library is to make a poll loop by. @param index among the loops of its queue, as the gate knows it */

@@ -1,12 +1,14 @@
 import { Logger, type OnApplicationShutdown } from '@nestjs/common';
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import { Availability } from '../availability.js';
+import { QueueActivity } from './queue-activity.js';
 import { queueDepth, setUpQueue, type QueueDepth, type QueueSettings } from './queue-setup.js';
 
 /** A queue of ours: made ready in the background, and again after it was gone. */
 export class Queue implements OnApplicationShutdown {
   private readonly logger = new Logger('Queue');
   readonly availability: Availability;
+  readonly activity = new QueueActivity();
   private saidWarnings = '';
 
   constructor(

@@ -1,0 +1,53 @@
+import { Injectable } from '@nestjs/common';
+import { STEP_TASKS, type StepMessage, type StepTask } from './step-messages.js';
+
+/** What is known of one delivery of a step message. */
+export interface StepDelivery {
+  /** How often the message was received, this time included. */
+  receiveCount: number;
+}
+
+/**
+ * Does what a step message asks for. The same message may come again, also while it is still being handled elsewhere.
+ * Resolving acknowledges it, rejecting has it delivered again later, with {@link TryAgainIn} at a time of the step's own.
+ */
+export type StepHandler = (message: StepMessage, delivery: StepDelivery) => Promise<void>;
+
+/**
+ * A step can't be done yet, which is nobody's fault. The message comes again after so many seconds, which counts as a
+ * receive all the same: too many of them make it a dead letter.
+ */
+export class TryAgainIn extends Error {
+  override readonly name = 'TryAgainIn';
+  constructor(
+    readonly seconds: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Who handles which task. Handlers register when they are made, or when their module begins. */
+@Injectable()
+export class StepHandlers {
+  private readonly handlers = new Map<StepTask, StepHandler>();
+
+  /** @throws Error where the task has a handler */
+  register(task: StepTask, handler: StepHandler): void {
+    if (this.handlers.has(task)) throw new Error(`The step ${task} has two handlers`);
+    this.handlers.set(task, handler);
+  }
+
+  /** @throws Error where the task has no handler */
+  of(task: StepTask): StepHandler {
+    const handler = this.handlers.get(task);
+    if (!handler) throw new Error(`The step ${task} has no handler`);
+    return handler;
+  }
+
+  /** @throws Error naming every task without a handler */
+  assertComplete(): void {
+    const missing = (Object.keys(STEP_TASKS) as StepTask[]).filter((task) => !this.handlers.has(task));
+    if (missing.length > 0) throw new Error(`Steps without a handler: ${missing.join(', ')}`);
+  }
+}

@@ -1,0 +1,126 @@
+import { ChangeMessageVisibilityBatchCommand, type Message } from '@aws-sdk/client-sqs';
+import { Injectable, Logger } from '@nestjs/common';
+import { receiveCountOf } from '../platform/queue/poll-loops.js';
+import type { Queue } from '../platform/queue/queue.js';
+import { spreadRedeliverySeconds } from '../platform/queue/redelivery.rules.js';
+import { promptly } from '../platform/queue/sqs-client.js';
+import { messageOf, UnavailableError } from '../shared/errors.js';
+import { faultText } from '../shared/fault-text.js';
+import { StepHandlers, TryAgainIn } from './step-handlers.js';
+import { NoStepMessage, STEP_TASKS, stepMessageIn, type StepQueue } from './step-messages.js';
+import { StepQueues } from './step-queues.js';
+
+/** Steps under way at once in this process: each has a connection to the database, of which the intake needs some too. */
+export const MOST_STEPS_AT_ONCE = 6;
+/** For how long a batch is kept hidden while its messages wait for their turn and are handled. By rights none takes as long. */
+export const LONGEST_BATCH_SECONDS = 600;
+/** The longest that SQS hides a message. */
+const LONGEST_HIDDEN_SECONDS = 43_200;
+
+/** Has steps handled, each message on its own: what succeeds is acknowledged, what does not comes again at its own time. */
+@Injectable()
+export class StepIntake {
+  private readonly logger = new Logger('StepIntake');
+  /** Messages that wait for their turn; each is called in it, or to be told that there is none. */
+  private readonly queued: ((hasTurn: boolean) => void)[] = [];
+  private underWay = 0;
+  private stopping = false;
+
+  constructor(
+    private readonly handlers: StepHandlers,
+    private readonly queues: StepQueues,
+  ) {}
+
+  /**
+   * Handles a batch of messages, at most {@link MOST_STEPS_AT_ONCE} of all batches at once, and keeps them hidden meanwhile.
+   * @returns those to acknowledge; the others have been given back
+   */
+  async handle(step: StepQueue, messages: Message[]): Promise<Message[]> {
+    const { queue, settings } = this.queues.of(step);
+    const kept = new Set(messages);
+    const until = Date.now() + LONGEST_BATCH_SECONDS * 1000;
+    const keepHidden = (): void => {
+      if (Date.now() < until) void this.hide(queue, [...kept], settings.visibilityTimeout);
+    };
+    const timer = setInterval(keepHidden, settings.visibilityTimeout * 500);
+    try {
+      await Promise.all(
+        messages.map(async (message) => {
+          const comesAgainIn = await this.inTurn(step, message);
+          if (comesAgainIn === null) return;
+          kept.delete(message);
+          await this.hide(queue, [message], comesAgainIn);
+        }),
+      );
+      return [...kept];
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  /** What still waits for its turn is given back at once. */
+  stop(): void {
+    this.stopping = true;
+    for (const call of this.queued.splice(0)) call(false);
+  }
+
+  /** @returns null where the message is done, else the seconds until it is to come again */
+  private async inTurn(step: StepQueue, message: Message): Promise<number | null> {
+    if (!(await this.turn())) return 0;
+    try {
+      return await this.run(step, message);
+    } finally {
+      const next = this.queued.shift();
+      if (next) next(true);
+      else this.underWay--;
+    }
+  }
+
+  /** @returns whether there is one, now or after a while */
+  private async turn(): Promise<boolean> {
+    if (this.stopping) return false;
+    if (this.underWay === MOST_STEPS_AT_ONCE) return new Promise((resolve) => this.queued.push(resolve));
+    this.underWay++;
+    return true;
+  }
+
+  private async run(step: StepQueue, message: Message): Promise<number | null> {
+    const receiveCount = receiveCountOf(message);
+    try {
+      const asked = stepMessageIn(message.Body ?? '');
+      if (STEP_TASKS[asked.task] !== step) throw new NoStepMessage(`${asked.task} is not done from this queue`);
+      await this.handlers.of(asked.task)(asked, { receiveCount });
+      return null;
+    } catch (error) {
+      if (error instanceof TryAgainIn) return Math.min(LONGEST_HIDDEN_SECONDS, Math.max(0, Math.ceil(error.seconds)));
+      this.failed(step, message, error);
+      return spreadRedeliverySeconds(receiveCount, Math.random());
+    }
+  }
+
+  private failed(step: StepQueue, { MessageId }: Message, error: unknown): void {
+    const { queue, settings } = this.queues.of(step);
+    queue.activity.faulted(1, error);
+    // A part that is down says so itself.
+    if (error instanceof UnavailableError) return;
+    this.logger.error(
+      `The message ${MessageId} on ${settings.name} was not processed and will be delivered again: ${faultText(messageOf(error))}`,
+    );
+  }
+
+  /** Best effort: where it fails, messages are visible again when their time is over. */
+  private async hide(queue: Queue, messages: Message[], seconds: number): Promise<void> {
+    if (messages.length === 0) return;
+    const Entries = messages.map(({ ReceiptHandle }, index) => ({
+      Id: String(index),
+      ReceiptHandle,
+      VisibilityTimeout: seconds,
+    }));
+    const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl: queue.settings.name, Entries });
+    try {
+      await promptly((options) => queue.sqs.send(command, options));
+    } catch (error) {
+      queue.availability.failed(error);
+    }
+  }
+}
