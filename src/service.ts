@@ -3,10 +3,12 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import helmet, { type HelmetOptions } from 'helmet';
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { AppModule } from './app.module.js';
 import { assertFirstAdminIsSafe } from './auth/first-admin.js';
+import { saysItIsSigned } from './fulfilment/webhook-signatures.js';
 import { EmbeddedQueuePortTaken } from './platform/embedded/embedded-queue.js';
 import { AnswerAdapter } from './platform/http/answer-adapter.js';
 import { ApiOverview } from './platform/http/api-overview.js';
@@ -85,7 +87,7 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   if (config.access === 'open') app.use(sameMachineOnly(config.corsOrigins));
   if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins], exposedHeaders: READ_BY_PAGES });
   // Whatever the client calls it: a body that is not JSON is to be refused, not ignored.
-  app.useBodyParser('json', { limit: '1mb', type: () => true });
+  app.useBodyParser('json', { limit: '1mb', type: () => true, verify: keepWhatIsSigned });
   app.useGlobalPipes(new RequestValidation());
   app.useGlobalFilters(new ProblemFilter());
   describe(app);
@@ -117,6 +119,11 @@ function isTaken(host: string, port: number): Promise<boolean> {
  */
 function observeRequests(app: NestExpressApplication): void {
   for (const middleware of [app.get(HttpMetrics), app.get(RequestLog)]) app.use(middleware.use.bind(middleware));
+}
+
+/** What was signed are the bytes as they came. Of a request that is not signed they are not kept. */
+function keepWhatIsSigned(request: IncomingMessage & { rawBody?: Buffer }, _response: unknown, body: Buffer): void {
+  if (saysItIsSigned(request.headers)) request.rawBody = body;
 }
 
 /** Swagger at /docs, the document at /docs-json, and the list of routes at /api from the same source. */

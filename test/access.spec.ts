@@ -56,6 +56,8 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /api/v1/warehouses': SIGNED_IN,
   'PUT /api/v1/warehouses/{code}': ADMINS,
 
+  'POST /api/v1/payments/webhook': EVERYBODY,
+
   'GET /stats/global': READERS,
   'GET /stats/top/{n}': READERS,
   'GET /stats/monthly': READERS,
@@ -91,6 +93,9 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
 
 /** Where the caller's own are let through, so that others' are as if they were not there. */
 const OWN = ['GET /users/{user_id}/stats', 'GET /users/{user_id}/orders'];
+
+/** Where a signature lets in, which is asked for behind the door: here nobody has one, whoever they are. */
+const SIGNED = ['POST /api/v1/payments/webhook'];
 
 /** What stands in the paths. There is a user U7; of the others there is none. */
 const IN_PATH: Record<string, string> = {
@@ -171,6 +176,7 @@ describe('The door', () => {
       const answer = await ask(service.url, route, headers[kind]);
       const refused = refusal(route, kind);
       if (refused) expect(answer).toEqual(refused);
+      else if (SIGNED.includes(route)) expect(answer).toEqual({ status: 401, code: 'invalid_webhook_signature' });
       else {
         expect([401, 403]).not.toContain(answer.status);
         if (OWN.includes(route)) expect(answer.status).toBe(200);
@@ -248,8 +254,9 @@ describe('Where access is open', () => {
   afterAll(() => open.stop());
 
   it.each(Object.keys(ROUTES))('nobody has to log in: %s', async (route) => {
-    const { status } = await ask(open.url, route, {});
-    expect([401, 403]).not.toContain(status);
+    const { status, code } = await ask(open.url, route, {});
+    if (SIGNED.includes(route)) expect(code).toBe('invalid_webhook_signature');
+    else expect([401, 403]).not.toContain(status);
     expect(status).toBeLessThan(500);
   });
 

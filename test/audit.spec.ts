@@ -31,6 +31,7 @@ const RECORDED = [
   'POST /api/v1/auth/signup',
   'POST /api/v1/inventory',
   'POST /api/v1/inventory/{sku}/restock',
+  'POST /api/v1/payments/webhook',
   'POST /dead-letters/redrive',
   'POST /order-events/retry',
   'POST /order-events/{position}/retry',

@@ -24,6 +24,9 @@ const TABLES = [
   'products',
   'stock',
   'warehouses',
+  'simulated_charges',
+  'simulated_refunds',
+  'simulated_webhooks',
 ];
 
 /** A valid value of each parameter of a path. */

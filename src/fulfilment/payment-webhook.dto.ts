@@ -1,0 +1,59 @@
+import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { Type } from 'class-transformer';
+import {
+  IsIn,
+  IsNumber,
+  IsObject,
+  IsRFC3339,
+  Length,
+  Matches,
+  Max,
+  Min,
+  ValidateIf,
+  ValidateNested,
+} from 'class-validator';
+import { decimalOf, MAX_ORDER_CENTS } from '../shared/money.js';
+
+const TYPES = ['charge.captured', 'charge.declined'] as const;
+const PRINTABLE = /^[\x21-\x7e]{1,128}$/;
+const MOST_AMOUNT = decimalOf(MAX_ORDER_CENTS);
+
+/** The charge that an event is about. */
+export class ChargeEventData {
+  @ApiProperty({ description: 'The key that it was asked for with', example: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11' })
+  @Matches(PRINTABLE, { message: 'must be 1 to 128 printable characters without a space' })
+  charge_key!: string;
+
+  @ApiProperty({ example: 'ORD-5F3C6F0E2A4F' })
+  @Matches(PRINTABLE, { message: 'must be 1 to 128 printable characters without a space' })
+  order_id!: string;
+
+  @ApiProperty({ example: 12.99 })
+  @Max(MOST_AMOUNT, { message: `must be at most ${MOST_AMOUNT}` })
+  @Min(0.01, { message: 'must be at least 0.01' })
+  @IsNumber({ maxDecimalPlaces: 2 }, { message: 'must be a number with at most two places' })
+  amount!: number;
+
+  @ApiPropertyOptional({ description: 'Why it was declined', example: 'declined_by_issuer' })
+  @ValidateIf((_, value) => value !== undefined)
+  @Matches(/^\P{C}+$/u, { message: 'must be text in one line' })
+  @Length(1, 200, { message: 'must have 1 to 200 characters' })
+  reason?: string;
+}
+
+/** Body of `POST /api/v1/payments/webhook`. */
+export class ChargeEvent {
+  @ApiProperty({ enum: TYPES, example: 'charge.captured' })
+  @IsIn(TYPES, { message: `must be ${TYPES.join(' or ')}` })
+  type!: (typeof TYPES)[number];
+
+  @ApiProperty({ description: 'When it happened', format: 'date-time', example: '2026-01-31T12:00:00.000Z' })
+  @IsRFC3339({ message: 'must be a date and time such as 2026-01-31T12:00:00Z' })
+  timestamp!: string;
+
+  @ApiProperty({ type: ChargeEventData })
+  @ValidateNested()
+  @Type(() => ChargeEventData)
+  @IsObject({ message: 'must be an object' })
+  data!: ChargeEventData;
+}
