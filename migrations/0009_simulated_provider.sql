@@ -24,6 +24,8 @@ create table simulated_charges (
   check ((state = 'declined') = (reason is not null))
 ) with (fillfactor = 70);
 --> statement-breakpoint
+create index simulated_charges_of_order on simulated_charges (order_id);
+--> statement-breakpoint
 create index simulated_charges_to_capture on simulated_charges (capture_at)
   where state = 'processing' and capture_at is not null;
 --> statement-breakpoint

@@ -36,11 +36,20 @@ function Upper(): PropertyDecorator {
 }
 
 /** A SKU. */
-function Sku(): PropertyDecorator {
+export function Sku(): PropertyDecorator {
   return (target, property) => {
     ApiProperty({ example: 'A123', description: 'Upper-cased' })(target, property);
     Upper()(target, property);
     Matches(/^[A-Z0-9][A-Z0-9._-]{0,63}$/, { message: 'must be 1 to 64 letters, digits, ., _ or -' })(target, property);
+  };
+}
+
+/** A query parameter that is a SKU. */
+export function OptionalSku(): PropertyDecorator {
+  return (target, property) => {
+    Sku()(target, property);
+    ApiProperty({ required: false, example: 'A123' })(target, property);
+    IsOptional()(target, property);
   };
 }
 

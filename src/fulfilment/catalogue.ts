@@ -107,6 +107,15 @@ export class Catalogue {
     );
   }
 
+  /** How many products are low. @throws DatabaseUnavailable */
+  async countLow(): Promise<number> {
+    const [row] = await this.database.query<{ products: number }>(
+      sql`select count(*)::float8 as products from products ${LEVEL}
+          where coalesce(level.on_hand - level.reserved, 0) <= low_stock_at`,
+    );
+    return row!.products;
+  }
+
   /** @throws NotFound @throws DatabaseUnavailable */
   async one(sku: string): Promise<Product & { places: StockedPlace[] }> {
     const [product] = await this.database.query<Product>(

@@ -1,34 +1,95 @@
 import { type DynamicModule, Module } from '@nestjs/common';
+import { Metrics } from '../platform/observability/metrics.js';
+import { PersonalData } from '../platform/privacy/personal-data.js';
 import type { Config } from '../shared/config.js';
+import { Cancellation } from './cancellation.js';
 import { Catalogue } from './catalogue.js';
+import { FailedJobsController } from './failed-jobs.controller.js';
+import { FailedJobs } from './failed-jobs.js';
+import { FulfilmentSchedule } from './fulfilment-schedule.js';
+import { IdempotencyKeys } from './idempotency.js';
 import { InventoryController } from './inventory.controller.js';
+import { InventoryStep } from './inventory-step.js';
+import { OrderAddressErasure } from './order-erasure.js';
+import { OrdersController } from './orders.controller.js';
+import { Orders } from './orders.js';
+import { OrderWorkflow } from './order-workflow.js';
+import { OutboxRelay } from './outbox-relay.js';
+import { Outbox } from './outbox.js';
 import { PaymentGateway } from './payment-gateway.js';
 import { PaymentNotices } from './payment-notices.js';
+import { Payments } from './payments.js';
+import { ShipmentsController } from './shipments.controller.js';
+import { Shipments } from './shipments.js';
 import { PaymentWebhookController } from './payment-webhook.controller.js';
 import { SimulatedProvider } from './simulated-provider.js';
-import { StepConsumerModule } from './step-consumer.module.js';
 import { SimulatedWebhooks } from './simulated-webhooks.js';
+import { StepConsumerModule } from './step-consumer.module.js';
+import { StepHandlers } from './step-handlers.js';
 import { WarehousesController } from './warehouses.controller.js';
 import { Warehouses } from './warehouses.js';
 import { WebhookSignatures } from './webhook-signatures.js';
 
-/** As long as nothing is ordered, nobody waits for what the payment provider tells. */
-const toNobody = (): PaymentNotices => ({ told: () => Promise.resolve() });
-
-/** What is sold, where it lies, who is asked to charge for it, and the steps in which orders are fulfilled. */
+/** Orders taken over HTTP: what is sold and where it lies, and how an order comes through stock, payment and shipment. */
 @Module({
-  controllers: [InventoryController, WarehousesController, PaymentWebhookController],
+  controllers: [
+    InventoryController,
+    WarehousesController,
+    OrdersController,
+    ShipmentsController,
+    PaymentWebhookController,
+    FailedJobsController,
+  ],
   providers: [
     Catalogue,
     Warehouses,
-    WebhookSignatures,
-    SimulatedWebhooks,
+    Outbox,
+    OutboxRelay,
+    OrderWorkflow,
+    IdempotencyKeys,
+    Orders,
+    InventoryStep,
+    Payments,
+    { provide: PaymentNotices, useExisting: Payments },
     { provide: PaymentGateway, useClass: SimulatedProvider },
-    { provide: PaymentNotices, useFactory: toNobody },
+    SimulatedWebhooks,
+    WebhookSignatures,
+    Shipments,
+    Cancellation,
+    FailedJobs,
+    FulfilmentSchedule,
+    OrderAddressErasure,
   ],
 })
 export class FulfilmentModule {
   static register(config: Config): DynamicModule {
     return { module: FulfilmentModule, imports: [StepConsumerModule.register(config)] };
+  }
+
+  constructor(
+    steps: StepHandlers,
+    inventory: InventoryStep,
+    payments: Payments,
+    shipments: Shipments,
+    orders: Orders,
+    outbox: Outbox,
+    failedJobs: FailedJobs,
+    catalogue: Catalogue,
+    metrics: Metrics,
+    personalData: PersonalData,
+    addresses: OrderAddressErasure,
+  ) {
+    steps.register('reserve', (message) => inventory.reserve(message));
+    steps.register('charge', (message) => payments.charge(message));
+    steps.register('ask', (message) => payments.ask(message));
+    steps.register('return-payment', (message) => payments.returnPayment(message));
+    steps.register('ship', (message) => shipments.ship(message));
+    metrics.reading('outbox_oldest_seconds', 'How long the oldest message in the outbox has been waiting', () =>
+      outbox.oldestSeconds(),
+    );
+    metrics.labelledReading('fulfilment_orders', 'Orders by status', 'status', () => orders.counts());
+    metrics.reading('failed_jobs_open', 'Failed jobs that wait for somebody', () => failedJobs.open());
+    metrics.reading('low_stock_products', 'Products that are low', () => catalogue.countLow());
+    personalData.register(addresses);
   }
 }

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 
 /** What the simulated provider makes of a charge. */
 export interface Treatment {
-  /** How many attempts with the charge's key fail first, without charging anything, and how they do. */
+  /** How many attempts to charge the order fail first, without charging anything, and how they do. */
   refusals: number;
   refusedBy: 'timeout' | 'unavailable';
   /** What comes of it then. */
@@ -30,6 +30,7 @@ const DECLINES: Treatment = { ...CAPTURES, ends: 'declined', reason: 'declined_b
 
 /** What payment methods that are none ask for. */
 const TEST_METHODS = new Map<string, Treatment>([
+  ['TEST-OK', CAPTURES],
   ['TEST-DECLINE', DECLINES],
   ['TEST-TIMEOUT-BEFORE', { ...CAPTURES, refusals: 1, refusedBy: 'timeout' }],
   ['TEST-TIMEOUT-AFTER', { ...CAPTURES, isAnswerLost: true }],

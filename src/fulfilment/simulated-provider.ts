@@ -45,10 +45,13 @@ export class SimulatedProvider extends PaymentGateway {
     const treatment = treatmentOf(charge, this.config.paymentFailureRate);
     const { refusals, ends, reason, capturedAfterSeconds, refundRefusals } = treatment;
     const answer = sql`state, reason, attempts`;
+    // Whoever is refused may come back with another key.
+    const refused = sql`(select coalesce(sum(attempts), 0) from simulated_charges where order_id = ${orderId}) < ${refusals}`;
+    const begins = refusals > 0 ? sql`case when ${refused} then 'refused' else ${ends} end` : sql`${ends}`;
     const known = await this.put<{ state: StoredState; reason: string | null; attempts: number }>(
       sql`insert into simulated_charges
             (key, order_id, amount_cents, currency, state, reason, attempts, capture_at, refund_refusals)
-          values (${key}, ${orderId}, ${amount}, ${currency}, ${refusals > 0 ? 'refused' : ends}, ${reason}, 1,
+          values (${key}, ${orderId}, ${amount}, ${currency}, ${begins}, ${reason}, 1,
             clock_timestamp() + make_interval(secs => ${capturedAfterSeconds}::float8), ${refundRefusals})
           on conflict do nothing returning ${answer}`,
       sql`update simulated_charges set

@@ -18,15 +18,17 @@ export const SCOPES = [
   'audit:read',
   'catalogue:manage',
   'catalogue:manage-any',
+  'orders:own',
+  'orders:manage-any',
 ] as const;
 
 /** One of {@link SCOPES}. */
 export type Scope = (typeof SCOPES)[number];
 
-/** Customers and vendors see what is theirs, and vendors sell what is theirs. */
+/** Customers and vendors buy and see what is theirs, and vendors sell what is theirs. */
 export const SCOPES_OF: Readonly<Record<Role, ReadonlySet<Scope>>> = {
-  customer: new Set(),
-  vendor: new Set(['catalogue:manage']),
+  customer: new Set(['orders:own']),
+  vendor: new Set(['catalogue:manage', 'orders:own']),
   analyst: new Set(['statistics:read', 'order-events:read']),
   admin: new Set(SCOPES),
 };

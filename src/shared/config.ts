@@ -206,6 +206,15 @@ class Environment {
   @IsIn(LOG_LEVELS, { message: `LOG_LEVEL must be one of ${LOG_LEVELS.join(', ')}` })
   LOG_LEVEL: (typeof LOG_LEVELS)[number] = 'info';
 
+  @WholeNumber(60, 31_536_000)
+  IDEMPOTENCY_TTL_SECONDS = 86_400;
+
+  @WholeNumber(0, 900)
+  SHIPMENT_DELAY_SECONDS = 2;
+
+  @WholeNumber(0, 86_400)
+  SHIPMENT_STEP_SECONDS = 1;
+
   @IsOptional()
   @IsIn(['open', 'secured'], { message: 'ACCESS must be open or secured' })
   ACCESS?: 'open' | 'secured';
@@ -308,6 +317,12 @@ export interface Config {
   /** What webhooks of the payment provider are signed with, as `whsec_…`; null where none is given. */
   readonly webhookSecret: string | null;
   readonly redisKeyPrefix: string;
+  /** How long the answer to a request with an idempotency key is kept. */
+  readonly idempotencyTtlSeconds: number;
+  /** How long a paid order is kept back before it is shipped; it can be cancelled until then. */
+  readonly shipmentDelaySeconds: number;
+  /** How long the simulated carrier takes from one event of a shipment to the next. */
+  readonly shipmentStepSeconds: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   /** Folders in which programs are looked for. */
   readonly searchPath: string;
@@ -394,6 +409,9 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     paymentFailureRate: env.PAYMENT_FAILURE_RATE,
     webhookSecret: env.WEBHOOK_SECRET ?? null,
     redisKeyPrefix: env.REDIS_KEY_PREFIX,
+    idempotencyTtlSeconds: env.IDEMPOTENCY_TTL_SECONDS,
+    shipmentDelaySeconds: env.SHIPMENT_DELAY_SECONDS,
+    shipmentStepSeconds: env.SHIPMENT_STEP_SECONDS,
     logLevel: env.LOG_LEVEL,
     searchPath: environment.PATH ?? '',
     corsOrigins: env.CORS_ORIGINS.split(',')

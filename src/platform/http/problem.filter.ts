@@ -13,6 +13,7 @@ const STATUS_OF_MISTAKE: Record<MistakeKind, number> = {
   not_found: 404,
   conflict: 409,
   too_large: 413,
+  unprocessable: 422,
   too_many: 429,
 };
 

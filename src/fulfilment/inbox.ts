@@ -1,0 +1,20 @@
+import { sql } from 'drizzle-orm';
+import type { Executor } from '../platform/database/database.js';
+
+/**
+ * Takes note of a message in the transaction of its effect, so that it has that once.
+ * @param queue where it came from @param messageId the sender's own
+ * @returns false where it had its effect already
+ */
+export async function isNew(tx: Executor, queue: string, messageId: string): Promise<boolean> {
+  const added = await tx.query(
+    sql`insert into inbox (queue, message_id) values (${queue}, ${messageId}) on conflict do nothing returning 1`,
+  );
+  return added.length > 0;
+}
+
+/** Whether a message had its effect already. */
+export async function wasSeen(tx: Executor, queue: string, messageId: string): Promise<boolean> {
+  const seen = await tx.query(sql`select 1 from inbox where queue = ${queue} and message_id = ${messageId}`);
+  return seen.length > 0;
+}

@@ -1,0 +1,42 @@
+import { sql } from 'drizzle-orm';
+import type { Executor } from '../platform/database/database.js';
+import { type Cents, decimalOf } from '../shared/money.js';
+import type { LockedOrder } from './order-workflow.js';
+import type { PaymentAttempt } from './payment-attempts.js';
+
+/** A paid order as an order event, which statistics are made of. */
+export async function orderEventText(tx: Executor, { id, userId, total, currency }: LockedOrder): Promise<string> {
+  const [order] = await tx.query<{ placedAt: number; shippingAddress: string; paymentMethod: string }>(
+    sql`select (extract(epoch from placed_at) * 1000)::float8 as "placedAt", shipping_address as "shippingAddress",
+          payment_method as "paymentMethod"
+        from orders where id = ${id}`,
+  );
+  const lines = await tx.query<{ sku: string; quantity: number; price: Cents }>(
+    sql`select sku, quantity, price_cents::float8 as price from order_lines where order_id = ${id} order by sku`,
+  );
+  return JSON.stringify({
+    order_id: id,
+    user_id: userId,
+    order_timestamp: new Date(order!.placedAt).toISOString(),
+    order_value: decimalOf(total),
+    currency,
+    items: lines.map(({ sku, quantity, price }) => ({
+      product_id: sku,
+      quantity,
+      price_per_unit: decimalOf(price),
+    })),
+    shipping_address: order!.shippingAddress,
+    payment_method: order!.paymentMethod,
+  });
+}
+
+/** That a paid order's money went back, as an event that statistics take it back by. @param at ms UTC */
+export function refundEventText({ id }: LockedOrder, attempt: PaymentAttempt, at: number): string {
+  return JSON.stringify({
+    type: 'refund',
+    refund_id: `RF-${attempt.id}`,
+    order_id: id,
+    amount: decimalOf(attempt.amount),
+    refund_timestamp: new Date(at).toISOString(),
+  });
+}

@@ -1,0 +1,128 @@
+import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import { Interval } from '@nestjs/schedule';
+import { atMost } from '../platform/back-off.js';
+import { Database } from '../platform/database/database.js';
+import { QueueSender } from '../platform/queue/queue-sender.js';
+import { messageOf, UnavailableError } from '../shared/errors.js';
+import { OrderWorkflow } from './order-workflow.js';
+import { type ClaimedMessage, type Destination, Outbox } from './outbox.js';
+import { StepQueues } from './step-queues.js';
+
+const MESSAGES_PER_ROUND = 200;
+const SWEEP_EVERY_MS = 1_000;
+const PAUSE_AFTER_FAILURE_SECONDS = 2;
+const LONGEST_STOP_MS = 2_000;
+
+/**
+ * Takes messages from the outbox to their queues: at once after a commit of this process, and by a sweep what others left.
+ * A message is deleted from the outbox after it was sent, so one that a crash comes between is sent twice.
+ */
+@Injectable()
+export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
+  private readonly logger = new Logger('OutboxRelay');
+  private readonly senders: Record<Destination, QueueSender>;
+  private again = false;
+  private busy = false;
+  private stopping = false;
+  private ended: Promise<void> = Promise.resolve();
+  private failing = false;
+
+  constructor(
+    private readonly outbox: Outbox,
+    private readonly workflow: OrderWorkflow,
+    private readonly database: Database,
+    orders: QueueSender,
+    queues: StepQueues,
+  ) {
+    this.senders = {
+      orders,
+      inventory: queues.of('inventory').sender,
+      payment: queues.of('payment').sender,
+      shipment: queues.of('shipment').sender,
+    };
+  }
+
+  onApplicationBootstrap(): void {
+    this.workflow.onCommitted(() => this.poke());
+    this.poke();
+  }
+
+  /** What is not sent by then stays in the outbox. */
+  async onModuleDestroy(): Promise<void> {
+    this.stopping = true;
+    await atMost(LONGEST_STOP_MS, this.ended);
+  }
+
+  /** Has what is in the outbox sent soon. */
+  @Interval(SWEEP_EVERY_MS)
+  poke(): void {
+    this.again = true;
+    if (!this.busy && !this.stopping && this.database.availability.up) this.ended = this.run();
+  }
+
+  /**
+   * Sends what can be sent now.
+   * @returns how many messages were taken on
+   * @throws DatabaseUnavailable
+   */
+  async sendRound(): Promise<number> {
+    const claimed = await this.outbox.claim(MESSAGES_PER_ROUND);
+    if (claimed.length === 0) return 0;
+    const queues = new Set(claimed.map(({ queue }) => queue));
+    await Promise.all(
+      [...queues].map((to) =>
+        this.sendTo(
+          to,
+          claimed.filter(({ queue }) => queue === to),
+        ),
+      ),
+    );
+    return claimed.length;
+  }
+
+  private async sendTo(queue: Destination, messages: ClaimedMessage[]): Promise<void> {
+    const sent: ClaimedMessage[] = [];
+    const failed: ClaimedMessage[] = [];
+    let reason = '';
+    try {
+      await this.senders[queue].sendEach(messages, {
+        onSent: (message) => sent.push(message),
+        onFailed: (message, failure) => {
+          failed.push(message);
+          reason = failure.message;
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      failed.push(...messages);
+      reason = error.message;
+    }
+    if (sent.length > 0) await this.outbox.sent(sent);
+    if (failed.length > 0) await this.outbox.release(failed, PAUSE_AFTER_FAILURE_SECONDS);
+    this.say(queue, failed.length, reason);
+  }
+
+  /** Once when it begins and once when it is over. */
+  private say(queue: Destination, failed: number, reason: string): void {
+    if (failed > 0 && !this.failing) {
+      this.logger.warn(`${failed} messages wait in the outbox for the ${queue} queue: ${reason}`);
+    }
+    if (failed === 0 && this.failing) this.logger.log('The outbox can be sent again');
+    this.failing = failed > 0;
+  }
+
+  private async run(): Promise<void> {
+    this.busy = true;
+    try {
+      while (this.again && !this.stopping) {
+        this.again = false;
+        while (!this.stopping && (await this.sendRound()) > 0);
+      }
+    } catch (error) {
+      // A database that is down says so itself.
+      if (!(error instanceof UnavailableError)) this.logger.error(`The outbox can't be sent: ${messageOf(error)}`);
+    } finally {
+      this.busy = false;
+    }
+  }
+}
