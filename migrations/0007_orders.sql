@@ -79,6 +79,7 @@ create index idempotency_keys_by_expiry on idempotency_keys (expires_at);
 --> statement-breakpoint
 -- Messages that are to be sent because something was committed. What was sent is gone from here.
 create table outbox (
+  id bigint generated always as identity primary key,
   order_id text collate "C" not null references orders (id),
   -- That of the timeline's entry that it follows from; of one order they are sent in this order.
   sequence integer not null,
@@ -88,9 +89,10 @@ create table outbox (
   delay_seconds integer not null default 0 check (delay_seconds between 0 and 900),
   created_at timestamptz(3) not null default clock_timestamp(),
   -- Until then somebody is about to send it.
-  claimed_until timestamptz(3) not null default '-infinity',
-  primary key (order_id, sequence, queue)
+  claimed_until timestamptz(3) not null default '-infinity'
 ) with (fillfactor = 50);
+--> statement-breakpoint
+create index outbox_of_order on outbox (order_id, sequence);
 --> statement-breakpoint
 create index outbox_by_age on outbox (created_at);
 --> statement-breakpoint

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
 import { Database, type Executor } from '../platform/database/database.js';
 import { STEP_TASKS, stepMessageText, type StepQueue, type StepTask } from './step-messages.js';
@@ -17,8 +17,7 @@ export interface OutgoingMessage {
 
 /** A message that somebody is about to send. */
 export interface ClaimedMessage extends Required<OutgoingMessage> {
-  orderId: string;
-  sequence: number;
+  id: number;
 }
 
 /** Whoever claimed messages and is gone can't send them any more; longer than sending takes, retries included. */
@@ -47,36 +46,31 @@ export class Outbox {
    * @throws DatabaseUnavailable
    */
   async claim(most: number): Promise<ClaimedMessage[]> {
-    const claimed = await this.database.query<ClaimedMessage & { createdAt: number }>(
+    const claimed = await this.database.query<ClaimedMessage>(
       sql`update outbox set claimed_until = clock_timestamp() + make_interval(secs => ${CLAIM_SECONDS})
-          from (
-            select order_id, sequence, queue from outbox candidate
+          where id in (
+            select id from outbox candidate
             where claimed_until < clock_timestamp() and not exists (
               select 1 from outbox earlier
               where earlier.order_id = candidate.order_id and earlier.sequence < candidate.sequence
             )
             order by created_at limit ${most} for update skip locked
-          ) as free
-          where outbox.order_id = free.order_id and outbox.sequence = free.sequence and outbox.queue = free.queue
-          returning outbox.order_id as "orderId", outbox.sequence, outbox.queue, body, delay_seconds as "delaySeconds",
-            (extract(epoch from created_at) * 1000)::float8 as "createdAt"`,
+          )
+          returning id::float8 as id, queue, body, delay_seconds as "delaySeconds"`,
     );
-    return claimed.sort((one, other) => one.createdAt - other.createdAt);
+    return claimed.sort((one, other) => one.id - other.id);
   }
 
   /** These are on their queues. @throws DatabaseUnavailable */
   async sent(messages: ClaimedMessage[]): Promise<void> {
-    await this.database.query(
-      sql`delete from outbox using ${listOf(messages)}
-          where outbox.order_id = given.order_id and outbox.sequence = given.sequence and outbox.queue = given.queue`,
-    );
+    await this.database.query(sql`delete from outbox where id in ${idsOf(messages)}`);
   }
 
   /** These could not be sent; somebody may try again after a while. @throws DatabaseUnavailable */
   async release(messages: ClaimedMessage[], afterSeconds: number): Promise<void> {
     await this.database.query(
-      sql`update outbox set claimed_until = clock_timestamp() + make_interval(secs => ${afterSeconds}) from ${listOf(messages)}
-          where outbox.order_id = given.order_id and outbox.sequence = given.sequence and outbox.queue = given.queue`,
+      sql`update outbox set claimed_until = clock_timestamp() + make_interval(secs => ${afterSeconds})
+          where id in ${idsOf(messages)}`,
     );
   }
 
@@ -95,7 +89,7 @@ export function stepMessage(task: StepTask, orderId: string, reference: string |
   return { queue: STEP_TASKS[task], body: stepMessageText({ messageId: randomUUID(), orderId, task, reference }) };
 }
 
-function listOf(messages: ClaimedMessage[]): ReturnType<typeof sql> {
-  const rows = messages.map(({ orderId, sequence, queue }) => ({ order_id: orderId, sequence, queue }));
-  return sql`json_to_recordset(${JSON.stringify(rows)}::json) as given(order_id text, sequence integer, queue text)`;
+function idsOf(messages: ClaimedMessage[]): SQL {
+  const ids = messages.map(({ id }) => id);
+  return sql`(select value::bigint from json_array_elements_text(${JSON.stringify(ids)}::json))`;
 }
