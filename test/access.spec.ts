@@ -78,6 +78,7 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /order-events/{position}': READERS,
   'POST /order-events/{position}/retry': ADMINS,
   'POST /order-events/retry': ADMINS,
+  'GET /refunds/waiting': READERS,
   'GET /repairs': READERS,
   'GET /repairs/{id}': READERS,
   'GET /dead-letters': READERS,

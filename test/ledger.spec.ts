@@ -56,6 +56,8 @@ function inWords(result: AppendResult): string {
       return [`${result.position} ${result.outcome}`, ...result.reasons].join(' ');
     case 'duplicate':
       return `duplicate of ${result.position}`;
+    case 'waiting':
+      return 'waiting';
     case 'repaired':
       return `repaired by ${result.position}`;
     case 'not_repaired':
@@ -185,7 +187,8 @@ describe('what becomes of a message', () => {
     expect(await storedPositions()).toEqual(stored);
     for (const [i, result] of results.entries()) {
       if (result.kind === 'refused') throw result.error;
-      expect((await ledger.entry(result.position))!.body).toBe(messages[i]!.body);
+      if (result.kind === 'waiting') throw new Error('An order waits for nothing');
+      expect((await ledger.entry(result.position!))!.body).toBe(messages[i]!.body);
     }
   });
 

@@ -73,7 +73,7 @@ async function retried(service: RunningService, position: number, order?: object
 
 /** Every row of every table that may have a text in it. */
 async function rowsOf(service: RunningService): Promise<string[]> {
-  const tables = ['ledger', 'repairs', 'delivery_failures', 'audit_log', 'rebuilds'];
+  const tables = ['ledger', 'repairs', 'early_refunds', 'delivery_failures', 'audit_log', 'rebuilds'];
   const rows: string[] = [];
   for (const table of tables) {
     const found = await service.database.query<{ row: string }>(

@@ -7,6 +7,8 @@ import { messageOf } from '../shared/errors.js';
 /** No line is this long: a body of 1 MiB takes up to six times that as JSON. */
 const LONGEST_LINE = 64 * 1024 * 1024;
 const LINE_FEED = 10;
+/** What stands behind the entries, and is written anew. */
+const TRAILER = ['repair', 'waiting_refund', 'end'];
 const HEADER_BEGINNING = '{"type":"ledger",';
 
 /** A file can't be read or written as an exported ledger, with why. */
@@ -98,7 +100,7 @@ export async function archivedSoFar(path: string): Promise<ArchivedSoFar | null>
       headerEnd = end;
     } else if (text.startsWith('{"type":"entry"') && !inTrailer) {
       entry = { text, end };
-    } else if (text.startsWith('{"type":"repair"') || text.startsWith('{"type":"end"')) {
+    } else if (TRAILER.some((type) => text.startsWith(`{"type":"${type}"`))) {
       inTrailer = true;
     } else {
       throw new UnusableArchive(`${path} is not an exported ledger: see its line ${number}`);

@@ -1,9 +1,9 @@
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
 import { setImmediate } from 'node:timers/promises';
 import { DatabaseUnavailable, type Database } from '../platform/database/database.js';
 import { isFaultOfRow } from '../platform/database/sql-state.js';
 import { pause } from '../platform/back-off.js';
-import type { JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-event.js';
+import type { EventKind, JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-event.js';
 import type { AppendResult, RepairFault } from './ledger-entry.js';
 
 /**
@@ -25,9 +25,10 @@ interface Waiting {
 interface AnswerRow {
   i: number;
   kind: 'stored' | 'duplicate' | 'repaired' | 'not_repaired';
-  outcome: Outcome;
+  outcome: Outcome | 'waiting';
   reasons: RepairFault[];
-  position: number;
+  /** Null where it waits. */
+  position: number | null;
 }
 
 /**
@@ -139,13 +140,15 @@ export class AppendQueue {
   }
 
   private async call(messages: JudgedMessage[]): Promise<AppendResult[]> {
-    const entries = sql`${JSON.stringify(messages.map(rowOf))}::json`;
+    const entries = messages.map(rowOf);
+    const of = (kind: EventKind): SQL => sql`${JSON.stringify(entries.filter((entry) => entry.kind === kind))}::json`;
     const rows = await this.database.query<AnswerRow>(
       !isRetry(messages)
         ? sql`select i, case when duplicate then 'duplicate' else 'stored' end as kind, outcome, reasons,
                 position::float8 as position
-              from append_entries(${entries})`
-        : sql`select i, kind, outcome, reasons, position::float8 as position from append_retries(${entries})`,
+              from append_entries(${of('order')}, ${of('refund')})`
+        : sql`select i, kind, outcome, reasons, position::float8 as position
+              from append_retries(${JSON.stringify(entries)}::json)`,
     );
     if (rows.length !== messages.length) {
       throw new Error(`The ledger answered ${rows.length} of ${messages.length} messages`);
@@ -172,6 +175,8 @@ function isRetry([message]: JudgedMessage[]): boolean {
 }
 
 function resultOf({ kind, position, outcome, reasons }: AnswerRow): AppendResult {
+  if (kind === 'duplicate') return { kind, position };
+  if (outcome === 'waiting' || position === null) return { kind: 'waiting' };
   switch (kind) {
     case 'stored':
       return { kind, position, outcome, reasons: reasons as Reason[] };
@@ -179,17 +184,17 @@ function resultOf({ kind, position, outcome, reasons }: AnswerRow): AppendResult
       return { kind, position, outcome };
     case 'not_repaired':
       return { kind, position, reasons };
-    case 'duplicate':
-      return { kind, position };
   }
 }
 
 function rowOf(message: JudgedMessage, i: number): Record<string, unknown> {
   return {
     i,
+    kind: message.kind,
     outcome: message.outcome,
     order_id: message.orderId,
     user_id: message.userId,
+    refund_id: message.refundId ?? undefined,
     ordered_at: message.orderedAt,
     value_cents: message.value,
     claimed_cents: message.claimed,

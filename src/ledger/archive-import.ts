@@ -61,6 +61,7 @@ export class ArchiveImport {
   private header: HeaderLine | null = null;
   private end: EndLine | null = null;
   private repairsRead = 0;
+  private waitingRead = 0;
   private page: NumberedLine[] = [];
   private characters = 0;
   private readonly written = { entries: 0, repairs: 0 };
@@ -100,7 +101,11 @@ export class ArchiveImport {
       case 'entry':
         return this.takeEntry(line, content);
       case 'repair':
+        if (this.waitingRead > 0) throw damaged(line, 'a repair stands behind the refunds that wait');
         if (this.repairsRead++ === 0) await this.flush();
+        return this.keep(line);
+      case 'waiting_refund':
+        if (this.waitingRead++ === 0) await this.flush();
         return this.keep(line);
       case 'end':
         return this.finish(line, content);
@@ -133,6 +138,7 @@ export class ArchiveImport {
   private async takeEntry(line: NumberedLine, entry: EntryLine): Promise<void> {
     const due = this.read.position + 1;
     if (this.repairsRead > 0) throw damaged(line, 'an entry stands behind the repairs');
+    if (this.waitingRead > 0) throw damaged(line, 'an entry stands behind the refunds that wait');
     if (entry.position !== due) throw damaged(line, `position ${due} is missing, ${entry.position} stands there`);
     let hash: string;
     try {
@@ -162,7 +168,8 @@ export class ArchiveImport {
     const json = `[${page.map(({ text }) => text).join(',')}]`;
     try {
       if (page[0]!.text.startsWith('{"type":"entry"')) await this.storeEntries(json, page.length);
-      else await this.storeRepairs(json);
+      else if (page[0]!.text.startsWith('{"type":"repair"')) await this.storeRepairs(json);
+      else await this.storeWaitingRefunds(json);
     } catch (error) {
       if (!isFaultOfRow(error)) throw error;
       const lines = `lines ${page[0]!.number} to ${page.at(-1)!.number}`;
@@ -192,6 +199,14 @@ export class ArchiveImport {
     });
   }
 
+  /** Where the target goes further, it knows more of them. */
+  private async storeWaitingRefunds(json: string): Promise<void> {
+    if (this.head.position > this.read.position) return;
+    await this.underLock(async (tx) => {
+      await tx.query(insertWaitingRefunds(json));
+    });
+  }
+
   private async finish(line: NumberedLine, end: EndLine): Promise<void> {
     await this.flush();
     const { position, hash } = this.read;
@@ -200,6 +215,10 @@ export class ArchiveImport {
     }
     if (end.repairs !== this.repairsRead) {
       throw damaged(line, `it counts ${end.repairs} repairs, but ${this.repairsRead} stand before`);
+    }
+    const { waiting_refunds: waiting = 0 } = end;
+    if (waiting !== this.waitingRead) {
+      throw damaged(line, `it counts ${waiting} refunds that wait, but ${this.waitingRead} stand before`);
     }
     this.end = end;
     if (this.head.position > position) return;
@@ -268,7 +287,10 @@ async function headOf(executor: Executor, { lock } = { lock: false }): Promise<L
   return head!;
 }
 
-/** Entries with the keys that append_entries makes of them: an order's own where it counts, its content's where not. */
+/**
+ * Entries with the keys that append_entries makes of them: an order's or a refund's own where it counts, its content's
+ * where not. A refund that waited here for its order has become the entry.
+ */
 function insertEntries(json: string): ReturnType<typeof sql> {
   return sql`
     with entries as materialized (
@@ -285,7 +307,21 @@ function insertEntries(json: string): ReturnType<typeof sql> {
       select order_id, content, position from entries where kind = 'order' and outcome <> 'failed'
     ),
     failed as (
-      insert into failed_contents select content, position from entries where kind = 'order' and outcome = 'failed'
+      insert into failed_contents select content, position from entries where kind <> 'repair' and outcome = 'failed'
+    ),
+    refunded as (
+      insert into counted_refunds
+      select refund_id, content, position from entries where kind = 'refund' and outcome <> 'failed'
+    ),
+    refunded_of_order as (
+      insert into refunded_orders as known (order_id, refunded_cents)
+      select order_id, sum(value_cents) from entries where kind = 'refund' and outcome <> 'failed' group by order_id
+      on conflict (order_id) do update set refunded_cents = known.refunded_cents + excluded.refunded_cents
+    ),
+    settled as (
+      update early_refunds set position = entries.position, body = null
+      from entries
+      where early_refunds.position is null and entries.kind = 'refund' and early_refunds.content_hash = entries.content
     )
     insert into ledger (
       position, kind, outcome, order_id, user_id, ordered_at, value_cents, claimed_cents, lines, reasons, content_hash,
@@ -294,6 +330,20 @@ function insertEntries(json: string): ReturnType<typeof sql> {
     select position, kind, outcome, order_id, user_id, ordered_at, value_cents, claimed_cents, lines, reasons, content,
       decode(entry_hash, 'hex'), message_id, ref_position, refund_id, actor, sent_at, received_at, body
     from entries order by position`;
+}
+
+function insertWaitingRefunds(json: string): ReturnType<typeof sql> {
+  return sql`
+    insert into early_refunds (
+      content_hash, refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body
+    )
+    select decode(content_hash, 'hex'), refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body
+    from json_to_recordset(${json}::json) as given (
+      number bigint, content_hash text, refund_id text, order_id text, refunded_at timestamptz, cents bigint,
+      message_id text, sent_at timestamptz, received_at timestamptz, body text
+    )
+    order by given.number
+    on conflict (content_hash) do nothing`;
 }
 
 function upsertRepairs(json: string): ReturnType<typeof sql> {

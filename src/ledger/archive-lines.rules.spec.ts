@@ -49,13 +49,24 @@ describe('The hash of a history', () => {
     ['an order that counts', { ...order, outcome: 'corrected', value_cents: 1_050 }, 'corrected|1050'],
     ['an order that failed', { ...order, outcome: 'failed', value_cents: null }, 'failed'],
     ['a repair', { ...order, kind: 'repair', outcome: 'accepted', value_cents: null, ref_position: 7 }, 'repair|7'],
+    [
+      'a refund',
+      { ...order, kind: 'refund', outcome: 'accepted', value_cents: 5, ref_position: 7 },
+      'refund|accepted|5|7',
+    ],
+    [
+      'a refund too many',
+      { ...order, kind: 'refund', outcome: 'failed', value_cents: null, ref_position: 7 },
+      'refund|failed|7',
+    ],
+    ['a wrong refund', { ...order, kind: 'refund', outcome: 'failed', value_cents: null }, 'refund|failed'],
   ] as const)('goes on over content and meaning of %s', (_what, entry, meaning) => {
     const before = Buffer.from(EMPTY_HISTORY, 'hex');
     expect(historyHash(EMPTY_HISTORY, entry)).toBe(sha256(before, Buffer.from(CONTENT, 'hex'), meaning));
   });
 
   it('is not made up for a kind that is not known', () => {
-    const refund = { ...order, kind: 'refund', outcome: 'accepted', value_cents: null } as const;
-    expect(() => historyHash(EMPTY_HISTORY, refund)).toThrow('its kind "refund" is not known');
+    const gift = { ...order, kind: 'gift' as 'order', outcome: 'accepted', value_cents: null } as const;
+    expect(() => historyHash(EMPTY_HISTORY, gift)).toThrow('its kind "gift" is not known');
   });
 });

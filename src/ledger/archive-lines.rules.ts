@@ -3,16 +3,19 @@ import type { Outcome } from '../shared/order-event.js';
 import type { EntryKind } from './ledger-entry.js';
 
 /**
- * A ledger as JSON Lines, for moving it to another database: a header, its entries, its repairs, and an end that says
- * that nothing is missing. The entries never change and the file can grow by them; repairs do, so they and the end are
- * cut off and written anew whenever the file is continued. What is erased from a body stays in files made before.
+ * A ledger as JSON Lines, for moving it to another database: a header, its entries, its repairs, the refunds that wait for
+ * their orders, and an end that says that nothing is missing. The entries never change and the file can grow by them; the
+ * others do, so they and the end are cut off and written anew whenever the file is continued. What is erased from a body stays in files made before.
  *
  * Every line ends with a check over what stands before it: the entries' own hashes cover what figures are made from,
  * but not, say, when a message was received.
  */
-export type ArchiveLine = HeaderLine | EntryLine | RepairLine | EndLine;
+export type ArchiveLine = HeaderLine | EntryLine | RepairLine | WaitingRefundLine | EndLine;
 
-/** The version of the format; to be raised when a reader of this version could not understand it. */
+/**
+ * The version of the format; to be raised when a reader of this version would misunderstand it. What is new to it, a type
+ * of line or a kind of entry, it refuses by name.
+ */
 export const ARCHIVE_VERSION = 1;
 
 /** The hash of a history without entries: SHA-256 of nothing. */
@@ -47,6 +50,12 @@ export interface RepairLine {
   number: number;
 }
 
+/** A refund that waits for its order, as it was received and judged. */
+export interface WaitingRefundLine {
+  type: 'waiting_refund';
+  number: number;
+}
+
 /** The last line of a complete archive. */
 export interface EndLine {
   type: 'end';
@@ -54,6 +63,8 @@ export interface EndLine {
   position: number;
   entry_hash: string;
   repairs: number;
+  /** Absent in files from before there were refunds. */
+  waiting_refunds?: number;
   /** The figures begin after this entry: 0, or where they were cleared. */
   base: number;
 }
@@ -66,7 +77,7 @@ export class DamagedLine extends Error {
 const CHECK_LENGTH = 16;
 const TAIL = /,"check":"([0-9a-f]{16})"\}$/;
 const TAIL_LENGTH = `,"check":"${'0'.repeat(CHECK_LENGTH)}"}`.length;
-const TYPES = ['ledger', 'entry', 'repair', 'end'];
+const TYPES = ['ledger', 'entry', 'repair', 'waiting_refund', 'end'];
 
 /** A JSON object as a line of an archive: with its check, without its line feed. */
 export function archiveLine(json: string): string {
@@ -88,7 +99,7 @@ export function readArchiveLine(text: string): ArchiveLine {
 }
 
 /**
- * The hash of the history up to an entry, as append_entries and append_retries make it (migrations/).
+ * The hash of the history up to an entry, as append_entries, append_retries and append_refund make it (migrations/).
  * @param before the hash up to the entry before, hex
  * @throws DamagedLine where the kind of the entry is not known
  */
@@ -106,8 +117,10 @@ function markOf({ kind, outcome, value_cents, ref_position }: Parameters<typeof 
       return outcome === 'failed' ? outcome : `${outcome}|${value_cents}`;
     case 'repair':
       return `repair|${ref_position}`;
+    case 'refund':
+      return [kind, outcome, value_cents, ref_position].filter((part) => part !== null).join('|');
     default:
-      throw new DamagedLine(`its kind "${kind}" is not known to this version`);
+      throw new DamagedLine(`its kind "${String(kind)}" is not known to this version`);
   }
 }
 

@@ -24,7 +24,11 @@ export class EntryJson {
   @ApiProperty({ type: 'integer', description: 'Its place in the ledger, from 1, without gaps', example: 42 })
   position!: number;
 
-  @ApiProperty({ enum: ['order', 'repair', 'refund'], example: 'order' })
+  @ApiProperty({
+    enum: ['order', 'repair', 'refund'],
+    description: 'A refund lowers what its order brought in, in the month of the refund',
+    example: 'order',
+  })
   kind!: EntryKind;
 
   @ApiProperty({ enum: ['accepted', 'corrected', 'failed'], example: 'corrected' })
@@ -33,39 +37,63 @@ export class EntryJson {
   @ApiProperty({ type: String, nullable: true, description: 'null where it could not be read', example: 'ORD-1001' })
   order_id!: string | null;
 
-  @ApiProperty({ type: String, nullable: true, description: 'null where it could not be read', example: 'U042' })
+  @ApiProperty({
+    type: String,
+    nullable: true,
+    description: "null where it could not be read. Of a refund its order's; null where it failed by itself",
+    example: 'U042',
+  })
   user_id!: string | null;
 
   @ApiProperty({
     type: String,
     format: 'date-time',
     nullable: true,
-    description: 'null where it could not be read',
+    description: 'null where it could not be read, and of a refund',
     example: '2026-01-31T12:00:00.000Z',
   })
   order_timestamp!: string | null;
 
-  @ApiProperty({ type: Number, nullable: true, description: 'What the sender claimed', example: 20 })
+  @ApiProperty({
+    type: Number,
+    nullable: true,
+    description: 'What the sender claimed; of a refund its amount',
+    example: 20,
+  })
   claimed_value!: number | null;
 
   @ApiProperty({
     type: Number,
     nullable: true,
-    description: 'What counts; null where the order failed',
+    description: 'What counts; null where the order failed, and of a refund',
     example: 25.98,
   })
   order_value!: number | null;
 
-  @ApiProperty({ type: [EntryItemJson], description: 'Empty where the order failed' })
+  @ApiProperty({ type: [EntryItemJson], description: 'Empty where the order failed, and of a refund' })
   items!: EntryItemJson[];
 
-  @ApiProperty({ isArray: true, enum: Object.keys(REASONS), description: 'Why the order failed', example: [] })
+  @ApiProperty({ type: String, nullable: true, description: 'Of a refund', example: null })
+  refund_id!: string | null;
+
+  @ApiProperty({ type: String, format: 'date-time', nullable: true, description: 'Of a refund', example: null })
+  refund_timestamp!: string | null;
+
+  @ApiProperty({
+    type: Number,
+    nullable: true,
+    description: 'Of a refund: what it takes away; null where it failed',
+    example: null,
+  })
+  amount!: number | null;
+
+  @ApiProperty({ isArray: true, enum: Object.keys(REASONS), description: 'Why it failed', example: [] })
   reasons!: Reason[];
 
   @ApiProperty({
     type: 'integer',
     nullable: true,
-    description: 'Of a repair: the failed entry that it mends',
+    description: 'Of a repair: the failed entry that it mends. Of a refund: the order, where it is counted',
     example: null,
   })
   ref_position!: number | null;
@@ -105,16 +133,21 @@ export class EntryJson {
 
 /** An entry of the ledger in the form of the API: money as decimal numbers, times as ISO 8601 in UTC. */
 export function entryJson(entry: LedgerEntry): EntryJson {
+  const isRefund = entry.kind === 'refund';
+  const value = entry.value === null ? null : decimalOf(entry.value);
   return {
     position: entry.position,
     kind: entry.kind,
     outcome: entry.outcome,
     order_id: entry.orderId,
     user_id: entry.userId,
-    order_timestamp: isoOf(entry.orderedAt),
+    order_timestamp: isRefund ? null : isoOf(entry.orderedAt),
     claimed_value: entry.claimed === null ? null : decimalOf(entry.claimed),
-    order_value: entry.value === null ? null : decimalOf(entry.value),
+    order_value: isRefund ? null : value,
     items: entry.lines.map(itemJson),
+    refund_id: entry.refundId,
+    refund_timestamp: isRefund ? isoOf(entry.orderedAt) : null,
+    amount: isRefund ? value : null,
     reasons: entry.reasons,
     ref_position: entry.refPosition,
     actor: entry.actor,

@@ -9,6 +9,13 @@ const ENTRIES_PER_PAGE = 1_000;
 const CHARACTERS_PER_PAGE = 4 * 1024 * 1024;
 /** A repair may carry a body of 1 MiB too, but there are few. */
 const REPAIRS_PER_PAGE = 20;
+/** As these may. */
+const REFUNDS_PER_PAGE = 20;
+
+interface NumberedJson {
+  number: number;
+  json: string;
+}
 
 /** The positions of the ledger have a gap, so that it can't be written down as a whole. */
 export class LedgerGap extends Error {
@@ -21,9 +28,11 @@ export class LedgerGap extends Error {
 /** What of a ledger is to be written down: the entries after one, up to where the ledger ended when it was asked. */
 export interface ArchiveExtent {
   header: HeaderLine;
-  end: Omit<EndLine, 'type' | 'repairs'>;
+  end: Omit<EndLine, 'type' | 'repairs' | 'waiting_refunds'>;
   /** Later repairs may depend on later entries. */
   lastRepair: number;
+  /** The number of the last refund that had come before its order. */
+  lastEarlyRefund: number;
 }
 
 /**
@@ -51,14 +60,16 @@ export class LedgerArchive {
       hashAfter: string | null;
       base: number;
       lastRepair: number;
+      lastEarlyRefund: number;
     }>(
       sql`select ledger_id::text as "ledgerId", ledger_head.position::float8 as position,
             encode(ledger_head.entry_hash, 'hex') as "entryHash", base::float8 as base,
             (select encode(entry_hash, 'hex') from ledger where ledger.position = ${after}) as "hashAfter",
-            (select coalesce(max(number), 0)::float8 from repairs) as "lastRepair"
+            (select coalesce(max(number), 0)::float8 from repairs) as "lastRepair",
+            (select coalesce(max(number), 0)::float8 from early_refunds) as "lastEarlyRefund"
           from ledger_head, projection`,
     );
-    const { ledgerId, position, entryHash, hashAfter, base, lastRepair } = row!;
+    const { ledgerId, position, entryHash, hashAfter, base, lastRepair, lastEarlyRefund } = row!;
     if (after > position) {
       throw new InvalidInput([{ field: 'after', message: `must be at most ${position}, where the ledger ends` }]);
     }
@@ -68,11 +79,12 @@ export class LedgerArchive {
       header: { type: 'ledger', version: ARCHIVE_VERSION, ledger_id: ledgerId, after, entry_hash: hash },
       end: { position, entry_hash: entryHash, base },
       lastRepair,
+      lastEarlyRefund,
     };
   }
 
   /** The lines, without their line feeds, page by page. @throws LedgerGap @throws DatabaseUnavailable */
-  async *pages({ header, end, lastRepair }: ArchiveExtent): AsyncGenerator<string[]> {
+  async *pages({ header, end, lastRepair, lastEarlyRefund }: ArchiveExtent): AsyncGenerator<string[]> {
     yield [archiveLine(JSON.stringify(header))];
     for (let after = header.after; after < end.position;) {
       const page = await this.entries(after, end.position);
@@ -83,15 +95,9 @@ export class LedgerArchive {
       after += page.length;
       yield page.map(({ json }) => archiveLine(json));
     }
-    let repairs = 0;
-    for (let after = 0; ;) {
-      const page = await this.repairs(after, lastRepair, end.position);
-      if (page.length === 0) break;
-      after = page.at(-1)!.number;
-      repairs += page.length;
-      yield page.map(({ json }) => archiveLine(json));
-    }
-    yield [archiveLine(JSON.stringify({ type: 'end', ...end, repairs }))];
+    const repairs = yield* numbered((after) => this.repairs(after, lastRepair, end.position));
+    const waiting = yield* numbered((after) => this.waitingRefunds(after, lastEarlyRefund, end.position));
+    yield [archiveLine(JSON.stringify({ type: 'end', ...end, repairs, waiting_refunds: waiting }))];
   }
 
   private entries(after: number, last: number): Promise<{ position: number; json: string }[]> {
@@ -123,7 +129,7 @@ export class LedgerArchive {
    * As they were at the last entry: one that was mended by a later entry is still under way. What a repair changes is
    * text in the file, as a body is: it may hold characters that PostgreSQL refuses within JSON that it takes apart.
    */
-  private repairs(after: number, lastNumber: number, last: number): Promise<{ number: number; json: string }[]> {
+  private repairs(after: number, lastNumber: number, last: number): Promise<NumberedJson[]> {
     const later = sql`coalesce(repair_position > ${last}, false)`;
     return this.database.query(
       sql`select number::float8 as number, translate(row_to_json(repair)::text, E'\\n\\r', '  ') as json
@@ -140,6 +146,36 @@ export class LedgerArchive {
           ) repair
           order by number`,
     );
+  }
+
+  /** As they were at the last entry: the body of one that later became an entry is that entry's. */
+  private waitingRefunds(after: number, lastNumber: number, last: number): Promise<NumberedJson[]> {
+    return this.database.query(
+      sql`select number::float8 as number, row_to_json(refund)::text as json
+          from (
+            select 'waiting_refund' as type, early.number, encode(early.content_hash, 'hex') as content_hash,
+              early.refund_id, early.order_id, ${iso(sql`early.refunded_at`)} as refunded_at, early.cents,
+              early.message_id, ${iso(sql`early.sent_at`)} as sent_at, ${iso(sql`early.received_at`)} as received_at,
+              coalesce(early.body, ledger.body) as body
+            from early_refunds early left join ledger on ledger.position = early.position
+            where early.number > ${after} and early.number <= ${lastNumber}
+              and (early.position is null or early.position > ${last})
+            order by early.number limit ${REFUNDS_PER_PAGE}
+          ) refund
+          order by number`,
+    );
+  }
+}
+
+/** Pages of lines until one is empty. @param next the page after a number @returns how many lines there were */
+async function* numbered(next: (after: number) => Promise<NumberedJson[]>): AsyncGenerator<string[], number> {
+  let lines = 0;
+  for (let after = 0; ;) {
+    const page = await next(after);
+    if (page.length === 0) return lines;
+    after = page.at(-1)!.number;
+    lines += page.length;
+    yield page.map(({ json }) => archiveLine(json));
   }
 }
 

@@ -1,11 +1,11 @@
 import type { Cents } from '../shared/money.js';
-import type { OrderLine, Outcome, Reason } from '../shared/order-event.js';
+import type { EventKind, OrderLine, Outcome, Reason } from '../shared/order-event.js';
 
 /** Why a retry of a failed entry failed: what is wrong with the order, or that the entry was mended otherwise meanwhile. */
-export type RepairFault = Reason | 'already_repaired' | 'not_processed';
+export type RepairFault = Reason | 'already_repaired' | 'not_an_order' | 'not_processed';
 
 /** What brought an entry into the ledger. */
-export type EntryKind = 'order' | 'repair' | 'refund';
+export type EntryKind = EventKind | 'repair';
 
 /** An entry of the ledger as it is kept. Times are ms UTC. */
 export interface LedgerEntry {
@@ -13,15 +13,19 @@ export interface LedgerEntry {
   kind: EntryKind;
   outcome: Outcome;
   orderId: string | null;
+  /** Of a refund the user of its order; null where it failed by what it says itself. */
   userId: string | null;
+  /** Of an entry of kind refund. */
+  refundId: string | null;
+  /** When it was ordered, or refunded. */
   orderedAt: number | null;
-  /** What counts; null where the order failed. */
+  /** What counts, of a refund what it takes away; null where it failed. */
   value: Cents | null;
   claimed: Cents | null;
   lines: OrderLine[];
   reasons: Reason[];
   messageId: string | null;
-  /** The failed entry that an entry of kind repair mends. */
+  /** The failed entry that an entry of kind repair mends, or the order of one of kind refund. */
   refPosition: number | null;
   /** Who asked for a repair. */
   actor: string | null;
@@ -43,8 +47,10 @@ export type AppendResult =
   | { kind: 'repaired'; position: number; outcome: Outcome }
   /** It was the retry of the failed entry at this position, and failed again; nothing was appended. */
   | { kind: 'not_repaired'; position: number; reasons: RepairFault[] }
-  /** Its content is in the ledger already, at this position; nothing was written. */
-  | { kind: 'duplicate'; position: number }
+  /** It is a refund whose order is not counted yet; it is kept until then. */
+  | { kind: 'waiting' }
+  /** Its content is in the ledger already, at this position, or (null) waits for its order; nothing was written. */
+  | { kind: 'duplicate'; position: number | null }
   /** The database can't hold this row (and says why); the message must not be acknowledged. */
   | { kind: 'refused'; error: unknown };
 
@@ -62,7 +68,10 @@ export interface LedgerHead {
 export interface ProjectedEntry {
   position: number;
   kind: EntryKind;
-  /** The failed entry that an entry of kind repair mends; its user and time are that entry's. */
+  /**
+   * The failed entry that an entry of kind repair mends; its user and time are that entry's. Of a refund its order, whose
+   * user it has.
+   */
   refPosition: number | null;
   /** Hex; covers every entry up to this one. */
   entryHash: string;

@@ -11,7 +11,7 @@ const MOST_BODY_BYTES = 8 * 1024 * 1024;
 /** Which entries to find; everything given must hold. */
 export interface EntryFilter {
   kind?: EntryKind;
-  /** Of an order; a repair has the outcome of what it led to, and is not meant. */
+  /** Of an order or a refund; a repair has the outcome of what it led to, and is not meant. */
   outcome?: Outcome;
   reason?: Reason;
   /** Whether a failed order was repaired since. */
@@ -111,7 +111,11 @@ export class Ledger {
     if (filter.reason) conditions.push(sql`outcome = 'failed' and reasons @> array[${filter.reason}]::text[]`);
     if (filter.repaired !== undefined) {
       const repair = sql`(select from ledger repair where repair.kind = 'repair' and repair.ref_position = ledger.position)`;
-      conditions.push(sql`outcome = 'failed'`, filter.repaired ? sql`exists ${repair}` : sql`not exists ${repair}`);
+      // Only orders are repaired.
+      conditions.push(
+        sql`kind = 'order' and outcome = 'failed'`,
+        filter.repaired ? sql`exists ${repair}` : sql`not exists ${repair}`,
+      );
     }
     if (filter.userId !== undefined) conditions.push(sql`user_id = ${filter.userId}`);
     if (filter.orderId !== undefined) conditions.push(sql`order_id = ${filter.orderId}`);
@@ -126,16 +130,36 @@ export class Ledger {
    * else can replace them until the transaction ends.
    * @returns with them, whether there are more
    */
-  async bodiesOf(
+  bodiesOf(
     tx: Executor,
     userId: string,
+    after: number,
+    limit: number,
+  ): Promise<{ bodies: EntryBody[]; more: boolean }> {
+    return this.bodies(tx, sql`user_id = ${userId}`, after, limit);
+  }
+
+  /** The same of refunds that failed, and so have no user, but name an order that has an entry of this user. */
+  bodiesOfFailedRefunds(
+    tx: Executor,
+    userId: string,
+    after: number,
+    limit: number,
+  ): Promise<{ bodies: EntryBody[]; more: boolean }> {
+    const ordersOfUser = sql`select order_id from ledger where user_id = ${userId} and order_id is not null`;
+    return this.bodies(tx, sql`kind = 'refund' and user_id is null and order_id in (${ordersOfUser})`, after, limit);
+  }
+
+  private async bodies(
+    tx: Executor,
+    condition: SQL,
     after: number,
     limit: number,
   ): Promise<{ bodies: EntryBody[]; more: boolean }> {
     const found = await tx.query<EntryBody & { candidates: number }>(
       sql`with candidates as materialized (
             select position, octet_length(body) as size from ledger
-            where user_id = ${userId} and position > ${after} order by ledger.position limit ${limit + 1}
+            where ${condition} and position > ${after} order by ledger.position limit ${limit + 1}
           ), sized as (
             select position, row_number() over running as place, sum(size) over running - size as bytes_before
             from candidates window running as (order by position)
@@ -170,6 +194,7 @@ export class Ledger {
             from (select * from ledger where ${condition} order by position desc limit ${limit}) newest
           )
           select position::float8 as position, kind, outcome, order_id as "orderId", user_id as "userId",
+            refund_id as "refundId",
             (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt",
             value_cents::float8 as value, claimed_cents::float8 as claimed,
             (select coalesce(json_agg(json_build_object(

@@ -19,6 +19,7 @@ export const LOGGED_OUTCOMES = [
   'corrected',
   'failed',
   'duplicate',
+  'waiting',
   'repaired',
   'not_repaired',
   'refused',
@@ -121,20 +122,26 @@ export class ConsumerLog {
 
 function lineOn(message: JudgedMessage, result: AppendResult): LogLine {
   const { orderId, userId } = message;
-  const order = `${orderId ? `Order ${orderId}` : 'An order without a readable id'}${userId ? ` of ${userId}` : ''}`;
+  const what = message.kind === 'refund' ? refundIn(message) : orderIn(message);
   const make = (level: LogLevel, text: string, outcome: LoggedOutcome): LogLine =>
     line(level, text, outcome, orderId, userId);
   switch (result.kind) {
     case 'duplicate':
-      return make('info', `${order}: duplicate of position ${result.position}`, 'duplicate');
+      return make(
+        'info',
+        `${what}: duplicate of ${result.position === null ? 'one that waits for its order' : `position ${result.position}`}`,
+        'duplicate',
+      );
+    case 'waiting':
+      return make('info', `${what} waits for its order: ${decimalOf(message.value!).toFixed(2)}`, 'waiting');
     case 'refused':
       return make(
         'error',
-        `${order} could not be stored and will be delivered again: ${faultText(messageOf(result.error))}`,
+        `${what} could not be stored and will be delivered again: ${faultText(messageOf(result.error))}`,
         'refused',
       );
     case 'repaired':
-      return make('info', `${order} repaired: it counts at position ${result.position}`, 'repaired');
+      return make('info', `${what} repaired: it counts at position ${result.position}`, 'repaired');
     case 'not_repaired':
       return make(
         'warn',
@@ -142,14 +149,22 @@ function lineOn(message: JudgedMessage, result: AppendResult): LogLine {
         'not_repaired',
       );
     case 'stored':
-      if (result.outcome === 'failed') return make('warn', `${order} failed: ${result.reasons.join(', ')}`, 'failed');
+      if (result.outcome === 'failed') return make('warn', `${what} failed: ${result.reasons.join(', ')}`, 'failed');
       if (result.outcome === 'corrected') {
         const claimed = message.claimed === null ? 'no readable value' : decimalOf(message.claimed).toFixed(2);
         const counted = decimalOf(message.value!).toFixed(2);
-        return make('warn', `${order} corrected: ${claimed} claimed, ${counted} counted`, 'corrected');
+        return make('warn', `${what} corrected: ${claimed} claimed, ${counted} counted`, 'corrected');
       }
-      return make('info', `${order} accepted: ${decimalOf(message.value!).toFixed(2)}`, 'accepted');
+      return make('info', `${what} accepted: ${decimalOf(message.value!).toFixed(2)}`, 'accepted');
   }
+}
+
+function orderIn({ orderId, userId }: JudgedMessage): string {
+  return `${orderId ? `Order ${orderId}` : 'An order without a readable id'}${userId ? ` of ${userId}` : ''}`;
+}
+
+function refundIn({ orderId, refundId }: JudgedMessage): string {
+  return `${refundId ? `Refund ${refundId}` : 'A refund without a readable id'}${orderId ? ` of ${orderId}` : ''}`;
 }
 
 function line(

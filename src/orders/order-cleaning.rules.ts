@@ -54,15 +54,19 @@ export function cleanOrder(event: JsonObject): CleanedOrder {
   };
 }
 
-function clean<T>(object: JsonObject, field: string, read: (given: unknown) => T | undefined): Cleaned<T> {
+/** Cleans one field: text is trimmed, null and empty text are missing, what `read` gives nothing for is unreadable. */
+export function clean<T>(object: JsonObject, field: string, read: (given: unknown) => T | undefined): Cleaned<T> {
   const raw = Object.hasOwn(object, field) ? object[field] : undefined;
   const given = typeof raw === 'string' ? raw.trim() : raw;
   if (given === undefined || given === null || given === '') return undefined;
   return read(given) ?? new Unreadable(given);
 }
 
-/** Looked at before upper-casing, which turns some letters beyond ASCII into ASCII ones (ſ into S). */
-function readCode(given: unknown): string | undefined {
+/**
+ * Reads an id or another code, upper-cased. Looked at before upper-casing, which turns some letters beyond ASCII into
+ * ASCII ones (ſ into S).
+ */
+export function readCode(given: unknown): string | undefined {
   return typeof given === 'string' ? (cleanId(given) ?? undefined) : undefined;
 }
 

@@ -4,35 +4,31 @@ import {
   type JudgedMessage,
   type JudgingPolicy,
   type Reason,
-  REASONS,
   type ReceivedMessage,
 } from '../shared/order-event.js';
 import { contentHash, rawHash } from './content-hash.rules.js';
+import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
 import { exceeds, type ExactNumber, isWhole, roundedCents } from './exact-number.rules.js';
 import { readBody } from './message-body.rules.js';
 import { type Cleaned, type CleanedItem, type CleanedOrder, cleanOrder, Unreadable } from './order-cleaning.rules.js';
 import { allocate, type PricedLine, runningCents } from './order-value.rules.js';
-
-const REASONS_IN_ORDER = Object.keys(REASONS) as Reason[];
-const EARLIEST = Date.UTC(BOUNDS.firstYear, 0);
-const AFTER_LATEST = Date.UTC(BOUNDS.lastYear + 1, 0);
-
-/** Collects the reasons for which an order event fails. */
-type Faults = Set<Reason>;
+import { isRefund, judgeRefund } from './refund-event.rules.js';
 
 /**
- * Judges one message by the contract of an order event (shared/order-event.ts). Its "now" is the time the message was
- * sent, so that the same message is judged the same whenever it is delivered. Never throws, whatever the body is.
+ * Judges one message by the contract of an order event (shared/order-event.ts), or of a refund where it says to be one.
+ * Its "now" is the time the message was sent, so that the same message is judged the same whenever it is delivered.
+ * Never throws, whatever the body is.
  */
 export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMessage {
   const event = readBody(message.body);
   if (typeof event === 'string') return failedUnread(message, event);
+  if (isRefund(event)) return judgeRefund(message, event, policy);
 
   const order = cleanOrder(event);
   const faults: Faults = new Set();
-  const orderId = judgeId('order_id', order.order_id, 'ORD', faults);
-  const userId = judgeId('user_id', order.user_id, 'U', faults);
-  const orderedAt = judgeTime(order.order_timestamp, message.sentAt, faults);
+  const orderId = judgePrefixedId('order_id', order.order_id, 'ORD', faults);
+  const userId = judgePrefixedId('user_id', order.user_id, 'U', faults);
+  const orderedAt = judgeTime('order_timestamp', order.order_timestamp, message.sentAt, faults);
   judgeOptionalFields(order, policy, faults);
   const lines = judgeItems(order.items, faults);
   const sums = lines && runningCents(lines);
@@ -40,10 +36,18 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
   judgeTotal(total, faults);
   const claimed = judgeClaim(order.order_value, total, policy, faults);
 
-  const judged = { ...message, orderId, userId, orderedAt, claimed, contentHash: contentHash(order, message.body) };
+  const judged = {
+    ...message,
+    kind: 'order' as const,
+    orderId,
+    userId,
+    refundId: null,
+    orderedAt,
+    claimed,
+    contentHash: contentHash(order, message.body),
+  };
   if (faults.size > 0 || lines === null || sums === null || total === null) {
-    const reasons = REASONS_IN_ORDER.filter((reason) => faults.has(reason));
-    return { ...judged, outcome: 'failed', reasons, value: null, lines: [] };
+    return { ...judged, outcome: 'failed', reasons: reasonsIn(faults), value: null, lines: [] };
   }
   const value = cents(total);
   const outcome = claimed === value ? 'accepted' : 'corrected';
@@ -53,10 +57,12 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
 function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
   return {
     ...message,
+    kind: 'order',
     outcome: 'failed',
     reasons: [reason],
     orderId: null,
     userId: null,
+    refundId: null,
     orderedAt: null,
     value: null,
     claimed: null,
@@ -65,33 +71,8 @@ function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
   };
 }
 
-function judgeId(field: 'order_id' | 'user_id', id: Cleaned<string>, prefix: string, faults: Faults): string | null {
-  if (id === undefined) {
-    faults.add(`missing_${field}`);
-  } else if (id instanceof Unreadable || !id.startsWith(prefix)) {
-    faults.add(`invalid_${field}`);
-  } else {
-    return id;
-  }
-  return null;
-}
-
-function judgeTime(time: Cleaned<number>, sentAt: number, faults: Faults): number | null {
-  if (time === undefined) {
-    faults.add('missing_order_timestamp');
-  } else if (time instanceof Unreadable) {
-    faults.add('invalid_order_timestamp');
-  } else if (time < EARLIEST || time >= AFTER_LATEST) {
-    faults.add('order_timestamp_out_of_range');
-  } else {
-    if (time > sentAt + BOUNDS.futureMs) faults.add('order_timestamp_in_future');
-    return time;
-  }
-  return null;
-}
-
 function judgeOptionalFields(order: CleanedOrder, policy: JudgingPolicy, faults: Faults): void {
-  if (order.currency !== undefined && order.currency !== policy.currency) faults.add('unsupported_currency');
+  judgeCurrency(order.currency, policy, faults);
   if (order.shipping_address instanceof Unreadable) faults.add('invalid_shipping_address');
   if (order.payment_method instanceof Unreadable) faults.add('invalid_payment_method');
 }

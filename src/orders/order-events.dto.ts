@@ -5,7 +5,7 @@ import { EntryPageQuery } from '../ledger/entry-page.js';
 import { PathInteger } from '../platform/http/validation.js';
 import { REASONS, type Outcome, type Reason } from '../shared/order-event.js';
 
-const KINDS = ['order', 'repair'];
+const KINDS = ['order', 'repair', 'refund'];
 const OUTCOMES = ['accepted', 'corrected', 'failed'];
 const REASON_CODES = Object.keys(REASONS);
 

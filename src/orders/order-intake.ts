@@ -69,7 +69,7 @@ export class OrderIntake {
 }
 
 /** Null where nothing became of the message yet. */
-function metricOutcome(result: AppendResult): Outcome | 'duplicate' | null {
+function metricOutcome(result: AppendResult): Outcome | 'duplicate' | 'waiting' | null {
   switch (result.kind) {
     case 'stored':
     case 'repaired':
@@ -77,7 +77,8 @@ function metricOutcome(result: AppendResult): Outcome | 'duplicate' | null {
     case 'not_repaired':
       return 'failed';
     case 'duplicate':
-      return 'duplicate';
+    case 'waiting':
+      return result.kind;
     case 'refused':
       return null;
   }

@@ -3,6 +3,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { SqsModule } from '@ssut/nestjs-sqs';
 import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
+import { WaitingRefunds } from '../ledger/waiting-refunds.js';
 import { Database } from '../platform/database/database.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
@@ -23,10 +24,11 @@ import { OrderConsumer } from './order-consumer.js';
 import { OrderEventsController } from './order-events.controller.js';
 import { OrderIntake } from './order-intake.js';
 import { pollLoopClasses, pollLoopNames } from './order-pollers.js';
-import { OrderErasure, RepairErasure } from './personal-data-erasure.js';
+import { OrderErasure, RefundErasure, RepairErasure, WaitingRefundErasure } from './personal-data-erasure.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import { RepairsController } from './repairs.controller.js';
 import { Repairs } from './repairs.js';
+import { WaitingRefundsController } from './waiting-refunds.controller.js';
 
 /** What a poll loop needs before it receives. A module of its own, because the library wants it before the handlers. */
 @Module({
@@ -52,13 +54,17 @@ export class OrdersModule {
     personalData: PersonalData,
     ofOrders: OrderErasure,
     ofRepairs: RepairErasure,
+    ofRefunds: RefundErasure,
+    ofWaitingRefunds: WaitingRefundErasure,
+    waitingRefunds: WaitingRefunds,
   ) {
     metrics.reading('dead_letters', 'Messages on the dead-letter queue, by the approximation of SQS', () =>
       deadLetters.count(),
     );
     metrics.reading('repairs_pending', 'Repairs that are on their way through the queue', () => repairs.pending());
-    personalData.register(ofOrders);
-    personalData.register(ofRepairs);
+    metrics.reading('refunds_waiting', 'Refunds whose order is not counted yet', () => waitingRefunds.count());
+    // What waits goes first: it may become an entry of the user meanwhile.
+    for (const eraser of [ofWaitingRefunds, ofOrders, ofRepairs, ofRefunds]) personalData.register(eraser);
   }
 
   /** @param config how many pollers there are is decided before anything is wired */
@@ -78,7 +84,13 @@ export class OrdersModule {
           }),
         }),
       ],
-      controllers: [ConsumerLogsController, OrderEventsController, RepairsController, DeadLettersController],
+      controllers: [
+        ConsumerLogsController,
+        OrderEventsController,
+        WaitingRefundsController,
+        RepairsController,
+        DeadLettersController,
+      ],
       providers: [
         ConsumerLog,
         LogStreams,
@@ -90,6 +102,8 @@ export class OrdersModule {
         RepairDispatch,
         OrderErasure,
         RepairErasure,
+        RefundErasure,
+        WaitingRefundErasure,
         ...pollLoopClasses(queue.pollers),
       ],
       exports: [OrderConsumer],

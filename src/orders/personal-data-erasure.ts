@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import type { EntryBody } from '../ledger/ledger-entry.js';
 import { Ledger } from '../ledger/ledger.js';
+import { WaitingRefunds } from '../ledger/waiting-refunds.js';
 import type { Executor } from '../platform/database/database.js';
 import type { Erased, Eraser } from '../platform/privacy/personal-data.js';
 import { changesWithoutPersonalData, withoutPersonalData } from './personal-data.rules.js';
@@ -10,6 +11,8 @@ import { RepairUnderWay } from './repairs.js';
 
 /** One transaction, in which the embedded ledger has nobody else's statement. */
 const ENTRIES_PER_PART = 250;
+/** Each may have a body of 1 MiB. */
+const WAITING_REFUNDS_PER_PART = 50;
 /** Each may have three bodies of 1 MiB with it. */
 const REPAIRS_PER_PART = 50;
 /** Repairs of other users that one statement looks through. */
@@ -93,6 +96,48 @@ export class RepairErasure implements Eraser {
       },
       next: numbers.length === REPAIRS_PER_PART ? numbers.at(-1)! : looked === REPAIRS_PER_LOOK ? last : null,
     };
+  }
+}
+
+/** Takes personal data out of refunds of a user's orders that failed: these are under no user. */
+@Injectable()
+export class RefundErasure implements Eraser {
+  constructor(private readonly ledger: Ledger) {}
+
+  /** Whoever has an order has an entry. */
+  async knows(): Promise<boolean> {
+    return false;
+  }
+
+  /** @param after a position @throws DatabaseUnavailable */
+  async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
+    const { bodies, more } = await this.ledger.bodiesOfFailedRefunds(tx, userId, after, ENTRIES_PER_PART);
+    return {
+      erased: { order_events: await eraseBodies(this.ledger, tx, bodies) },
+      next: more ? bodies.at(-1)!.position : null,
+    };
+  }
+}
+
+/** Takes personal data out of refunds that wait for an order of which a user has an entry, so far a failed one. */
+@Injectable()
+export class WaitingRefundErasure implements Eraser {
+  constructor(private readonly waiting: WaitingRefunds) {}
+
+  /** Whoever has an order has an entry. */
+  async knows(): Promise<boolean> {
+    return false;
+  }
+
+  /** @param after the number of a refund @throws DatabaseUnavailable */
+  async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
+    const { bodies, more } = await this.waiting.bodiesOf(tx, userId, after, WAITING_REFUNDS_PER_PART);
+    const erased = bodies.flatMap(({ number, body }) => {
+      const other = withoutPersonalData(body);
+      return other === null ? [] : [{ number, body: other }];
+    });
+    await this.waiting.replaceBodies(tx, erased);
+    return { erased: { order_events: erased.length }, next: more ? bodies.at(-1)!.number : null };
   }
 }
 

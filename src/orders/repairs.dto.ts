@@ -164,7 +164,7 @@ export class RepairJson {
 
   @ApiProperty({
     isArray: true,
-    enum: [...REASON_CODES, 'already_repaired', 'not_processed'],
+    enum: [...REASON_CODES, 'already_repaired', 'not_an_order', 'not_processed'],
     description:
       'Why it failed again. not_processed: nothing was heard of it for hours; should it still come, it counts',
     example: [],

@@ -2,7 +2,8 @@ import type { Cents } from './money.js';
 
 /**
  * The contract of an order event: the JSON body of a message on the orders queue, its bounds, and what
- * judging makes of it. Nothing here does anything; the rules are in orders/order-event.rules.ts.
+ * judging makes of it. Nothing here does anything; the rules are in orders/order-event.rules.ts and, for refunds,
+ * refund-event.rules.ts.
  */
 
 /** Bounds of the fields. */
@@ -14,14 +15,19 @@ export const BOUNDS = {
   items: 10_000,
   firstYear: 2000,
   lastYear: 2100,
-  /** How far an order's time may lie after the time its message was sent, in ms. */
+  /** How far an order's or a refund's time may lie after the time its message was sent, in ms. */
   futureMs: 5 * 60 * 1000,
 } as const;
+
+/** What an event is about: an order, or (`type: "refund"`) money that is given back for one. */
+export type EventKind = 'order' | 'refund';
 
 /** Every reason for which an order event fails, with what it tells the sender. The codes are stable. */
 export const REASONS = {
   malformed_json: 'The body is not JSON.',
   not_an_object: 'The body is JSON, but not an object.',
+  missing_refund_id: 'refund_id is missing.',
+  invalid_refund_id: 'refund_id must be printable ASCII of at most 128 characters.',
   missing_order_id: 'order_id is missing.',
   invalid_order_id: 'order_id must start with ORD and be printable ASCII of at most 128 characters.',
   missing_user_id: 'user_id is missing.',
@@ -30,6 +36,15 @@ export const REASONS = {
   invalid_order_timestamp: 'order_timestamp is not an ISO 8601 date and time.',
   order_timestamp_out_of_range: 'order_timestamp must be in the years 2000 to 2100.',
   order_timestamp_in_future: 'order_timestamp is more than 5 minutes after the message was sent.',
+  missing_refund_timestamp: 'refund_timestamp is missing.',
+  invalid_refund_timestamp: 'refund_timestamp is not an ISO 8601 date and time.',
+  refund_timestamp_out_of_range: 'refund_timestamp must be in the years 2000 to 2100.',
+  refund_timestamp_in_future: 'refund_timestamp is more than 5 minutes after the message was sent.',
+  missing_amount: 'amount is missing.',
+  invalid_amount: 'amount is not a number.',
+  non_positive_amount: 'amount must be greater than 0.',
+  amount_too_fine: 'amount may have at most two decimal places.',
+  amount_too_large: 'amount exceeds 100,000,000,000.00.',
   non_positive_order_value: 'order_value must be greater than 0.',
   missing_order_value: 'order_value is missing, and this service does not correct it.',
   invalid_order_value: 'order_value is not a number, and this service does not correct it.',
@@ -53,7 +68,8 @@ export const REASONS = {
   unsupported_currency: 'currency is not the one this service is configured for.',
   invalid_shipping_address: 'shipping_address must be text.',
   invalid_payment_method: 'payment_method must be text.',
-  conflicting_duplicate: 'This order_id was already counted with other content.',
+  conflicting_duplicate: 'This order_id or refund_id was already counted with other content.',
+  refund_exceeds_order: 'The refunds of this order would exceed what it is worth.',
 } as const;
 
 /** A stable code from {@link REASONS}. */
@@ -89,20 +105,23 @@ export const REPAIR_ATTRIBUTE = 'repair_id';
 
 /** A message with the verdict of the rules: what is handed to the ledger. */
 export interface JudgedMessage extends ReceivedMessage {
+  kind: EventKind;
   outcome: Outcome;
   /** Every reason that applies, in the order of {@link REASONS}, each once; empty unless failed. */
   reasons: Reason[];
   /** Cleaned; null where it can't be read. */
   orderId: string | null;
-  /** Cleaned; null where it can't be read. */
+  /** Cleaned; null where it can't be read, and of a refund, whose user is the order's. */
   userId: string | null;
-  /** ms UTC; null where it can't be read or is out of the bounds. */
+  /** Cleaned; null where it can't be read, and of an order. */
+  refundId: string | null;
+  /** When it was ordered, or refunded, ms UTC; null where it can't be read or is out of the bounds. */
   orderedAt: number | null;
-  /** What counts: the claimed value where right, else the computed sum; null where the order failed. */
+  /** What counts: the claimed value where right, else the computed sum; of a refund its amount. Null where it failed. */
   value: Cents | null;
-  /** What the sender claimed, rounded to the cent; null where absent, unreadable or beyond ±10^13 cents. */
+  /** What the sender claimed as value or amount, rounded to the cent; null where absent, unreadable or beyond ±10^13 cents. */
   claimed: Cents | null;
-  /** Empty where the order failed. */
+  /** Empty where the order failed, and of a refund. */
   lines: OrderLine[];
   /** SHA-256, lower-case hex, over the cleaned content without the claimed value. */
   contentHash: string;

@@ -27,7 +27,8 @@ export class Aggregation {
 
   /**
    * The figures of the entries after `from` up to and including `to`.
-   * @param base repairs of entries up to this one take back nothing: the figures do not cover these
+   * @param base repairs of failed entries and refunds of orders up to this one take back nothing: the figures do not
+   *   cover these
    * @param timeZone in which days and months are cut
    * @throws DatabaseUnavailable
    */
@@ -35,11 +36,11 @@ export class Aggregation {
     const figures = noFigures();
     const tallies = await this.database.query<TallyRow>(sql`
       with entries as (
-        select user_id, value_cents, ordered_at, (ordered_at at time zone ${timeZone})::date as day,
+        select user_id, case when kind = 'refund' then -value_cents else value_cents end as cents, ordered_at, (ordered_at at time zone ${timeZone})::date as day,
           kind = 'order' and outcome <> 'failed' as counts, outcome = 'corrected' as corrected,
           case when kind = 'repair' then -1 when outcome = 'failed' then 1 else 0 end as failed
         from ledger
-        where position > ${from} and position <= ${to} and (kind <> 'repair' or ref_position > ${base})
+        where position > ${from} and position <= ${to} and (ref_position is null or ref_position > ${base} or outcome = 'failed')
       ), cut as (
         select *, date_trunc('month', day)::date as month from entries
       )
@@ -48,7 +49,7 @@ export class Aggregation {
           else 'month-user' end as by,
         user_id, to_char(day, 'YYYY-MM-DD') as day, to_char(month, 'YYYY-MM') as month,
         count(*) filter (where counts)::float8 as orders,
-        coalesce(sum(value_cents), 0)::float8 as revenue,
+        coalesce(sum(cents), 0)::float8 as revenue,
         coalesce(sum(failed), 0)::float8 as failed,
         count(*) filter (where counts and corrected)::float8 as corrected,
         coalesce(extract(epoch from max(ordered_at) filter (where counts)) * 1000, 0)::float8 as last_order_at,

@@ -228,16 +228,12 @@ function* increments(figures: Figures, keys: GenerationKeys): Generator<Change> 
     if (user.lastOrderAt > 0) {
       yield { key: keys.user(userId), action: 'max', pairs: ['last_order_at', String(user.lastOrderAt)] };
     }
-    // Users with failed orders only are known, but not ranked.
-    if (user.orders > 0) {
-      bySpend.push(userId, String(user.revenue));
-      byOrders.push(userId, String(user.orders));
-    }
+    // Users with failed orders only are known, but not ranked. Who is given a refund was ranked with the order.
+    if (user.orders > 0 || user.revenue !== 0) bySpend.push(userId, String(user.revenue));
+    if (user.orders > 0) byOrders.push(userId, String(user.orders));
   }
-  if (bySpend.length > 0) {
-    yield { key: keys.usersBySpend, action: 'rank', pairs: bySpend };
-    yield { key: keys.usersByOrders, action: 'rank', pairs: byOrders };
-  }
+  if (bySpend.length > 0) yield { key: keys.usersBySpend, action: 'rank', pairs: bySpend };
+  if (byOrders.length > 0) yield { key: keys.usersByOrders, action: 'rank', pairs: byOrders };
   for (const [month, tally] of figures.months)
     yield { key: keys.month(month), action: 'add', pairs: tallyPairs(tally) };
   for (const [day, tally] of figures.days) yield { key: keys.day(day), action: 'add', pairs: tallyPairs(tally) };

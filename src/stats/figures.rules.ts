@@ -1,7 +1,7 @@
 import type { BusinessCalendar } from '../shared/business-time.js';
 import type { ProjectedEntry } from '../ledger/ledger-entry.js';
 
-/** Counts of one user, month or day. Revenue is cents. */
+/** Counts of one user, month or day. Revenue is cents, less refunds: below 0 where more was refunded than ordered. */
 export interface Tally {
   orders: number;
   revenue: number;
@@ -23,7 +23,7 @@ export interface GlobalTally extends Tally {
   failedWithoutMonth: number;
 }
 
-/** What was sold of one product. Revenue is cents. */
+/** What was sold of one product. Revenue is cents; refunds name no products and leave it as it is. */
 export interface ProductTally {
   revenue: number;
   quantity: number;
@@ -64,11 +64,12 @@ export interface FoldScope {
 }
 
 /**
- * Adds one entry to figures. An entry counts for the month and day it was ordered in, whenever it came. A repair takes
- * back what the failed entry counted as failed, unless the figures do not cover that one.
+ * Adds one entry to figures. An entry counts for the month and day it was ordered or refunded in, whenever it came. A
+ * repair takes back what the failed entry counted as failed, and a refund a part of what its order brought in, unless the
+ * figures do not cover that one.
  */
 export function fold(figures: Figures, entry: ProjectedEntry, { calendar, base }: FoldScope): void {
-  if (entry.kind === 'repair' && entry.refPosition! <= base) return;
+  if (entry.outcome !== 'failed' && entry.refPosition !== null && entry.refPosition <= base) return;
   const day = entry.orderedAt === null ? null : calendar.dayOf(entry.orderedAt);
   const tallies: Tally[] = [figures.global];
   if (entry.userId !== null) tallies.push(userTally(figures, entry.userId));
@@ -83,6 +84,10 @@ export function fold(figures: Figures, entry: ProjectedEntry, { calendar, base }
     for (const each of tallies) each.failed += failed;
     if (entry.userId === null) figures.global.failedWithoutUser += failed;
     if (day === null) figures.global.failedWithoutMonth += failed;
+    return;
+  }
+  if (entry.kind === 'refund') {
+    for (const each of tallies) each.revenue -= entry.value!;
     return;
   }
   for (const each of tallies) {

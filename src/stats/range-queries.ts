@@ -41,18 +41,22 @@ export class RangeQueries {
     this.timeZone = config.businessTimeZone;
   }
 
-  /** The users who spent most in a range, score in cents, and those with most orders in it; highest first. */
+  /**
+   * The users who spent most in a range, score in cents, and those with most orders in it; highest first. Who only was
+   * given refunds in it spent less than nothing, and is last by spend.
+   */
   async topUsers(range: Range, limit: number): Promise<{ bySpend: Ranked[]; byOrders: Ranked[] }> {
     const rows = await this.database.query<Ranked & { ranking: 'spend' | 'orders' }>(sql`
       with totals as materialized (
-        select user_id collate "C" as id, sum(value_cents)::float8 as spend, count(*)::float8 as orders
+        select user_id collate "C" as id, sum(${SIGNED_CENTS})::float8 as spend,
+          count(*) filter (where kind = 'order')::float8 as orders
         from ledger
-        where kind = 'order' and outcome <> 'failed' and ${covered(await this.coverage())} and ${this.within(range)}
+        where kind in ('order', 'refund') and outcome <> 'failed' and ${covered(await this.coverage())} and ${this.within(range)}
         group by 1
       )
       (select 'spend' as ranking, id, spend as score from totals order by spend desc, id desc limit ${limit})
       union all
-      (select 'orders', id, orders from totals order by orders desc, id desc limit ${limit})`);
+      (select 'orders', id, orders from totals where orders > 0 order by orders desc, id desc limit ${limit})`);
     // A union promises no order; that of equals is the one in which Redis has them.
     const ranked = (ranking: string): Ranked[] =>
       rows
@@ -69,7 +73,7 @@ export class RangeQueries {
     const [row] = await this.database.query<UserInRange & { known: boolean; revenue: number }>(sql`
       select exists (select from ledger where ${entriesOfUser}) as known,
         count(*) filter (where kind = 'order' and outcome <> 'failed')::float8 as orders,
-        coalesce(sum(value_cents), 0)::float8 as revenue,
+        coalesce(sum(${SIGNED_CENTS}), 0)::float8 as revenue,
         (count(*) filter (where outcome = 'failed') - count(*) filter (where kind = 'repair'))::float8 as failed,
         (extract(epoch from max(ordered_at) filter (where kind = 'order' and outcome <> 'failed')) * 1000)::float8
           as "lastOrderAt"
@@ -100,7 +104,10 @@ export class RangeQueries {
   }
 }
 
+/** What an entry that counts adds to the revenue. */
+const SIGNED_CENTS = sql`case when kind = 'refund' then -value_cents else value_cents end`;
+
 function covered({ base, position }: Coverage): SQL {
-  // A repair takes nothing back of what is not covered.
-  return sql`position > ${base} and position <= ${position} and (kind <> 'repair' or ref_position > ${base})`;
+  // Neither a repair nor a refund takes anything back of what is not covered.
+  return sql`position > ${base} and position <= ${position} and (ref_position is null or ref_position > ${base} or outcome = 'failed')`;
 }

@@ -11,10 +11,12 @@ export type GivenMessage = Partial<JudgedMessage> & {
 /** A message that the rules accepted, with an order of its own; say only what matters. */
 export function aJudgedMessage({ content, ...given }: GivenMessage = {}): JudgedMessage {
   const order = {
+    kind: 'order' as const,
     outcome: 'accepted' as const,
     reasons: [],
     orderId: `ORD${randomBytes(6).toString('hex').toUpperCase()}`,
     userId: 'U1',
+    refundId: null,
     orderedAt: Date.UTC(2026, 0, 15, 12),
     value: cents(1_000),
     claimed: cents(1_000),

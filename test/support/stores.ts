@@ -45,7 +45,14 @@ export async function aDatabase(): Promise<OwnPart<Database> & { url: string | n
 /** Takes every entry out of a ledger, which then is as good as new. */
 export async function emptyLedger(database: Database): Promise<void> {
   await database.transaction(async (tx) => {
-    for (const table of ['ledger', 'counted_orders', 'failed_contents']) {
+    for (const table of [
+      'ledger',
+      'counted_orders',
+      'failed_contents',
+      'counted_refunds',
+      'refunded_orders',
+      'early_refunds',
+    ]) {
       await tx.query(sql.raw(`delete from ${table}`));
     }
     await tx.query(sql`update ledger_head set position = 0, entry_hash = sha256('')`);

@@ -59,7 +59,9 @@ export class Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
-    for (const outcome of ['accepted', 'corrected', 'failed', 'duplicate']) this.ordersProcessed.inc({ outcome }, 0);
+    for (const outcome of ['accepted', 'corrected', 'failed', 'duplicate', 'waiting']) {
+      this.ordersProcessed.inc({ outcome }, 0);
+    }
   }
 
   /** Adds a gauge that is read when somebody looks. */

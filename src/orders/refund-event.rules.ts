@@ -1,0 +1,73 @@
+import { cents, type Cents, MAX_ORDER_CENTS } from '../shared/money.js';
+import type { JudgedMessage, JudgingPolicy, ReceivedMessage } from '../shared/order-event.js';
+import { refundHash } from './content-hash.rules.js';
+import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
+import { exceeds, type ExactNumber, roundedCents, wholeParts } from './exact-number.rules.js';
+import type { JsonObject } from './message-body.rules.js';
+import { type Cleaned, Unreadable } from './order-cleaning.rules.js';
+import { cleanRefund } from './refund-cleaning.rules.js';
+
+const MOST_UNITS = MAX_ORDER_CENTS / 100;
+
+/** Whether an event says that it is a refund; white space and letter case don't matter. */
+export function isRefund(event: JsonObject): boolean {
+  const type = Object.hasOwn(event, 'type') ? event['type'] : undefined;
+  return typeof type === 'string' && type.trim().toLowerCase() === 'refund';
+}
+
+/**
+ * Judges a refund by what it says itself; whether its order is counted and worth that much, the ledger decides. It has
+ * no user: that is the order's.
+ */
+export function judgeRefund(message: ReceivedMessage, event: JsonObject, policy: JudgingPolicy): JudgedMessage {
+  const refund = cleanRefund(event);
+  const faults: Faults = new Set();
+  const refundId = judgeRefundId(refund.refund_id, faults);
+  const orderId = judgePrefixedId('order_id', refund.order_id, 'ORD', faults);
+  const orderedAt = judgeTime('refund_timestamp', refund.refund_timestamp, message.sentAt, faults);
+  const amount = judgeAmount(refund.amount, faults);
+  judgeCurrency(refund.currency, policy, faults);
+
+  const judged = {
+    ...message,
+    kind: 'refund' as const,
+    orderId,
+    userId: null,
+    refundId,
+    orderedAt,
+    claimed: claimedIn(refund.amount),
+    lines: [],
+    contentHash: refundHash(refund, message.body),
+  };
+  return faults.size > 0
+    ? { ...judged, outcome: 'failed', reasons: reasonsIn(faults), value: null }
+    : { ...judged, outcome: 'accepted', reasons: [], value: amount };
+}
+
+function judgeRefundId(id: Cleaned<string>, faults: Faults): string | null {
+  if (typeof id === 'string') return id;
+  faults.add(id === undefined ? 'missing_refund_id' : 'invalid_refund_id');
+  return null;
+}
+
+function judgeAmount(amount: Cleaned<ExactNumber>, faults: Faults): Cents | null {
+  if (amount === undefined) {
+    faults.add('missing_amount');
+  } else if (amount instanceof Unreadable) {
+    faults.add('invalid_amount');
+  } else if (!exceeds(amount, 0)) {
+    faults.add('non_positive_amount');
+  } else if (exceeds(amount, MOST_UNITS)) {
+    faults.add('amount_too_large');
+  } else {
+    const whole = wholeParts(amount, 100);
+    if (whole !== undefined) return cents(whole);
+    // Rounding, as of an order's sum, would give back what nobody asked for.
+    faults.add('amount_too_fine');
+  }
+  return null;
+}
+
+function claimedIn(amount: Cleaned<ExactNumber>): Cents | null {
+  return amount === undefined || amount instanceof Unreadable ? null : roundedCents(amount);
+}
