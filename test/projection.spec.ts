@@ -72,19 +72,53 @@ const entries: fc.Arbitrary<ProjectedEntry[]> = fc
         orderedAt: fc.option(moments),
         lines: fc.constant<ProjectedEntry['lines']>([]),
       }),
+      fc.record({ refunds: fc.nat(), share: fc.integer({ min: 1, max: 60 }), refundedAt: moments }),
     ),
     { minLength: 1, maxLength: 25 },
   )
-  .map((some) =>
-    some.map((entry, i) => ({
-      ...entry,
-      kind: 'order' as const,
-      refPosition: null,
-      position: i + 1,
-      entryHash: `hash ${i + 1}`,
-      value: entry.outcome === 'failed' ? null : cents(entry.lines.reduce((sum, line) => sum + line.cents, 0)),
-    })),
-  );
+  .map((some) => {
+    const made: ProjectedEntry[] = [];
+    for (const each of some) made.push('refunds' in each ? aRefundOf(made, each) : anOrderOf(made, each));
+    return made;
+  });
+
+function anOrderOf(
+  before: ProjectedEntry[],
+  entry: Pick<ProjectedEntry, 'outcome' | 'userId' | 'orderedAt' | 'lines'>,
+): ProjectedEntry {
+  return {
+    ...entry,
+    kind: 'order',
+    refPosition: null,
+    position: before.length + 1,
+    entryHash: `hash ${before.length + 1}`,
+    value: entry.outcome === 'failed' ? null : cents(entry.lines.reduce((sum, line) => sum + line.cents, 0)),
+  };
+}
+
+/** Of one of the orders before; fails by itself where there is none, and for its amount where that would be too much. */
+function aRefundOf(
+  before: ProjectedEntry[],
+  { refunds, share, refundedAt }: { refunds: number; share: number; refundedAt: number },
+): ProjectedEntry {
+  const orders = before.filter(({ kind, outcome }) => kind === 'order' && outcome !== 'failed');
+  const order = orders[refunds % Math.max(1, orders.length)];
+  const counted = before.filter(({ kind, refPosition }) => kind === 'refund' && refPosition === order?.position);
+  const amount = Math.ceil(((order?.value ?? 0) * share) / 100);
+  const rest = (order?.value ?? 0) - counted.reduce((sum, { value }) => sum + (value ?? 0), 0);
+  const fails = !order || amount > rest;
+  return {
+    kind: 'refund',
+    outcome: fails ? 'failed' : 'accepted',
+    userId: order?.userId ?? null,
+    orderedAt: refundedAt,
+    lines: [],
+    refPosition: order?.position ?? null,
+    position: before.length + 1,
+    entryHash: `hash ${before.length + 1}`,
+    value: fails ? null : cents(amount),
+  };
+}
 const sizes = fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1, maxLength: 5 });
 
 describe('the fold', () => {
@@ -195,13 +229,37 @@ describe('on the stores', () => {
 
             const whole = await new Aggregation(database).figures(base, head.position, 0, timeZone);
             expect(aggregated).toEqual(whole);
-            expect(whole).toEqual(plainSum(some.slice(base), timeZone));
+            // In one append the refunds go after the orders, so the entries may stand otherwise than they were made.
+            const inLedger = await ledger.entriesAfter(0, 100);
+            expect(whole).toEqual(plainSum(inLedger.slice(base), timeZone));
+            expect(plainSum(inLedger, timeZone)).toEqual(plainSum(some, timeZone));
             const stored = await figuresOf(redis, 2);
             if (base < head.position) expect(await figuresOf(redis, 1)).toEqual(stored);
             expect(stored).toEqual(await storedFormOf(whole));
             expect(await store.checkpoint(1)).toMatchObject({ position: head.position, entryHash: head.entryHash });
           },
         ),
+        { numRuns: 40 },
+      );
+    });
+
+    it('leave out what is refunded of orders that the figures do not cover, but not refunds that fail', async () => {
+      await fc.assert(
+        fc.asyncProperty(entries, fc.nat({ max: 20 }), async (some, skipped) => {
+          await emptyLedger(database);
+          await ledger.append(some.map(messageOf), Date.now() + 10_000);
+          const stored = await ledger.entriesAfter(0, 100);
+          const base = Math.min(skipped, stored.length);
+          const covered = stored.slice(base);
+          const figures = noFigures();
+          for (const entry of covered) fold(figures, entry, { calendar: new BusinessCalendar('UTC'), base });
+          expect(figures).toEqual(await new Aggregation(database).figures(base, stored.length, base, 'UTC'));
+          const counting = covered.filter(
+            ({ outcome, refPosition }) => outcome === 'failed' || refPosition === null || refPosition > base,
+          );
+          expect(figures).toEqual(plainSum(counting, 'UTC'));
+          expect([...figures.users.values()].every(({ revenue }) => revenue >= 0)).toBe(true);
+        }),
         { numRuns: 40 },
       );
     });
@@ -470,8 +528,14 @@ function manyLines(count: number): ProjectedEntry['lines'] {
 
 /** The message that the ledger makes such an entry of. */
 function messageOf(entry: ProjectedEntry): JudgedMessage {
-  const { position, outcome, userId, orderedAt } = entry;
+  const { position, outcome, userId, orderedAt, refPosition } = entry;
   const given = { userId, orderedAt, content: `content ${position}`, orderId: `ORD${position}` };
+  if (entry.kind === 'refund') {
+    const refund = { ...given, kind: 'refund' as const, userId: null, refundId: `R${position}` };
+    if (refPosition === null) return aFailedMessage({ ...refund, reasons: ['missing_amount'] });
+    // Where it is to fail, it is more than any order is worth.
+    return aJudgedMessage({ ...refund, orderId: `ORD${refPosition}`, value: entry.value ?? cents(1e12), lines: [] });
+  }
   if (outcome === 'failed') return aFailedMessage(given);
   return aJudgedMessage({
     ...given,
@@ -503,8 +567,8 @@ function plainSum(some: ProjectedEntry[], timeZone: string): Figures {
     orderedAt === null ? null : format.format(orderedAt);
   const monthOf = (entry: ProjectedEntry): string | null => dayOf(entry)?.slice(0, 7) ?? null;
   const tallyOf = (group: ProjectedEntry[]): Tally => ({
-    orders: group.filter(({ outcome }) => outcome !== 'failed').length,
-    revenue: group.reduce((sum, { value }) => sum + (value ?? 0), 0),
+    orders: group.filter(countsAsOrder).length,
+    revenue: group.reduce((sum, { kind, value }) => sum + (kind === 'refund' ? -1 : 1) * (value ?? 0), 0),
     failed: group.filter(({ outcome }) => outcome === 'failed').length,
   });
   const tallies = (group: ProjectedEntry[], nameOf: (entry: ProjectedEntry) => string | null): Map<string, Tally> =>
@@ -522,7 +586,7 @@ function plainSum(some: ProjectedEntry[], timeZone: string): Figures {
         userId,
         {
           ...tallyOf(own),
-          lastOrderAt: Math.max(0, ...own.flatMap((entry) => (entry.outcome === 'failed' ? [] : [entry.orderedAt!]))),
+          lastOrderAt: Math.max(0, ...own.flatMap((entry) => (countsAsOrder(entry) ? [entry.orderedAt!] : []))),
         },
       ]),
     ),
@@ -546,6 +610,10 @@ function plainSum(some: ProjectedEntry[], timeZone: string): Figures {
       ]),
     ),
   };
+}
+
+function countsAsOrder({ kind, outcome }: ProjectedEntry): boolean {
+  return kind === 'order' && outcome !== 'failed';
 }
 
 /** By name; what has none is left out. */
