@@ -18,7 +18,8 @@ import { aBreakableRedis } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
 import { aFailedMessage, aJudgedMessage } from './support/judged-messages.js';
 import { itOnSharedParts, itWhereRedisLasts, itWithRedisServer } from './support/only-on.js';
-import { anOrderEvent, type SentOrderEvent } from './support/order-events.js';
+import { anOrderEvent } from './support/order-events.js';
+import { aRefund } from './support/refunds.js';
 import { restoreFigures, storedFigures, type StoredFigures } from './support/stored-figures.js';
 import { Traffic } from './support/traffic.js';
 
@@ -38,11 +39,12 @@ afterEach(() => {
   jest.mocked(fold).mockImplementation(rightFold);
 });
 
-/** Orders that count, that are corrected, that fail, and some whose user or time can't be read. */
-function ordersOfAllSorts(): (SentOrderEvent | string)[] {
+/** Orders that count, that are corrected, that fail, some whose user or time can't be read, and refunds of the first. */
+function ordersOfAllSorts(): (object | string)[] {
   const january = '2026-01-31T18:30:00Z'; // February already in the east
+  const first = anOrderEvent({ user_id: 'U1', order_timestamp: january });
   return [
-    anOrderEvent({ user_id: 'U1', order_timestamp: january }),
+    first,
     anOrderEvent({ user_id: 'U1' }),
     anOrderEvent({ user_id: 'U2', order_timestamp: '2025-12-31T23:30:00Z' }),
     anOrderEvent({ user_id: 'U2', order_value: 99 }),
@@ -52,10 +54,13 @@ function ordersOfAllSorts(): (SentOrderEvent | string)[] {
     anOrderEvent({ user_id: '', order_timestamp: january }),
     anOrderEvent({ user_id: 'U2', order_timestamp: '' }),
     '{"order_id":"ORD-BROKEN"',
+    aRefund({ order_id: first.order_id, refund_timestamp: '2026-03-31T18:30:00Z' }),
+    aRefund({ order_id: first.order_id, amount: 10, refund_timestamp: january }),
+    aRefund({ order_id: first.order_id, refund_timestamp: 'later' }),
   ];
 }
 
-async function count(service: RunningService, ...orders: (SentOrderEvent | string)[]): Promise<void> {
+async function count(service: RunningService, ...orders: (object | string)[]): Promise<void> {
   await service.send(...orders);
   await service.settled();
 }
@@ -394,6 +399,25 @@ describe('what is wrong is found', () => {
     expect({ drift_cents, mismatches }).toMatchObject({
       drift_cents: 1,
       mismatches: [{ key: 'global', field: 'revenue' }],
+    });
+    await service.app.get(Rebuild).run('a test');
+    await service.app.get(Projector).refresh();
+    await expectVerified(service);
+    right = await storedFigures(service.redis);
+  });
+
+  it('what a wrong fold made of a refund', async () => {
+    jest.mocked(fold).mockImplementation((figures, entry, scope) => {
+      rightFold(figures, entry, scope);
+      const month = figures.months.get('2026-04');
+      if (entry.kind === 'refund' && month) month.revenue += 2 * entry.value!; // as if it were an order
+    });
+    const order = anOrderEvent();
+    await count(service, order, aRefund({ order_id: order.order_id, refund_timestamp: '2026-04-01T12:00:00Z' }));
+    const { drift_cents, mismatches } = await verify(service);
+    expect({ drift_cents, mismatches }).toMatchObject({
+      drift_cents: 800,
+      mismatches: [{ key: 'month:2026-04', field: 'revenue', expected: -400, found: 400 }],
     });
     await service.app.get(Rebuild).run('a test');
     await service.app.get(Projector).refresh();

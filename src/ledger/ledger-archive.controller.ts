@@ -27,7 +27,7 @@ export class LedgerArchiveController {
   @ApiOperation({
     summary: 'The whole ledger, or the rest of it, as JSON Lines',
     description:
-      'A header, every entry up to where the ledger ends now, every repair, and an `end` that says that nothing is ' +
+      'A header, every entry up to where the ledger ends now, every repair, every refund that waits for its order, and an `end` that says that nothing is ' +
       'missing: what `npm run ledger:import` takes. Entries that come meanwhile are not among them; ask for them with ' +
       '`after`. An answer that breaks off has no `end`. `npm run ledger:export` asks here while the service runs.',
   })
@@ -39,7 +39,7 @@ export class LedgerArchiveController {
       example:
         '{"type":"ledger","version":1,"ledger_id":"5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11","after":0,"entry_hash":"e3b0…",' +
         '"check":"6ad0b4a3f62f1a70"}\n{"type":"entry","position":1,"kind":"order","outcome":"accepted",…}\n' +
-        '{"type":"end","position":1,"entry_hash":"77c1…","base":0,"repairs":0,"check":"90f1d7e2c5a8b3d4"}\n',
+        '{"type":"end","position":1,"entry_hash":"77c1…","base":0,"repairs":0,"waiting_refunds":0,"check":"90f1d7e2c5a8b3d4"}\n',
     },
   })
   @ApiInvalidInput('after: must be at most 150, where the ledger ends')

@@ -20,7 +20,12 @@ export class OrderEventsController {
 
   /** Entries, newest first; every filter given must hold. @throws DatabaseUnavailable */
   @Get()
-  @ApiOperation({ summary: 'Ledger entries, newest first, by kind, outcome, reason, user, order or repair' })
+  @ApiOperation({
+    summary: 'Ledger entries, newest first, by kind, outcome, reason, user, order or repair',
+    description:
+      'A refund shows the position of its order as `ref_position`. One whose order is not counted yet is no entry: see ' +
+      '`GET /refunds/waiting`.',
+  })
   @JsonOrCsv(EntryPage, entryTable(() => 'order-events'))
   @ApiInvalidInput('outcome: must be one of accepted, corrected, failed')
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })

@@ -131,10 +131,10 @@ export class UserStats {
   @ApiProperty({ type: 'integer', description: 'Accepted and corrected orders', example: 12 })
   order_count!: number;
 
-  @ApiProperty({ example: 1834.5 })
+  @ApiProperty({ description: 'Less what was refunded', example: 1834.5 })
   total_spend!: number;
 
-  @ApiProperty({ type: 'integer', example: 1 })
+  @ApiProperty({ type: 'integer', description: 'Refunds of their orders that failed among them', example: 1 })
   failed_order_count!: number;
 
   @ApiProperty({ description: 'Rounded half up to the cent; 0 without orders', example: 152.88 })
@@ -164,10 +164,10 @@ export class GlobalStats {
   @ApiProperty({ type: 'integer', description: 'Accepted and corrected orders', example: 1043 })
   total_orders!: number;
 
-  @ApiProperty({ example: 183450.25 })
+  @ApiProperty({ description: 'Less what was refunded', example: 183450.25 })
   total_revenue!: number;
 
-  @ApiProperty({ type: 'integer', example: 45 })
+  @ApiProperty({ type: 'integer', description: 'Failed entries, refunds among them', example: 45 })
   failed_orders!: number;
 
   @ApiProperty({ type: 'integer', description: 'Orders that count with another value than claimed', example: 7 })
@@ -200,7 +200,7 @@ export class MonthTotals {
   @ApiProperty({ type: 'integer', example: 240 })
   total_orders!: number;
 
-  @ApiProperty({ example: 42110.75 })
+  @ApiProperty({ description: 'Less what was refunded in the month, whenever it was ordered', example: 42110.75 })
   total_revenue!: number;
 
   @ApiProperty({ type: 'integer', example: 9 })
@@ -227,7 +227,7 @@ export class UserOfMonth {
   @ApiProperty({ type: 'integer', example: 3 })
   order_count!: number;
 
-  @ApiProperty({ example: 412.97 })
+  @ApiProperty({ description: 'Less what was refunded in the month; may be below 0', example: 412.97 })
   total_spend!: number;
 
   @ApiProperty({ type: 'integer', example: 0 })
@@ -251,7 +251,7 @@ export class DayTotals {
   @ApiProperty({ type: 'integer', example: 8 })
   total_orders!: number;
 
-  @ApiProperty({ example: 1403.2 })
+  @ApiProperty({ description: 'Less what was refunded on the day, whenever it was ordered', example: 1403.2 })
   total_revenue!: number;
 
   @ApiProperty({ type: 'integer', example: 0 })
@@ -278,7 +278,7 @@ export class ProductSales {
   @ApiProperty({ type: 'integer', example: 480 })
   quantity!: number;
 
-  @ApiProperty({ example: 6235.2 })
+  @ApiProperty({ description: 'As ordered: a refund names no products', example: 6235.2 })
   revenue!: number;
 }
 

@@ -19,7 +19,7 @@ import { ApiStatsUnavailable, DayRangeQuery, MOST_DAYS, UserRankings, UsersQuery
 import { USER_RANKINGS } from './stats.tables.js';
 
 const ON_RANGES =
-  `With \`start\` or \`end\` only what was ordered within at most ${MOST_DAYS} days counts, aggregated from the ledger at the ` +
+  `With \`start\` or \`end\` only what was ordered or refunded within at most ${MOST_DAYS} days counts, aggregated from the ledger at the ` +
   `live figures' checkpoint. A missing bound lies ${MOST_DAYS} days from the other. Days are cut in BUSINESS_TIME_ZONE.`;
 
 /** Users: who spends and orders most, and what one of them did. */
