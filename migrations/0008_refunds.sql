@@ -64,19 +64,19 @@ create type refund_event as (
   body text
 );
 --> statement-breakpoint
--- Appends a refund as an entry, failed where it has faults, and moves the head, whose lock the caller holds.
-create function append_refund(refund refund_event, faults text[], order_user text, order_position bigint)
-returns bigint
+-- Appends a refund as an entry, failed where it has faults, after a head that the caller has locked. Answers the new head,
+-- which the caller has to store: once, since every version of its row makes the next look at it longer.
+create function append_refund(
+  head ledger_head, refund refund_event, faults text[], order_user text, order_position bigint
+) returns ledger_head
 language plpgsql
 set jit = off
 as $$
 #variable_conflict use_column
 declare
-  head ledger_head%rowtype;
   final_outcome text := case when cardinality(faults) > 0 then 'failed' else 'accepted' end;
   counted_cents bigint := case when cardinality(faults) = 0 then refund.cents end;
 begin
-  select * into strict head from ledger_head;
   head.position := head.position + 1;
   head.entry_hash := sha256(
     head.entry_hash || refund.content_hash
@@ -90,20 +90,19 @@ begin
     faults, refund.content_hash, head.entry_hash, refund.message_id, order_position, refund.refund_id, refund.sent_at,
     refund.received_at, refund.body
   );
-  update ledger_head set position = head.position, entry_hash = head.entry_hash;
   if final_outcome = 'failed' then
     insert into failed_contents values (refund.content_hash, head.position);
   else
     insert into counted_refunds values (refund.refund_id, refund.content_hash, head.position);
   end if;
-  return head.position;
+  return head;
 end
 $$;
 --> statement-breakpoint
 -- Settles a refund that is right in itself: it counts, or fails for what the ledger holds. The position is null, and
 -- nothing is written, where its order is not counted (yet).
 create function settle_refund(
-  refund refund_event, out "position" bigint, out reasons text[], out duplicate boolean
+  inout head ledger_head, refund refund_event, out "position" bigint, out reasons text[], out duplicate boolean
 )
 language plpgsql
 set jit = off
@@ -138,7 +137,8 @@ begin
     duplicate := "position" is not null;
   end if;
   if not duplicate then
-    "position" := append_refund(refund, reasons, refunded.user_id, refunded.position);
+    head := append_refund(head, refund, reasons, refunded.user_id, refunded.position);
+    "position" := head.position;
   end if;
 end
 $$;
@@ -153,6 +153,8 @@ returns table (i integer, outcome text, reasons text[], "position" bigint, dupli
 language plpgsql
 set plan_cache_mode = force_generic_plan
 set jit = off
+-- A plan made while a table of keys was empty would go on to read all of it.
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -162,6 +164,9 @@ declare
   counted record;
   settled record;
   refund refund_event;
+  waits boolean;
+  before bigint;
+  last_order bigint;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'append_entries needs READ COMMITTED' using errcode = 'invalid_transaction_state';
@@ -276,22 +281,26 @@ begin
   set position = latest.position, entry_hash = latest.entry_hash
   from (select position, entry_hash from ledger where position > head.position order by position desc limit 1) latest;
 
+  before := head.position;
+  select * into strict head from ledger_head;
+  last_order := head.position;
+
   -- What waited for the orders that have just been counted, in the order in which it came.
   if exists (select from early_refunds where position is null) then
     for waiting in
       select early_refunds.*
       from ledger ordered
         join early_refunds on early_refunds.order_id = ordered.order_id and early_refunds.position is null
-      where ordered.position > head.position and ordered.position <= (select ledger_head.position from ledger_head)
+      where ordered.position > before and ordered.position <= last_order
         and ordered.kind = 'order' and ordered.outcome <> 'failed'
       order by early_refunds.number
     loop
-      select * into strict settled from settle_refund(
-        row(
-          waiting.content_hash, waiting.refund_id, waiting.order_id, waiting.refunded_at, waiting.cents,
-          waiting.message_id, waiting.sent_at, waiting.received_at, waiting.body
-        )
+      refund := row(
+        waiting.content_hash, waiting.refund_id, waiting.order_id, waiting.refunded_at, waiting.cents,
+        waiting.message_id, waiting.sent_at, waiting.received_at, waiting.body
       );
+      select * into strict settled from settle_refund(head, refund);
+      head := settled.head;
       update early_refunds set position = settled.position, body = null where number = waiting.number;
     end loop;
   end if;
@@ -316,10 +325,12 @@ begin
     duplicate := true;
     select counted_refunds.position as at, content_hash = refund.content_hash as same into counted
     from counted_refunds where refund_id = refund.refund_id;
+    -- By its content alone, for which there is one index: one over all that wait would do too, and be read as a whole.
+    waits := (select early_refunds.position is null from early_refunds where content_hash = refund.content_hash);
 
     if counted.same then
       "position" := counted.at;
-    elsif exists (select from early_refunds where content_hash = refund.content_hash and position is null) then
+    elsif waits then
       outcome := 'waiting';
     elsif given.outcome = 'failed' then
       if counted.at is not null then
@@ -328,10 +339,12 @@ begin
       "position" := (select failed_contents.position from failed_contents where content_hash = refund.content_hash);
       if "position" is null then
         duplicate := false;
-        "position" := append_refund(refund, reasons, null, null);
+        head := append_refund(head, refund, reasons, null, null);
+        "position" := head.position;
       end if;
     else
-      select * into strict settled from settle_refund(refund);
+      select * into strict settled from settle_refund(head, refund);
+      head := settled.head;
       duplicate := settled.duplicate;
       if settled.position is null then
         outcome := 'waiting';
@@ -346,6 +359,10 @@ begin
     end if;
     return next;
   end loop;
+
+  if head.position > last_order then
+    update ledger_head set position = head.position, entry_hash = head.entry_hash;
+  end if;
 end
 $$;
 --> statement-breakpoint

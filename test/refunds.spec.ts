@@ -531,7 +531,7 @@ describe('orders and refunds, three times and shuffled', () => {
     for (const ranking of ['users-by-spend', 'month-users:']) expect(sumOver(dump, ranking)).toBe(global('revenue'));
     expect(sumOver(dump, 'user:', 'failed') + global('failed_without_user')).toBe(global('failed'));
     expect(sumOver(dump, 'month:', 'failed') + global('failed_without_month')).toBe(global('failed'));
-  });
+  }, 120_000);
 });
 
 describe('in the ledger', () => {
@@ -713,7 +713,7 @@ describe('when the ledger moves', () => {
       expect((await entriesOf(service, never))[1]).toMatchObject({ amount: 3, body: JSON.stringify(early[1]) });
       await expectVerified(service);
     });
-  });
+  }, 180_000);
 
   it('what waited when an export began is in it, though it was settled meanwhile', async () => {
     const { part: database, destroy } = await aDatabase();
