@@ -17,6 +17,7 @@ const SIGNED_IN: CallerKind[] = [...PERSONS, 'key', 'scraper'];
 const READERS: CallerKind[] = ['analyst', 'admin'];
 const ADMINS: CallerKind[] = ['admin'];
 const SELLERS: CallerKind[] = ['vendor', 'admin'];
+const BUYERS: CallerKind[] = ['customer', 'vendor', 'admin'];
 const SCRAPERS: CallerKind[] = ['admin', 'scraper'];
 const EVERYBODY: readonly CallerKind[] = CALLERS;
 
@@ -55,6 +56,15 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'POST /api/v1/inventory/{sku}/restock': SELLERS,
   'GET /api/v1/warehouses': SIGNED_IN,
   'PUT /api/v1/warehouses/{code}': ADMINS,
+  'GET /api/v1/orders': BUYERS,
+  'POST /api/v1/orders': BUYERS,
+  'GET /api/v1/orders/{order_id}': BUYERS,
+  'GET /api/v1/orders/{order_id}/timeline': BUYERS,
+  'POST /api/v1/orders/{order_id}/cancel': BUYERS,
+  'GET /api/v1/shipments/{tracking_number}': BUYERS,
+  'GET /api/v1/system/failed-jobs': ADMINS,
+  'POST /api/v1/system/failed-jobs/{job_id}/retry': ADMINS,
+  'POST /api/v1/system/failed-jobs/{job_id}/resolve': ADMINS,
 
   'POST /api/v1/payments/webhook': EVERYBODY,
 
@@ -103,12 +113,15 @@ const IN_PATH: Record<string, string> = {
   code: 'EAST',
   account_id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
   id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
+  job_id: '99',
   key_id: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
   message_id: 'none',
   month: '2026-01',
   n: '3',
+  order_id: 'ORD-5F3C6F0E2A4F7B1C',
   position: '99',
   sku: 'A123',
+  tracking_number: 'SP473124829XX',
   user_id: 'U7',
 };
 

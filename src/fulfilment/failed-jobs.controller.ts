@@ -38,20 +38,20 @@ export class FailedJobsController {
   }
 
   /** Tries again. @throws InvalidInput @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable */
-  @Post(':id/retry')
+  @Post(':job_id/retry')
   @HttpCode(200)
   @Needs('orders:manage-any')
   @ApiOperation({ summary: 'Have it tried again, as often as at first' })
   @ApiOkResponse({ type: FailedJobJson })
-  @ApiInvalidInput('id: must be a whole number from 1 to 999999999999999')
+  @ApiInvalidInput('job_id: must be a whole number from 1 to 999999999999999')
   @ApiProblem(404, NO_JOB)
   @ApiProblem(409, SEEN_TO)
-  async retry(@Param() { id }: FailedJobPath, @CurrentActor() actor: Actor): Promise<FailedJobJson> {
-    return failedJobJson(await this.jobs.retry(id, actor));
+  async retry(@Param() { job_id }: FailedJobPath, @CurrentActor() actor: Actor): Promise<FailedJobJson> {
+    return failedJobJson(await this.jobs.retry(job_id, actor));
   }
 
   /** Takes it off the list. @throws InvalidInput @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable */
-  @Post(':id/resolve')
+  @Post(':job_id/resolve')
   @HttpCode(200)
   @Needs('orders:manage-any')
   @ApiOperation({ summary: 'Say that it was seen to by hand, and how' })
@@ -60,10 +60,10 @@ export class FailedJobsController {
   @ApiProblem(404, NO_JOB)
   @ApiProblem(409, SEEN_TO)
   async resolve(
-    @Param() { id }: FailedJobPath,
+    @Param() { job_id }: FailedJobPath,
     @Body() { note }: ResolveRequest,
     @CurrentActor() actor: Actor,
   ): Promise<FailedJobJson> {
-    return failedJobJson(await this.jobs.resolve(id, note, actor));
+    return failedJobJson(await this.jobs.resolve(job_id, note, actor));
   }
 }

@@ -11,7 +11,7 @@ const MOST_JOBS = 500;
 /** Path of one failed job. */
 export class FailedJobPath {
   @PathInteger(1, 1e15 - 1, { example: 1 })
-  id!: number;
+  job_id!: number;
 }
 
 /** Which failed jobs are wanted. */
@@ -28,7 +28,7 @@ export class FailedJobsQuery {
   limit = DEFAULT_LIMIT;
 }
 
-/** Body of `POST /api/v1/system/failed-jobs/{id}/resolve`. */
+/** Body of `POST /api/v1/system/failed-jobs/{job_id}/resolve`. */
 export class ResolveRequest {
   @ApiProperty({ maxLength: 500, description: 'What was done about it', example: 'Paid back by bank transfer' })
   @Matches(/^\P{C}+$/u, { message: 'must be text in one line' })
