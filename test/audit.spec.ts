@@ -1,6 +1,8 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
+import { PaymentNotices } from '../src/fulfilment/payment-notices.js';
+import { Shipments } from '../src/fulfilment/shipments.js';
 import { AuditLog } from '../src/platform/audit/audit-log.js';
 import { AuditSealer } from '../src/platform/audit/audit-sealer.js';
 import { Audit } from '../src/platform/audit/audit.js';
@@ -10,6 +12,7 @@ import { aPerson, bearer, logIn, signUp } from './support/accounts.js';
 import { type Answer, aWorld, RunningService } from './support/app.js';
 import { aBreakableLedger } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
+import { orderIs, placeOrder, QUICK, requestOrder } from './support/fulfilment.js';
 import type { ApiDocument } from './support/hostile-requests.js';
 import { itOnServer } from './support/only-on.js';
 import { anOrderEvent } from './support/order-events.js';
@@ -78,7 +81,7 @@ describe('What somebody does', () => {
   let service: RunningService;
 
   beforeAll(async () => {
-    service = await RunningService.ready();
+    service = await RunningService.ready({ environment: QUICK });
   });
 
   afterAll(() => service.stop());
@@ -312,6 +315,73 @@ describe('What somebody does', () => {
       after: { warehouse: 'EAST', on_hand: 3 },
     };
     expect(await rowOf(moved)).toEqual(byOperator(moved, move));
+  });
+
+  it('with an order is recorded, and so is every move of it that follows', async () => {
+    await service.call('PUT', '/api/v1/warehouses/WEST', { name: 'West' });
+    const stock = [{ warehouse: 'WEST', quantity: 5 }];
+    await service.call('POST', '/api/v1/inventory', { sku: 'A2', name: 'A', price: 1.5, stock });
+    const shipping = jest.spyOn(service.app.get(Shipments), 'ship').mockRejectedValue(new Error('held by a test'));
+    const items = [{ sku: 'A2', quantity: 2 }];
+    const placed = await requestOrder(service, { items, paymentMethod: 'TEST-LATE-WEBHOOK' });
+    const id = placed.body.order_id as string;
+    const target = `order:${id}`;
+    const after = { status: 'pending', total_cents: 300, user_id: 'U-OPERATOR' };
+    expect(await rowOf(placed)).toEqual(byOperator(placed, { action: 'order.placed', target, after }));
+    await orderIs(service, id, 'paid');
+    const rows = (await service.get(`${AUDIT_LOGS}?target=${target}`)).body.items.toReversed();
+    const moves = rows.map(({ actor, action, before, after: now }: Shown) => [
+      actor,
+      action,
+      before?.status,
+      now.status,
+    ]);
+    expect(moves).toEqual([
+      ['local-operator', 'order.placed', undefined, 'pending'],
+      ['workflow', 'stock.reserved', 'pending', 'reserved'],
+      ['workflow', 'payment.timed_out', 'reserved', 'payment_unknown'],
+      // Whichever comes first: the provider tells by its webhook what it is asked about as well.
+      [expect.stringMatching(/^(workflow|payment-provider)$/), 'payment.captured', 'payment_unknown', 'paid'],
+    ]);
+    const cancelled = await service.call('POST', `/api/v1/orders/${id}/cancel`);
+    const move = { action: 'order.cancelled', target, before: { status: 'paid' }, after: { status: 'cancelled' } };
+    expect(await rowOf(cancelled)).toEqual(byOperator(cancelled, move));
+    shipping.mockRestore();
+    expect(JSON.stringify(rows)).not.toContain('Fixture Street');
+  });
+
+  it('the payment provider tells is recorded as the provider’s', async () => {
+    const id = await placeOrder(service, { items: [{ sku: 'A2', quantity: 1 }], paymentMethod: 'TEST-LOST' });
+    await orderIs(service, id, 'payment_unknown');
+    const [attempt] = await service.database.query<{ key: string }>(
+      sql`select id::text as key from payment_attempts where order_id = ${id}`,
+    );
+    const result = { outcome: 'declined' as const, reason: 'by a test' };
+    await service.app.get(PaymentNotices).told({ webhookId: 'audited', key: attempt!.key, result });
+    const { body } = await service.get(`${AUDIT_LOGS}?target=order:${id}&limit=1`);
+    expect(body.items[0]).toMatchObject({
+      actor: 'payment-provider',
+      action: 'payment.declined',
+      before: { status: 'payment_unknown' },
+      after: { status: 'payment_failed' },
+    });
+  });
+
+  it('with a failed job is recorded', async () => {
+    const id = await placeOrder(service, { items: [{ sku: 'A2', quantity: 100 }] });
+    await orderIs(service, id, 'failed_no_stock');
+    for (const [act, body, state] of [
+      ['retry', undefined, 'retried'],
+      ['resolve', { note: 'by hand' }, 'resolved'],
+    ] as const) {
+      const [job] = await service.database.query<{ id: number }>(
+        sql`insert into failed_jobs (order_id, job, error) values (${id}, 'step', 'made by a test')
+            returning id::float8 as id`,
+      );
+      const answer = await service.call('POST', `/api/v1/system/failed-jobs/${job!.id}/${act}`, body);
+      const row = { action: `failed_job.${state}`, target: `order:${id}`, before: { state: 'open' } };
+      expect(await rowOf(answer)).toEqual(byOperator(answer, { ...row, after: { state, job: 'step' } }));
+    }
   });
 
   it('is recorded at every route that changes something', async () => {
