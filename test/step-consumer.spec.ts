@@ -308,7 +308,7 @@ describe('The end of the process', () => {
       { step: 'initialize' },
     );
     const stopped = stop(first);
-    await eventually(() => expect(asked).toEqual([0, 0, 0]));
+    await eventually(() => expect(asked).toEqual([3, 3, 3]));
     letGo();
     await stopped;
     expect(underWay).toHaveLength(MOST_STEPS_AT_ONCE);

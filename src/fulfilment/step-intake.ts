@@ -14,6 +14,8 @@ import { StepQueues } from './step-queues.js';
 export const MOST_STEPS_AT_ONCE = 6;
 /** For how long a batch is kept hidden while its messages wait for their turn and are handled. By rights none takes as long. */
 export const LONGEST_BATCH_SECONDS = 600;
+/** What is given back at the end must not reach a poll of this process that is about to end. */
+const GIVEN_BACK_FOR_SECONDS = 3;
 /** The longest that SQS hides a message. */
 const LONGEST_HIDDEN_SECONDS = 43_200;
 
@@ -58,7 +60,7 @@ export class StepIntake {
     }
   }
 
-  /** What still waits for its turn is given back at once. */
+  /** What still waits for its turn is given back. */
   stop(): void {
     this.stopping = true;
     for (const call of this.queued.splice(0)) call(false);
@@ -66,7 +68,7 @@ export class StepIntake {
 
   /** @returns null where the message is done, else the seconds until it is to come again */
   private async inTurn(step: StepQueue, message: Message): Promise<number | null> {
-    if (!(await this.turn())) return 0;
+    if (!(await this.turn())) return GIVEN_BACK_FOR_SECONDS;
     try {
       return await this.run(step, message);
     } finally {
