@@ -10,6 +10,7 @@ import { HttpModule } from './platform/http/http.module.js';
 import { ObservabilityModule } from './platform/observability/observability.module.js';
 import { PrivacyModule } from './platform/privacy/privacy.module.js';
 import { QueueModule } from './platform/queue/queue.module.js';
+import { WorkersModule } from './platform/queue/workers.module.js';
 import { RedisModule } from './platform/redis/redis.module.js';
 import { ProducerModule } from './producer/producer.module.js';
 import { CONFIG, type Config } from './shared/config.js';
@@ -50,6 +51,7 @@ export class AppModule {
         AuthModule,
         AuditModule,
         PrivacyModule,
+        WorkersModule,
       ],
     };
   }

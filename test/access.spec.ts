@@ -31,6 +31,9 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /health/live': EVERYBODY,
   'GET /health/ready': EVERYBODY,
   'GET /metrics': SCRAPERS,
+  'GET /api/v1/system/health': EVERYBODY,
+  'GET /api/v1/system/metrics': SCRAPERS,
+  'GET /api/v1/system/workers': SCRAPERS,
 
   'POST /api/v1/auth/signup': EVERYBODY,
   'POST /api/v1/auth/login': EVERYBODY,

@@ -343,7 +343,7 @@ describe('Dead letters', () => {
       expect(body.items).toHaveLength(10);
       expect(await list(3)).toHaveLength(3);
       const { body: metrics } = await service.get('/metrics');
-      expect(metrics).toMatch(/^dead_letters 13$/m);
+      expect(metrics).toMatch(/^dead_letters\{queue="orders-queue"\} 13$/m);
     });
 
     it('as none where there is none', async () => {
@@ -644,7 +644,7 @@ describe('Without its queue', () => {
       ] as const) {
         expect(await service.call(method, path)).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
       }
-      expect((await service.get('/metrics')).body).not.toMatch(/^dead_letters /m);
+      expect((await service.get('/metrics')).body).not.toMatch(/^dead_letters\{/m);
       await queue.comeBack();
       await service.isReady();
       expect(await service.get('/dead-letters')).toMatchObject({ status: 200, body: { items: [] } });

@@ -37,7 +37,7 @@ class SayingController {
     throw new Error('broken');
   }
 
-  @Get(['unready', 'health/unready'])
+  @Get(['unready', 'health/unready', 'api/v1/system/health/unready'])
   unready(): never {
     throw new ServiceUnavailableException();
   }
@@ -121,7 +121,9 @@ describe('a request', () => {
   });
 
   it('is none where it asks for health: a part that is down says so itself', async () => {
-    expect((await loggedOf('/health/unready')).at(-1)).toMatchObject({ level: 20, msg: 'request errored' });
+    for (const path of ['/health/unready', '/api/v1/system/health/unready']) {
+      expect((await loggedOf(path)).at(-1)).toMatchObject({ level: 20, msg: 'request errored' });
+    }
   });
 
   it('is told to be aborted where the client left', async () => {

@@ -3,6 +3,7 @@ import { Interval } from '@nestjs/schedule';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { Readiness } from '../platform/observability/readiness.js';
 import { PollLoops, WATCH_INTERVAL_MS } from '../platform/queue/poll-loops.js';
+import { QueueWorkers } from '../platform/queue/queue-workers.js';
 import { LONGEST_BATCH_SECONDS, StepIntake } from './step-intake.js';
 import { STEP_QUEUES, type StepQueue } from './step-messages.js';
 import { stepPollLoopNames } from './step-pollers.js';
@@ -18,6 +19,7 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly queues: StepQueues,
     private readonly intake: StepIntake,
     private readonly readiness: Readiness,
+    private readonly workers: QueueWorkers,
   ) {
     this.lines = STEP_QUEUES.map((step) => {
       const { queue, gate, settings } = queues.of(step);
@@ -28,7 +30,9 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   /** @throws Error where a poll loop has no handler */
   onApplicationBootstrap(): void {
     for (const { step, loops } of this.lines) {
-      loops.begin(this.sqs, stepPollLoopNames(step, this.queues.of(step).settings.pollers));
+      const { settings, deadLetters } = this.queues.of(step);
+      loops.begin(this.sqs, stepPollLoopNames(step, settings.pollers));
+      this.workers.register(loops, deadLetters);
       this.readiness.add(`${step}_queue`, () => loops.health());
     }
   }
@@ -42,7 +46,7 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   /** Lets steps that are under way end and acknowledges them; what waits is called back or given back. */
   async onModuleDestroy(): Promise<void> {
     this.readiness.shutDown();
-    for (const { loops } of this.lines) loops.callBack();
+    this.workers.callBack();
     this.intake.stop();
     await Promise.all(this.lines.map(({ loops }) => loops.stop()));
   }

@@ -5,7 +5,9 @@ import { SqsService } from '@ssut/nestjs-sqs';
 import { Ledger } from '../ledger/ledger.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { Readiness } from '../platform/observability/readiness.js';
+import { DeadLetterQueue } from '../platform/queue/dead-letter-queue.js';
 import { ageSeconds, PollLoops, WATCH_INTERVAL_MS } from '../platform/queue/poll-loops.js';
+import { QueueWorkers } from '../platform/queue/queue-workers.js';
 import { OrdersQueue } from '../platform/queue/queue.js';
 import { ReceiveGate } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
@@ -27,6 +29,8 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly failures: DeliveryFailures,
     private readonly metrics: Metrics,
     private readonly readiness: Readiness,
+    private readonly workers: QueueWorkers,
+    private readonly deadLetters: DeadLetterQueue,
     @Inject(CONFIG) private readonly config: Config,
   ) {
     this.loops = new PollLoops(queue, gate, config.queue, {
@@ -39,6 +43,7 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   /** @throws Error where a poll loop has no handler */
   onApplicationBootstrap(): void {
     this.loops.begin(this.sqs, pollLoopNames(this.config.queue.pollers));
+    this.workers.register(this.loops, this.deadLetters);
     this.readiness.add('queue', () => this.loops.health());
   }
 
@@ -51,7 +56,7 @@ export class OrderConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   /** Lets busy loops finish and acknowledge, and calls the others back from their wait. */
   async onModuleDestroy(): Promise<void> {
     this.readiness.shutDown();
-    this.loops.callBack();
+    this.workers.callBack();
     this.ledger.stopWaiting();
     await this.loops.stop();
   }

@@ -7,7 +7,6 @@ import { WaitingRefunds } from '../ledger/waiting-refunds.js';
 import { Database } from '../platform/database/database.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
-import { DeadLetterQueue } from '../platform/queue/dead-letter-queue.js';
 import { pollLoopOptions, receiveCountOf } from '../platform/queue/poll-loops.js';
 import { OrdersQueue } from '../platform/queue/queue.js';
 import { redeliverySeconds } from '../platform/queue/redelivery.rules.js';
@@ -50,7 +49,6 @@ export class OrdersModule {
   constructor(
     metrics: Metrics,
     repairs: Repairs,
-    deadLetters: DeadLetterQueue,
     personalData: PersonalData,
     ofOrders: OrderErasure,
     ofRepairs: RepairErasure,
@@ -58,9 +56,6 @@ export class OrdersModule {
     ofWaitingRefunds: WaitingRefundErasure,
     waitingRefunds: WaitingRefunds,
   ) {
-    metrics.reading('dead_letters', 'Messages on the dead-letter queue, by the approximation of SQS', () =>
-      deadLetters.count(),
-    );
     metrics.reading('repairs_pending', 'Repairs that are on their way through the queue', () => repairs.pending());
     metrics.reading('refunds_waiting', 'Refunds whose order is not counted yet', () => waitingRefunds.count());
     // What waits goes first: it may become an entry of the user meanwhile.

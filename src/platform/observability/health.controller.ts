@@ -11,15 +11,21 @@ const EXAMPLE = {
     ledger: { status: 'up' },
     redis: { status: 'up' },
     queue: { status: 'up', last_poll_at: '2026-01-31T12:00:00.000Z' },
+    payment_queue: { status: 'up', last_poll_at: '2026-01-31T12:00:00.000Z' },
   },
   error: {},
-  details: { ledger: { status: 'up' }, redis: { status: 'up' }, queue: { status: 'up' } },
+  details: {
+    ledger: { status: 'up' },
+    redis: { status: 'up' },
+    queue: { status: 'up' },
+    payment_queue: { status: 'up' },
+  },
 };
 
 /** Whether this process lives, and whether it should get traffic. */
 @ApiTags('health')
 @OpenToAll()
-@Controller('health')
+@Controller()
 export class HealthController {
   constructor(
     private readonly health: HealthCheckService,
@@ -27,7 +33,7 @@ export class HealthController {
   ) {}
 
   /** All parts, with facts on each. */
-  @Get()
+  @Get(['health', 'api/v1/system/health'])
   @HealthCheck({ swaggerDocumentation: false })
   @ApiOperation({ summary: 'All parts, with facts on each' })
   @ApiOkResponse({ description: 'Every part is up.', example: EXAMPLE })
@@ -37,7 +43,7 @@ export class HealthController {
   }
 
   /** The process answers; parts it depends on may be down. */
-  @Get('live')
+  @Get('health/live')
   @ApiOperation({ summary: 'The process answers, whatever its parts do' })
   @ApiOkResponse({ example: { status: 'ok' } })
   live(): { status: 'ok' } {
@@ -45,7 +51,7 @@ export class HealthController {
   }
 
   /** Ready for traffic: every part is up, statistics are complete, and the process is not shutting down. */
-  @Get('ready')
+  @Get('health/ready')
   @HealthCheck({ swaggerDocumentation: false })
   @ApiOperation({ summary: 'Ready for traffic' })
   @ApiOkResponse({ description: 'Every part is up.', example: EXAMPLE })

@@ -7,7 +7,7 @@ import { Metrics } from './metrics.js';
 /** Metrics for Prometheus. */
 @ApiTags('health')
 @Needs('metrics:read')
-@Controller('metrics')
+@Controller(['metrics', 'api/v1/system/metrics'])
 export class MetricsController {
   constructor(private readonly metrics: Metrics) {}
 

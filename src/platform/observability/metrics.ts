@@ -8,6 +8,15 @@ const DWELL_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 3600, 86_400];
 /** A gauge whose value is asked for whenever somebody looks; null leaves it out. */
 export type Reading = () => Promise<number | null> | number | null;
 
+/** One value of a metric with labels. */
+export interface LabelledValue {
+  labels: Record<string, string>;
+  value: number;
+}
+
+/** A {@link Reading} with labels; what is not there is left out. */
+export type LabelledReading = () => Promise<LabelledValue[]> | LabelledValue[];
+
 /**
  * Every metric of this service, in Prometheus's naming; `messaging.*` and `http.*` follow OpenTelemetry's semantic
  * conventions. No label ever holds a user or an order.
@@ -78,17 +87,30 @@ export class Metrics {
     });
   }
 
-  /** Adds a gauge with one label that is read when somebody looks; null leaves all of it out. */
-  labelledReading(name: string, help: string, label: string, read: () => Promise<Record<string, number> | null>): void {
+  /** Adds a gauge with labels that is read when somebody looks. */
+  labelledReading(name: string, help: string, labelNames: string[], read: LabelledReading): void {
     new Gauge({
       name,
       help,
-      labelNames: [label],
+      labelNames,
       registers: [this.registry],
       async collect() {
         this.reset();
-        const values = await valueOf(read);
-        for (const [key, value] of Object.entries(values ?? {})) this.set({ [label]: key }, value);
+        for (const { labels, value } of (await valueOf(read)) ?? []) this.set(labels, value);
+      },
+    });
+  }
+
+  /** Adds a counter with labels that somebody else counts, and that is read when somebody looks. */
+  labelledCount(name: string, help: string, labelNames: string[], read: LabelledReading): void {
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers: [this.registry],
+      async collect() {
+        this.reset();
+        for (const { labels, value } of (await valueOf(read)) ?? []) this.inc(labels, value);
       },
     });
   }

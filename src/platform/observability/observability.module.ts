@@ -3,7 +3,6 @@ import { TerminusModule } from '@nestjs/terminus';
 import { LoggerModule } from 'nestjs-pino';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { Database } from '../database/database.js';
-import { OrdersQueue } from '../queue/queue.js';
 import { Redis } from '../redis/redis.js';
 import { HealthController } from './health.controller.js';
 import { HttpMetrics } from './http-metrics.js';
@@ -25,7 +24,7 @@ import { RequestLog } from './request-log.js';
   exports: [Metrics, Readiness],
 })
 export class ObservabilityModule {
-  constructor(readiness: Readiness, metrics: Metrics, database: Database, redis: Redis, queue: OrdersQueue) {
+  constructor(readiness: Readiness, database: Database, redis: Redis) {
     readiness.add('ledger', async () => {
       await database.availability.confirm();
       return database.availability.health;
@@ -34,8 +33,5 @@ export class ObservabilityModule {
       await redis.availability.confirm();
       return redis.availability.health;
     });
-    metrics.labelledReading('queue_messages', 'Messages on the orders queue by state', 'state', async () => ({
-      ...(await queue.depth()),
-    }));
   }
 }

@@ -38,8 +38,12 @@ export class RequestLog implements NestMiddleware {
   private record(req: Request, res: Response, responseTime: number): void {
     const failed = res.statusCode >= 500;
     // A part that is down says so itself; whoever asks for health every second need not fill the log with it.
-    const level = failed && !req.originalUrl.startsWith('/health') ? 'warn' : 'debug';
+    const level = failed && !asksForHealth(req) ? 'warn' : 'debug';
     const isWhole = res.writableEnded && !req.readableAborted;
     this.logger[level]({ req, res, responseTime }, `request ${failed ? 'errored' : isWhole ? 'completed' : 'aborted'}`);
   }
+}
+
+function asksForHealth({ originalUrl }: Request): boolean {
+  return ['/health', '/api/v1/system/health'].some((path) => originalUrl.startsWith(path));
 }

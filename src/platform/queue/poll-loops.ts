@@ -59,9 +59,9 @@ export class PollLoops {
   private stoppedAt: number | null = null;
 
   constructor(
-    private readonly queue: Queue,
+    readonly queue: Queue,
     private readonly gate: ReceiveGate,
-    private readonly settings: QueueConfig,
+    readonly settings: QueueConfig,
     private readonly listener: PollLoopListener = {},
     /** A batch that takes longer hangs. */
     private readonly longestBatchSeconds = settings.visibilityTimeout,

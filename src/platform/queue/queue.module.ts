@@ -4,10 +4,11 @@ import { CONFIG, type Config } from '../../shared/config.js';
 import { EmbeddedParts } from '../embedded/embedded-parts.js';
 import { DeadLetterQueue } from './dead-letter-queue.js';
 import { QueueSender } from './queue-sender.js';
+import { QueueWorkers } from './queue-workers.js';
 import { OrdersQueue } from './queue.js';
 import { createSqsClient } from './sqs-client.js';
 
-/** SQS: the client, the orders queue, what sends to it, and its dead letters. */
+/** SQS: the client, the orders queue, what sends to it, its dead letters, and who consumes which queue. */
 @Global()
 @Module({
   providers: [
@@ -36,8 +37,9 @@ import { createSqsClient } from './sqs-client.js';
       useFactory: (sqs: SQSClient, { queue }: Config) => new DeadLetterQueue(sqs, queue.name),
       inject: [SQSClient, CONFIG],
     },
+    QueueWorkers,
   ],
-  exports: [SQSClient, OrdersQueue, QueueSender, DeadLetterQueue],
+  exports: [SQSClient, OrdersQueue, QueueSender, DeadLetterQueue, QueueWorkers],
 })
 export class QueueModule implements OnApplicationShutdown {
   constructor(private readonly sqs: SQSClient) {}
