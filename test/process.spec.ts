@@ -269,7 +269,8 @@ describe.each([
     expect((await service.get('/health/live')).status).toBe(200);
     const { status, body } = await service.get('/health/ready');
     expect([status, body.code]).toEqual([503, 'not_ready']);
-    expect(Object.keys(body.error).sort()).toEqual(['ledger', 'queue', 'redis', 'statistics']);
+    const queues = ['inventory_queue', 'payment_queue', 'queue', 'shipment_queue'];
+    expect(Object.keys(body.error).sort()).toEqual([...queues, 'ledger', 'redis', 'statistics'].sort());
     const stats = await service.get('/stats/global');
     expect([stats.status, stats.body.code]).toEqual([
       503,
@@ -278,12 +279,14 @@ describe.each([
   });
 
   it('says so once for each, however often it tries', async () => {
-    for (const part of ['PostgreSQL', 'Redis', 'the queue orders-queue']) {
+    const queues = ['inventory', 'orders', 'payment', 'shipment'].map((name) => `the queue ${name}-queue`);
+    const parts = ['PostgreSQL', 'Redis', ...queues];
+    for (const part of parts) {
       await service.says(new RegExp(`"${part} can't be used yet: [^"]+; waiting for it"`));
     }
     const { size } = calls;
     await eventually(() => expect(calls.size).toBeGreaterThan(size));
-    expect(service.output.match(/; waiting for it"/g)).toHaveLength(3);
+    expect(service.output.match(/; waiting for it"/g)).toHaveLength(parts.length);
   });
 
   it('ends on SIGTERM with code 0 within 10 s', async () => {
