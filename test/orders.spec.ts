@@ -76,7 +76,7 @@ describe('An order', () => {
     });
     await service.settled();
     expect((await service.get('/stats/global')).body.total_orders).toBeGreaterThan(before.total_orders);
-    expect((await service.get('/stats/verify')).body.consistent).toBe(true);
+    expect((await service.get('/stats/verify')).body.verified).toBe(true);
   });
 
   it('adds up what is asked for several times', async () => {

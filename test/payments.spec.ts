@@ -166,7 +166,7 @@ describe('Cancelling', () => {
     });
     await service.settled();
     expect((await service.get('/stats/global')).body.total_revenue).toBe(revenue);
-    expect((await service.get('/stats/verify')).body.consistent).toBe(true);
+    expect((await service.get('/stats/verify')).body.verified).toBe(true);
     expect((await cancel(id)).status).toBe(200);
     expect((await eventsOf(service, id)).filter((event) => event === 'order.cancelled')).toHaveLength(1);
   });
