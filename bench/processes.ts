@@ -142,7 +142,7 @@ export class BareLoop extends Child {
   }
 }
 
-/** The service as a user runs it, with default settings but for where its parts are. */
+/** The service as a user runs it, with default settings but for where its parts are, and nothing in it but what is measured. */
 export class Service extends Child {
   /** From the start of the process until it was ready for traffic. */
   readyAfterMs = NaN;
@@ -168,7 +168,7 @@ export class Service extends Child {
     const started = performance.now();
     const args = [...nodeOptions, '--disable-warning=ExperimentalWarning', join(ROOT, 'dist', 'main.js')];
     const child = spawn(process.execPath, args, {
-      env: { PATH: pathOfThisProcess(), PORT: String(port), ...environment },
+      env: { PATH: pathOfThisProcess(), PORT: String(port), DEMO_DATA: 'off', ...environment },
       stdio: ['ignore', 'ignore', 'inherit'],
     });
     const service = new Service(child, url);

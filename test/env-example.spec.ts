@@ -93,6 +93,7 @@ describe('The configuration', () => {
       ADMIN_EMAIL: 'admin',
       ADMIN_PASSWORD: 's3cret',
       METRICS_TOKEN: 's3cret',
+      DEMO_DATA: 'yes',
       API_KEY: 'a b',
     };
     const problems = problemsOf(wrong);
@@ -178,6 +179,13 @@ describe('The configuration', () => {
     ]);
     expect(problemsOf({ NODE_ENV: 'production' })[0]).toContain('SQS_ENDPOINT, REDIS_URL, DATABASE_URL');
     expect(loadConfig({ NODE_ENV: 'production', ...REAL_PARTS }).production).toBe(true);
+  });
+
+  it('makes demo data beside an embedded ledger only, unless told otherwise', () => {
+    expect(loadConfig({ NODE_ENV: 'test' }).demoData).toBe(true);
+    expect(loadConfig({ DEMO_DATA: 'off' }).demoData).toBe(false);
+    expect(loadConfig(REAL_PARTS).demoData).toBe(false);
+    expect(loadConfig({ NODE_ENV: 'production', ...REAL_PARTS, DEMO_DATA: 'on' }).demoData).toBe(true);
   });
 
   it('refuses one port for the service and its embedded queue', () => {

@@ -252,6 +252,10 @@ class Environment {
   METRICS_TOKEN?: string;
 
   @IsOptional()
+  @IsIn(['on', 'off'], { message: 'DEMO_DATA must be on or off' })
+  DEMO_DATA?: 'on' | 'off';
+
+  @IsOptional()
   @Matches(/^[\x21-\x7e]+$/, { message: 'API_KEY must be an API key of the service' })
   API_KEY?: string;
 }
@@ -266,6 +270,7 @@ const OPTIONAL = [
   'ADMIN_EMAIL',
   'ADMIN_PASSWORD',
   'METRICS_TOKEN',
+  'DEMO_DATA',
   'API_KEY',
 ];
 
@@ -340,6 +345,8 @@ export interface Config {
   readonly firstAdmin: { readonly email: string; readonly password: string } | null;
   /** What a scraper of the metrics shows. */
   readonly metricsToken: string | null;
+  /** Whether a start that finds an empty catalogue fills it with demo data. */
+  readonly demoData: boolean;
   /** What commands show to the running service. */
   readonly apiKey: string | null;
 }
@@ -423,6 +430,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     jwtSecrets: [env.JWT_SECRET, env.JWT_SECRET_PREVIOUS].filter((secret) => secret !== undefined),
     firstAdmin: env.ADMIN_EMAIL && env.ADMIN_PASSWORD ? { email: env.ADMIN_EMAIL, password: env.ADMIN_PASSWORD } : null,
     metricsToken: env.METRICS_TOKEN ?? null,
+    // Whoever names a server has data of their own in mind.
+    demoData: (env.DEMO_DATA ?? (env.DATABASE_URL === 'embedded' ? 'on' : 'off')) === 'on',
     apiKey: env.API_KEY ?? null,
   });
 }

@@ -50,6 +50,7 @@ export async function aWorld(overrides: Record<string, string> = {}): Promise<Wo
       REDIS_URL: parts.redisUrl,
       REDIS_KEY_PREFIX: prefix,
       SQS_POLLERS: '4',
+      DEMO_DATA: 'off',
       ...overrides,
     },
     destroy: async () => {
