@@ -5,6 +5,7 @@ import { FulfilmentModule } from './fulfilment/fulfilment.module.js';
 import { OrdersModule } from './orders/orders.module.js';
 import { AuditModule } from './platform/audit/audit.module.js';
 import { DatabaseModule } from './platform/database/database.module.js';
+import { DemoModule } from './platform/demo/demo.module.js';
 import { EmbeddedModule } from './platform/embedded/embedded.module.js';
 import { HttpModule } from './platform/http/http.module.js';
 import { ObservabilityModule } from './platform/observability/observability.module.js';
@@ -52,6 +53,7 @@ export class AppModule {
         AuditModule,
         PrivacyModule,
         WorkersModule,
+        DemoModule,
       ],
     };
   }

@@ -49,6 +49,7 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
 
   'GET /api/v1/system/audit-logs': ADMINS,
   'GET /api/v1/system/audit-logs/verify': ADMINS,
+  'POST /api/v1/system/demo-data': ADMINS,
   'DELETE /api/v1/users/{user_id}/personal-data': ADMINS,
 
   'GET /api/v1/inventory': SIGNED_IN,

@@ -37,6 +37,7 @@ const RECORDED = [
   'POST /api/v1/orders',
   'POST /api/v1/orders/{order_id}/cancel',
   'POST /api/v1/payments/webhook',
+  'POST /api/v1/system/demo-data',
   'POST /api/v1/system/failed-jobs/{job_id}/resolve',
   'POST /api/v1/system/failed-jobs/{job_id}/retry',
   'POST /dead-letters/redrive',
@@ -381,6 +382,32 @@ describe('What somebody does', () => {
       const answer = await service.call('POST', `/api/v1/system/failed-jobs/${job!.id}/${act}`, body);
       const row = { action: `failed_job.${state}`, target: `order:${id}`, before: { state: 'open' } };
       expect(await rowOf(answer)).toEqual(byOperator(answer, { ...row, after: { state, job: 'step' } }));
+    }
+  });
+
+  it('with demo data is recorded with all that is made, and none of the passwords', async () => {
+    const planted = await service.call('POST', '/api/v1/system/demo-data');
+    const rows = await rowsOf(service, planted);
+    const ofKind = (action: string): Shown[] => rows.filter((row) => row.action === action);
+    const [accounts, warehouses, products] = [
+      ofKind('account.created'),
+      ofKind('warehouse.put'),
+      ofKind('product.added'),
+    ].map((made) => made.length);
+    expect(products).toBe(10);
+    const after = { accounts, warehouses, products, passwords_reset: 0 };
+    expect(rows.at(-1)).toMatchObject({ actor: 'local-operator', action: 'demo_data.planted', after });
+    expect(rows).toHaveLength(accounts! + warehouses! + products! + 1);
+
+    const again = await service.call('POST', '/api/v1/system/demo-data', { reset_passwords: true });
+    const nothing = { accounts: 0, warehouses: 0, products: 0, passwords_reset: 2 };
+    const reset = { action: 'account.password_reset', target: expect.stringMatching(/^account:[0-9a-f-]{36}$/) };
+    const act = { action: 'demo_data.planted', target: 'demo-data', after: nothing };
+    expect(await rowsOf(service, again)).toMatchObject([reset, reset, act]);
+    const log = JSON.stringify(await service.database.query(sql`select t::text from audit_log t`));
+    for (const { email, password } of [...planted.body.accounts, ...again.body.accounts]) {
+      expect(log).not.toContain(email);
+      expect(log).not.toContain(password);
     }
   });
 

@@ -78,7 +78,7 @@ export class Accounts {
     await assertUncommon(given.password, personalWords(email, given.fullName));
     const hash = await hashOf(given.password);
     return this.database.transaction(async (tx) => {
-      const account = await insert(tx, { email, hash, fullName: given.fullName, role: 'customer' });
+      const account = await insertAccount(tx, { email, hash, fullName: given.fullName, role: 'customer' });
       if (!account) throw new EmailTaken();
       const actor = { name: accountName(account.id), requestId };
       await this.audit.record(tx, actor, created(account));
@@ -98,22 +98,16 @@ export class Accounts {
       if ((await admins(tx)).length > 0) return null;
       const actor: Actor = { name: 'configuration', requestId: null };
       const email = asStored(given.email);
-      const account = await insert(tx, { email, hash, fullName: FIRST_ADMIN, role: 'admin' });
+      const account = await insertAccount(tx, { email, hash, fullName: FIRST_ADMIN, role: 'admin' });
       if (account) {
         await this.audit.record(tx, actor, created(account));
         return account;
       }
       const [promoted] = await tx.query<Account>(
-        sql`update accounts set role = 'admin', password_hash = ${hash}, full_name = ${FIRST_ADMIN}
+        sql`update accounts set role = 'admin', password_hash = ${hash}, full_name = ${FIRST_ADMIN}, demo = false
             where email = ${email} returning ${COLUMNS}`,
       );
-      await tx.query(
-        sql`update sessions set ended_at = now(), ended_because = 'logged_out'
-            where account_id = ${promoted!.id}::uuid and ended_at is null`,
-      );
-      await tx.query(
-        sql`update api_keys set revoked_at = now() where account_id = ${promoted!.id}::uuid and revoked_at is null`,
-      );
+      await shutOut(tx, promoted!.id);
       await this.audit.record(tx, actor, {
         action: 'account.made_first_admin',
         target: accountName(promoted!.id),
@@ -195,15 +189,29 @@ export async function assertOpen(tx: Executor, id: string): Promise<void> {
   if (!open) throw new AccountClosed();
 }
 
-function insert(
+/** Ends whatever anybody uses an account by, but for its password. */
+export async function shutOut(tx: Executor, id: string): Promise<void> {
+  await tx.query(
+    sql`update sessions set ended_at = now(), ended_because = 'logged_out'
+        where account_id = ${id}::uuid and ended_at is null`,
+  );
+  await tx.query(sql`update api_keys set revoked_at = now() where account_id = ${id}::uuid and revoked_at is null`);
+}
+
+/**
+ * Makes an account of an address that has none.
+ * @param given `demo`: whether demo data may set its password anew @returns nothing where the address has one
+ */
+export function insertAccount(
   tx: Executor,
-  { email, hash, fullName, role }: { email: string; hash: string; fullName: string; role: Role },
+  given: { email: string; hash: string; fullName: string; role: Role; demo?: boolean },
 ): Promise<Account | undefined> {
+  const { email, hash, fullName, role, demo = false } = given;
   const userId = `U${randomBytes(8).toString('hex').toUpperCase()}`;
   return tx
     .query<Account>(
-      sql`insert into accounts (email, password_hash, full_name, role, user_id)
-          values (${email}, ${hash}, ${fullName}, ${role}, ${userId})
+      sql`insert into accounts (email, password_hash, full_name, role, user_id, demo)
+          values (${email}, ${hash}, ${fullName}, ${role}, ${userId}, ${demo})
           on conflict (email) do nothing returning ${COLUMNS}`,
     )
     .then(([account]) => account);
@@ -219,7 +227,8 @@ export function isOnly(id: string, found: { id: string }[]): boolean {
   return found.length === 1 && found[0]!.id === id;
 }
 
-function created({ id, role, userId }: Account): { action: string; target: string; after: object } {
+/** The act of making an account. */
+export function created({ id, role, userId }: Account): { action: string; target: string; after: object } {
   return { action: 'account.created', target: accountName(id), after: { role, user_id: userId } };
 }
 

@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import { APP_GUARD, DiscoveryModule } from '@nestjs/core';
 import { JwtModule } from '@nestjs/jwt';
+import { DemoData } from '../platform/demo/demo-data.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
 import { AccessGuard } from './access.guard.js';
 import { AccessTokens } from './access-tokens.js';
@@ -13,6 +14,7 @@ import { ApiKeys } from './api-keys.js';
 import { AttemptLimits } from './attempt-limits.js';
 import { AuthController } from './auth.controller.js';
 import { Callers } from './callers.js';
+import { DemoAccounts } from './demo-accounts.js';
 import { FirstAdmin } from './first-admin.js';
 import { RequestLimits } from './request-limits.js';
 import { Sessions } from './sessions.js';
@@ -30,13 +32,15 @@ import { Sessions } from './sessions.js';
     ApiKeys,
     AttemptLimits,
     Callers,
+    DemoAccounts,
     FirstAdmin,
     RequestLimits,
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
 })
 export class AuthModule {
-  constructor(personalData: PersonalData, ofAccounts: AccountErasure) {
+  constructor(personalData: PersonalData, ofAccounts: AccountErasure, demoData: DemoData, demoAccounts: DemoAccounts) {
     personalData.register(ofAccounts);
+    demoData.register('accounts', demoAccounts);
   }
 }

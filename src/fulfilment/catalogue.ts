@@ -145,20 +145,28 @@ export class Catalogue {
 
   /** Puts a product on sale. @throws SkuTaken @throws InvalidInput @throws DatabaseUnavailable */
   async add(given: NewProduct, caller: Caller, actor: Actor): Promise<void> {
+    const isNew = await this.database.transaction((tx) => this.addMissing(tx, given, vendorOf(caller), actor));
+    if (!isNew) throw new SkuTaken(given.sku);
+  }
+
+  /**
+   * Puts a product on sale, unless there is one of its SKU.
+   * @param vendorId the account whose it is; null for nobody's @returns whether it did @throws InvalidInput
+   */
+  async addMissing(tx: Executor, given: NewProduct, vendorId: string | null, actor: Actor): Promise<boolean> {
     const { sku, name, price, lowStockAt, stock } = given;
-    await this.database.transaction(async (tx) => {
-      const added = await tx.query(
-        sql`insert into products (sku, name, price_cents, vendor_id, low_stock_at)
-            values (${sku}, ${name}, ${price}, ${vendorOf(caller)}::uuid, ${lowStockAt})
-            on conflict (sku) do nothing returning 1`,
-      );
-      if (added.length === 0) throw new SkuTaken(sku);
-      // In one order always, or two who stock the same places could wait for each other.
-      for (const { warehouse, quantity } of stock.toSorted(byWarehouse))
-        await move(tx, sku, warehouse, quantity, 'received', actor);
-      const after = { price_cents: price, low_stock_at: lowStockAt, stock };
-      await this.audit.record(tx, actor, { action: 'product.added', target: `sku:${sku}`, after });
-    });
+    const added = await tx.query(
+      sql`insert into products (sku, name, price_cents, vendor_id, low_stock_at)
+          values (${sku}, ${name}, ${price}, ${vendorId}::uuid, ${lowStockAt})
+          on conflict (sku) do nothing returning 1`,
+    );
+    if (added.length === 0) return false;
+    // In one order always, or two who stock the same places could wait for each other.
+    for (const { warehouse, quantity } of stock.toSorted(byWarehouse))
+      await move(tx, sku, warehouse, quantity, 'received', actor);
+    const after = { price_cents: price, low_stock_at: lowStockAt, stock };
+    await this.audit.record(tx, actor, { action: 'product.added', target: `sku:${sku}`, after });
+    return true;
   }
 
   /** Changes a product that is the caller's. @throws NotFound @throws DatabaseUnavailable */

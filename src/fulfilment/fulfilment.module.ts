@@ -1,9 +1,11 @@
 import { type DynamicModule, Module } from '@nestjs/common';
+import { DemoData } from '../platform/demo/demo-data.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
 import type { Config } from '../shared/config.js';
 import { Cancellation } from './cancellation.js';
 import { Catalogue } from './catalogue.js';
+import { DemoCatalogue } from './demo-catalogue.js';
 import { FailedJobsController } from './failed-jobs.controller.js';
 import { FailedJobs } from './failed-jobs.js';
 import { FulfilmentSchedule } from './fulfilment-schedule.js';
@@ -59,6 +61,7 @@ import { WebhookSignatures } from './webhook-signatures.js';
     FailedJobs,
     FulfilmentSchedule,
     OrderAddressErasure,
+    DemoCatalogue,
   ],
 })
 export class FulfilmentModule {
@@ -78,6 +81,8 @@ export class FulfilmentModule {
     metrics: Metrics,
     personalData: PersonalData,
     addresses: OrderAddressErasure,
+    demoData: DemoData,
+    demoCatalogue: DemoCatalogue,
   ) {
     steps.register('reserve', (message) => inventory.reserve(message));
     steps.register('charge', (message) => payments.charge(message));
@@ -94,5 +99,6 @@ export class FulfilmentModule {
     metrics.reading('failed_jobs_open', 'Failed jobs that wait for somebody', () => failedJobs.open());
     metrics.reading('low_stock_products', 'Products that are low', () => catalogue.countLow());
     personalData.register(addresses);
+    demoData.register('catalogue', demoCatalogue);
   }
 }

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { Audit } from '../platform/audit/audit.js';
-import { Database } from '../platform/database/database.js';
+import { Database, type Executor } from '../platform/database/database.js';
 import type { Actor } from '../shared/access.js';
 
 /** A place that products lie at. */
@@ -40,5 +40,15 @@ export class Warehouses {
         after: { name },
       });
     });
+  }
+
+  /** Makes one, unless there is one of this code. @returns whether it did */
+  async addMissing(tx: Executor, { code, name }: Warehouse, actor: Actor): Promise<boolean> {
+    const added = await tx.query(
+      sql`insert into warehouses (code, name) values (${code}, ${name}) on conflict (code) do nothing returning 1`,
+    );
+    if (added.length === 0) return false;
+    await this.audit.record(tx, actor, { action: 'warehouse.put', target: `warehouse:${code}`, after: { name } });
+    return true;
   }
 }

@@ -20,6 +20,7 @@ export const SCOPES = [
   'catalogue:manage-any',
   'orders:own',
   'orders:manage-any',
+  'demo-data:plant',
 ] as const;
 
 /** One of {@link SCOPES}. */
