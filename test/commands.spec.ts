@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,7 @@ import { run as bulkOrders } from '../src/cli/bulk-orders.js';
 import type { Command } from '../src/cli/command.js';
 import { run as populate } from '../src/cli/populate.js';
 import { run as rebuild } from '../src/cli/rebuild.js';
+import { run as seed } from '../src/cli/seed.js';
 import { run as sendOrder } from '../src/cli/send-order.js';
 import { createSqsClient } from '../src/platform/queue/sqs-client.js';
 
@@ -268,11 +269,37 @@ describe('populate', () => {
   });
 });
 
+/** A service that answers what it is told to. */
+class PretendedService {
+  readonly asked: string[] = [];
+  /** What it answers, in turn; the last of it again and again. */
+  answers: [status: number, body: object][] = [];
+
+  private readonly server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => (body += String(chunk)));
+    request.on('end', () => {
+      this.asked.push([request.method, request.url, body].join(' ').trim());
+      const [status, answer] = this.answers.length > 1 ? this.answers.shift()! : this.answers[0]!;
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+    });
+  });
+
+  get port(): string {
+    return `${(this.server.address() as AddressInfo).port}`;
+  }
+
+  start(): Promise<void> {
+    return new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
+  }
+
+  stop(): Promise<unknown> {
+    return new Promise((resolve) => this.server.close(resolve));
+  }
+}
+
 describe('rebuild', () => {
-  let service: Server;
-  let asked: string[];
-  /** What the service answers, in turn; the last of it again and again. */
-  let answers: [status: number, body: object][];
+  let service: PretendedService;
 
   const resource = {
     id: 'b1c5a7de-8a53-4f0e-9a38-0c4f4a0d2f11',
@@ -289,27 +316,14 @@ describe('rebuild', () => {
   const times = { started_at: '2026-01-31T12:00:00.000Z', finished_at: '2026-01-31T12:00:01.500Z' };
   const done = { ...running, ...times, state: 'done', done: 6_000, position: 6_000 };
 
-  beforeEach(async () => {
-    asked = [];
-    service = createServer((request, response) => {
-      let body = '';
-      request.on('data', (chunk) => (body += String(chunk)));
-      request.on('end', () => {
-        asked.push([request.method, request.url, body].join(' ').trim());
-        const [status, answer] = answers.length > 1 ? answers.shift()! : answers[0]!;
-        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
-      });
-    });
-    await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve));
-  });
-
-  afterEach(() => new Promise((resolve) => service.close(resolve)));
+  beforeEach(() => (service = new PretendedService()).start());
+  afterEach(() => service.stop());
 
   const rebuildRan = (argv: string[] = [], isTTY = false): Promise<Ran> =>
-    ran(rebuild, argv, { PORT: `${(service.address() as AddressInfo).port}` }, isTTY);
+    ran(rebuild, argv, { PORT: service.port }, isTTY);
 
   it('asks the running service, shows how far it is, and sums up', async () => {
-    answers = [
+    service.answers = [
       [202, resource],
       [200, running],
       [200, done],
@@ -320,17 +334,17 @@ describe('rebuild', () => {
     expect(err).toContain('100% | 6,000 read');
     expect(out).toMatch(/^Entries +6,000\nPosition +6,000\nTime +1\.5 s\nSee http:.*\/stats\/global\n$/);
     const progress = `GET /stats/rebuild/${resource.id}`;
-    expect(asked).toEqual(['POST /stats/rebuild {"from_beginning":false}', progress, progress]);
+    expect(service.asked).toEqual(['POST /stats/rebuild {"from_beginning":false}', progress, progress]);
   });
 
   it('asks for a clearing to be undone', async () => {
-    answers = [[202, { ...done, from_beginning: true }]];
+    service.answers = [[202, { ...done, from_beginning: true }]];
     expect(await rebuildRan(['--from-beginning'])).toMatchObject({ exitCode: 0, err: '' });
-    expect(asked).toEqual(['POST /stats/rebuild {"from_beginning":true}']);
+    expect(service.asked).toEqual(['POST /stats/rebuild {"from_beginning":true}']);
   });
 
   it('says in one line why a rebuild failed', async () => {
-    answers = [
+    service.answers = [
       [202, resource],
       [200, { ...running, ...times, state: 'failed', error: 'Redis: connection refused' }],
     ];
@@ -342,7 +356,7 @@ describe('rebuild', () => {
   });
 
   it('follows a rebuild that is under way, which is as good if it was asked for the same', async () => {
-    answers = [
+    service.answers = [
       [409, { code: 'rebuild_running' }],
       [200, { items: [running] }],
       [200, done],
@@ -350,14 +364,14 @@ describe('rebuild', () => {
     const { exitCode, out, err } = await rebuildRan();
     expect([exitCode, err]).toEqual([0, 'Another rebuild is under way already; this follows it.\n']);
     expect(out).toContain('6,000');
-    expect(asked[1]).toBe('GET /stats/rebuild?limit=1');
+    expect(service.asked[1]).toBe('GET /stats/rebuild?limit=1');
   });
 
   it.each([
     [[], true, 'undid a clearing'],
     [['--from-beginning'], false, 'did not undo a clearing'],
   ])('does not take a rebuild under way for another: %j', async (argv, from_beginning, what) => {
-    answers = [
+    service.answers = [
       [409, { code: 'rebuild_running' }],
       [200, { items: [{ ...done, from_beginning }] }],
     ];
@@ -366,7 +380,7 @@ describe('rebuild', () => {
   });
 
   it('says why the service refuses', async () => {
-    answers = [[503, { detail: 'Redis: connection refused' }]];
+    service.answers = [[503, { detail: 'Redis: connection refused' }]];
     const { exitCode, err } = await rebuildRan();
     expect([exitCode, err]).toEqual([1, expect.stringMatching(/^http:.* refuses: Redis: connection refused\n$/)]);
   });
@@ -385,6 +399,88 @@ describe('rebuild', () => {
     for (const argv of [['stray'], ['--from-begining']]) {
       expect(await ran(rebuild, argv, {})).toEqual({ exitCode: 2, out: '', err: usage });
     }
+  });
+});
+
+describe('seed', () => {
+  let service: PretendedService;
+
+  const customer = { email: 'customer@demo.example', role: 'customer', state: 'made', password: 'demo_1', note: null };
+  const vendor = { email: 'vendor@demo.example', role: 'vendor', state: 'reset', password: 'demo_2', note: null };
+  const planted = {
+    accounts: [customer, vendor],
+    warehouses: [{ code: 'EAST', state: 'there' }],
+    products: [{ sku: 'SKU-HEADPHONES', state: 'made' }],
+  };
+
+  beforeEach(() => (service = new PretendedService()).start());
+  afterEach(() => service.stop());
+
+  const seedRan = (argv: string[] = [], environment: NodeJS.ProcessEnv = {}): Promise<Ran> =>
+    ran(seed, argv, { PORT: service.port, ...environment });
+
+  it('says what was made and what was there, and how to log in', async () => {
+    service.answers = [[200, planted]];
+    expect(await seedRan()).toEqual({
+      exitCode: 0,
+      err: '',
+      out: [
+        'Warehouse  EAST                   was there already',
+        'Product    SKU-HEADPHONES         made',
+        'Customer   customer@demo.example  made',
+        'Vendor     vendor@demo.example    was there already, has a new password',
+        '',
+        'Log in  customer@demo.example  demo_1',
+        'Log in  vendor@demo.example    demo_2',
+        '',
+        `See http://127.0.0.1:${service.port}/api/v1/inventory`,
+        '',
+      ].join('\n'),
+    });
+    expect(service.asked).toEqual(['POST /api/v1/system/demo-data {"reset_passwords":true}']);
+  });
+
+  it('leaves passwords as they are if told to', async () => {
+    const kept = { ...customer, state: 'there', password: null };
+    service.answers = [[200, { ...planted, accounts: [kept] }]];
+    const { exitCode, out } = await seedRan(['--keep-passwords']);
+    expect([exitCode, out]).toEqual([
+      0,
+      expect.stringMatching(/^Log in {2}customer@demo\.example {2}with the password/m),
+    ]);
+    expect(service.asked).toEqual(['POST /api/v1/system/demo-data {"reset_passwords":false}']);
+  });
+
+  it('says why there is no log-in', async () => {
+    const taken = { ...vendor, state: 'taken', password: null, note: 'This address is taken.' };
+    service.answers = [[200, { ...planted, accounts: [customer, taken] }]];
+    const { exitCode, out } = await seedRan();
+    expect([exitCode, out]).toEqual([0, expect.stringMatching(/^Vendor +vendor@demo\.example +not made$/m)]);
+    expect(out).toMatch(/^Log in +vendor@demo\.example +This address is taken\.$/m);
+  });
+
+  it.each([
+    [401, 'Log in first.', ' Set API_KEY to a key with the scope demo-data:plant.'],
+    [403, 'This needs a scope.', ' Set API_KEY to a key with the scope demo-data:plant.'],
+    [503, 'PostgreSQL: connect ECONNREFUSED', ''],
+  ])('says in one line why the service refuses with %i', async (status, detail, hint) => {
+    service.answers = [[status, { detail }]];
+    const err = `http://127.0.0.1:${service.port} refuses: ${detail}${hint}\n`;
+    expect(await seedRan()).toEqual({ exitCode: 1, out: '', err });
+  });
+
+  it('says in one line that no service answers, and what to do', async () => {
+    expect(await seedRan([], { PORT: '9' })).toEqual({
+      exitCode: 1,
+      out: '',
+      err: 'No service answers at http://127.0.0.1:9. Start it with npm start, or set PORT and HOST to where it runs.\n',
+    });
+  });
+
+  it('explains itself, and refuses what it does not know', async () => {
+    const usage = expect.stringContaining('Usage: npm run seed');
+    expect(await seedRan(['--help'])).toEqual({ exitCode: 0, out: usage, err: '' });
+    expect(await seedRan(['stray'])).toEqual({ exitCode: 2, out: '', err: usage });
   });
 });
 

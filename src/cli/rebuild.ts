@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { loadConfig } from '../shared/config.js';
 import { command, runAsProcess } from './command.js';
 import { Progress } from './progress.js';
-import { credentialsOf, serviceUrlOf } from './service-url.js';
+import { ServiceClient } from './service-client.js';
 
 const LOOK_EVERY_MS = 200;
 const USAGE = `Makes the live statistics anew from the ledger.
@@ -31,11 +31,6 @@ interface RebuildSeen {
   error: string | null;
 }
 
-/** The service can't be asked, with what to do about it. */
-export class NoService extends Error {
-  override readonly name = 'NoService';
-}
-
 /** What was asked for did not come about. */
 export class NotRebuilt extends Error {
   override readonly name = 'NotRebuilt';
@@ -45,8 +40,7 @@ export class NotRebuilt extends Error {
 export const run = command(USAGE, async (argv, io) => {
   const { values } = parseArgs({ args: argv, options: { 'from-beginning': { type: 'boolean', default: false } } });
   const fromBeginning = values['from-beginning'];
-  const config = loadConfig(io.environment);
-  const service: Service = { url: serviceUrlOf(config), credentials: credentialsOf(config) };
+  const service = new ServiceClient(loadConfig(io.environment), 'statistics:manage');
   const { rebuild, isOurs } = await begin(service, fromBeginning);
   if (!isOurs) io.err.write('Another rebuild is under way already; this follows it.\n');
   const ended = await follow(service, rebuild, new Progress(io.err, 'read'));
@@ -66,17 +60,20 @@ export const run = command(USAGE, async (argv, io) => {
 });
 
 /** Asks for a rebuild, or finds the one that is under way. */
-async function begin(service: Service, fromBeginning: boolean): Promise<{ rebuild: RebuildSeen; isOurs: boolean }> {
-  const asked = await call(service, 'POST', '/stats/rebuild', { from_beginning: fromBeginning });
+async function begin(
+  service: ServiceClient,
+  fromBeginning: boolean,
+): Promise<{ rebuild: RebuildSeen; isOurs: boolean }> {
+  const asked = await service.call('POST', '/stats/rebuild', { from_beginning: fromBeginning });
   if (asked.status === 202) return { rebuild: asked.body as RebuildSeen, isOurs: true };
-  if (asked.status !== 409) throw refusal(service, asked);
-  const latest = await call(service, 'GET', '/stats/rebuild?limit=1');
-  if (latest.status !== 200) throw refusal(service, latest);
+  if (asked.status !== 409) throw service.refusal(asked);
+  const latest = await service.call('GET', '/stats/rebuild?limit=1');
+  if (latest.status !== 200) throw service.refusal(latest);
   return { rebuild: (latest.body as { items: [RebuildSeen] }).items[0], isOurs: false };
 }
 
 /** Shows how far a rebuild is until it has ended. */
-async function follow(service: Service, rebuild: RebuildSeen, progress: Progress): Promise<RebuildSeen> {
+async function follow(service: ServiceClient, rebuild: RebuildSeen, progress: Progress): Promise<RebuildSeen> {
   const began = performance.now();
   try {
     while (true) {
@@ -85,46 +82,13 @@ async function follow(service: Service, rebuild: RebuildSeen, progress: Progress
       progress.update(share, done ?? 0, (performance.now() - began) / 1_000);
       if (state === 'done' || state === 'failed') return rebuild;
       await pause(LOOK_EVERY_MS);
-      const answer = await call(service, 'GET', `/stats/rebuild/${rebuild.id}`);
-      if (answer.status !== 200) throw refusal(service, answer);
+      const answer = await service.call('GET', `/stats/rebuild/${rebuild.id}`);
+      if (answer.status !== 200) throw service.refusal(answer);
       rebuild = answer.body as RebuildSeen;
     }
   } finally {
     progress.stop();
   }
-}
-
-/** The running service, and what shows it who calls. */
-interface Service {
-  url: string;
-  credentials: Record<string, string>;
-}
-
-interface Answered {
-  status: number;
-  body: unknown;
-}
-
-/** @throws NoService */
-async function call(service: Service, method: string, path: string, body?: object): Promise<Answered> {
-  try {
-    const response = await fetch(`${service.url}${path}`, {
-      method,
-      headers: { ...service.credentials, ...(body && { 'content-type': 'application/json' }) },
-      ...(body && { body: JSON.stringify(body) }),
-    });
-    return { status: response.status, body: await response.json() };
-  } catch {
-    throw new NoService(
-      `No service answers at ${service.url}. Start it with npm start, or set PORT and HOST to where it runs.`,
-    );
-  }
-}
-
-function refusal(service: Service, { status, body }: Answered): NoService {
-  const { detail = `it answered ${status}` } = body as { detail?: string };
-  const hint = status === 401 || status === 403 ? ' Set API_KEY to a key with the scope statistics:manage.' : '';
-  return new NoService(`${service.url} refuses: ${detail}${hint}`);
 }
 
 if (require.main === module) void runAsProcess(run);
