@@ -86,6 +86,7 @@ describe('While the service runs', () => {
     expect(first.output).toMatch(redis ?? /Redis +at \S+\n/);
     expect(first.output).toContain(`curl -X POST http://localhost:${port}/produce\n`);
     expect(first.output).toContain(`curl http://localhost:${port}/stats/global\n`);
+    expect(first.output).not.toContain('/api/v1/orders');
   });
 
   it.each(['other', 'the same'])(
@@ -134,6 +135,18 @@ describe('While the service runs', () => {
 
 describe('The service', () => {
   afterEach(cleanUp);
+
+  it('says how to order something where there is demo data', async () => {
+    const service = tracked(await ServiceProcess.start(await world({ DEMO_DATA: 'on', CURRENCY: 'EUR' })));
+    const order = /curl -X POST http:\/\/localhost:\d+\/api\/v1\/orders .*-H "Idempotency-Key: \S+" .*-d '(.+)'\n/;
+    const [, body] = await service.says(order);
+    expect(JSON.parse(body!)).toEqual({
+      currency: 'EUR',
+      items: [{ sku: 'A123', quantity: 1 }],
+      shipping_address: '1 Main Street',
+      payment_method: 'CARD',
+    });
+  });
 
   it('names every problem of its configuration and exits with 1', async () => {
     const environment = { PORT: 'ninety', HOST: 'shop.example', CURRENCY: 'JPY', SQS_ENDPOINT: 'somewhere' };

@@ -38,12 +38,29 @@ function accessLine({ access }: Config): string {
     : 'secured: log in at /api/v1/auth/login, or with Authorize at /docs';
 }
 
-function firstCommands({ access }: Config, api: string): string[] {
-  if (access === 'open') return [`curl -X POST ${api}/produce`, `curl ${api}/stats/global`];
+function firstCommands({ access, demoData, currency }: Config, api: string): string[] {
+  if (access === 'open') {
+    const commands = [`curl -X POST ${api}/produce`, `curl ${api}/stats/global`];
+    return demoData ? [...commands, firstOrder(api, currency)] : commands;
+  }
   return [
     `curl ${api}/health/ready`,
     `curl ${api}/api/v1/auth/login -H 'content-type: application/json' -d '{"email": "…", "password": "…"}'`,
   ];
+}
+
+/** An order of a product of the demo data. */
+function firstOrder(api: string, currency: string): string {
+  const order = {
+    currency,
+    items: [{ sku: 'A123', quantity: 1 }],
+    shipping_address: '1 Main Street',
+    payment_method: 'CARD',
+  };
+  return (
+    `curl -X POST ${api}/api/v1/orders -H "Idempotency-Key: try-$RANDOM$RANDOM" ` +
+    `-H 'content-type: application/json' -d '${JSON.stringify(order)}'`
+  );
 }
 
 function ledgerLine({ databaseUrl, dataDir }: Config): string {
