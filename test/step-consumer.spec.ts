@@ -2,7 +2,7 @@ import { ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { randomUUID } from 'node:crypto';
-import { StepHandlers, type StepDelivery, type StepHandler, TryAgainIn } from '../src/fulfilment/step-handlers.js';
+import { StepHandlers, type StepDelivery, type StepHandler } from '../src/fulfilment/step-handlers.js';
 import { MOST_STEPS_AT_ONCE } from '../src/fulfilment/step-intake.js';
 import {
   STEP_QUEUES,
@@ -205,20 +205,6 @@ describe('A step that fails', () => {
     await send(service, aStep());
     await isEmpty(service, 'reserve');
     expect(lines).toEqual([]);
-  });
-
-  it('is put off for as long as it says, which is neither done nor failed', async () => {
-    const lines = errorLines();
-    const service = await aService((_, { receiveCount }) =>
-      receiveCount === 1 ? Promise.reject(new TryAgainIn(41.5, 'The provider has not answered')) : Promise.resolve(),
-    );
-    const asked = hidings(service.sqs);
-    await send(service, aStep({ task: 'ask' }));
-    await isEmpty(service, 'ask');
-    expect(asked).toEqual([42]);
-    expect(lines).toEqual([]);
-    const { activity } = service.app.get(StepQueues).of('payment').queue;
-    expect(activity).toMatchObject({ done: 1, failed: 0, lastError: null });
   });
 
   it.each([

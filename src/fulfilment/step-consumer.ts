@@ -4,6 +4,7 @@ import { SqsService } from '@ssut/nestjs-sqs';
 import { Readiness } from '../platform/observability/readiness.js';
 import { PollLoops, WATCH_INTERVAL_MS } from '../platform/queue/poll-loops.js';
 import { QueueWorkers } from '../platform/queue/queue-workers.js';
+import { StepHandlers } from './step-handlers.js';
 import { LONGEST_BATCH_SECONDS, StepIntake } from './step-intake.js';
 import { STEP_QUEUES, type StepQueue } from './step-messages.js';
 import { stepPollLoopNames } from './step-pollers.js';
@@ -18,6 +19,7 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     private readonly sqs: SqsService,
     private readonly queues: StepQueues,
     private readonly intake: StepIntake,
+    private readonly handlers: StepHandlers,
     private readonly readiness: Readiness,
     private readonly workers: QueueWorkers,
   ) {
@@ -27,8 +29,9 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     });
   }
 
-  /** @throws Error where a poll loop has no handler */
+  /** @throws Error where a task or a poll loop has no handler */
   onApplicationBootstrap(): void {
+    this.handlers.assertComplete();
     for (const { step, loops } of this.lines) {
       const { settings, deadLetters } = this.queues.of(step);
       loops.begin(this.sqs, stepPollLoopNames(step, settings.pollers));

@@ -9,23 +9,9 @@ export interface StepDelivery {
 
 /**
  * Does what a step message asks for. The same message may come again, also while it is still being handled elsewhere.
- * Resolving acknowledges it, rejecting has it delivered again later, with {@link TryAgainIn} at a time of the step's own.
+ * Resolving acknowledges it, rejecting has it delivered again later.
  */
 export type StepHandler = (message: StepMessage, delivery: StepDelivery) => Promise<void>;
-
-/**
- * A step can't be done yet, which is nobody's fault. The message comes again after so many seconds, which counts as a
- * receive all the same: too many of them make it a dead letter.
- */
-export class TryAgainIn extends Error {
-  override readonly name = 'TryAgainIn';
-  constructor(
-    readonly seconds: number,
-    message: string,
-  ) {
-    super(message);
-  }
-}
 
 /** Who handles which task. Handlers register when they are made, or when their module begins. */
 @Injectable()

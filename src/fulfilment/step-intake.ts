@@ -6,7 +6,7 @@ import { spreadRedeliverySeconds } from '../platform/queue/redelivery.rules.js';
 import { promptly } from '../platform/queue/sqs-client.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
 import { faultText } from '../shared/fault-text.js';
-import { StepHandlers, TryAgainIn } from './step-handlers.js';
+import { StepHandlers } from './step-handlers.js';
 import { NoStepMessage, STEP_TASKS, stepMessageIn, type StepQueue } from './step-messages.js';
 import { StepQueues } from './step-queues.js';
 
@@ -16,8 +16,6 @@ export const MOST_STEPS_AT_ONCE = 6;
 export const LONGEST_BATCH_SECONDS = 600;
 /** What is given back at the end must not reach a poll of this process that is about to end. */
 const GIVEN_BACK_FOR_SECONDS = 3;
-/** The longest that SQS hides a message. */
-const LONGEST_HIDDEN_SECONDS = 43_200;
 
 /** Has steps handled, each message on its own: what succeeds is acknowledged, what does not comes again at its own time. */
 @Injectable()
@@ -94,7 +92,6 @@ export class StepIntake {
       await this.handlers.of(asked.task)(asked, { receiveCount });
       return null;
     } catch (error) {
-      if (error instanceof TryAgainIn) return Math.min(LONGEST_HIDDEN_SECONDS, Math.max(0, Math.ceil(error.seconds)));
       this.failed(step, message, error);
       return spreadRedeliverySeconds(receiveCount, Math.random());
     }
