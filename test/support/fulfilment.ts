@@ -8,7 +8,11 @@ export const QUICK = { SHIPMENT_DELAY_SECONDS: '0', SHIPMENT_STEP_SECONDS: '0', 
 /** Puts a product on sale; of `stock` each warehouse that is named is made. */
 export async function aProduct(
   service: RunningService,
-  { sku = 'A123', price = 12.5, stock = { EAST: 100 } }: { sku?: string; price?: number; stock?: Record<string, number> } = {},
+  {
+    sku = 'A123',
+    price = 12.5,
+    stock = { EAST: 100 },
+  }: { sku?: string; price?: number; stock?: Record<string, number> } = {},
   headers: Record<string, string> = {},
 ): Promise<void> {
   for (const code of Object.keys(stock)) {
