@@ -105,7 +105,8 @@ export class PollLoops {
   callBack(): void {
     if (this.stoppedAt !== null) return;
     this.stoppedAt = Date.now();
-    this.gate.stop();
+    // Loops that never began would end their wait with an error that nobody listens to.
+    if (this.loops.length > 0) this.gate.stop();
     const longWait = this.settings.waitTimeSeconds > SHORT_WAIT_SECONDS;
     for (const { consumer, phase } of this.loops) consumer.stop({ abort: longWait && phase === 'receiving' });
   }
