@@ -417,7 +417,7 @@ describe('what is wrong is found', () => {
     const { drift_cents, mismatches } = await verify(service);
     expect({ drift_cents, mismatches }).toMatchObject({
       drift_cents: 800,
-      mismatches: [{ key: 'month:2026-04', field: 'revenue', expected: -400, found: 400 }],
+      mismatches: [{ key: 'month:2026-04', field: 'revenue', expected: -4, found: 4 }],
     });
     await service.app.get(Rebuild).run('a test');
     await service.app.get(Projector).refresh();
@@ -586,10 +586,10 @@ describe('GET /stats/verify', () => {
       id: expect.stringMatching(/^[0-9a-f-]{36}$/),
       state: 'done',
       verified: true,
-      position: 10,
-      entries: 10,
+      position: 13,
+      entries: 13,
       users_checked: 4,
-      months_checked: 2,
+      months_checked: 3,
       drift_cents: 0,
       mismatch_count: 0,
       mismatches: [],
@@ -652,7 +652,7 @@ describe('GET /stats/verify', () => {
       progress: {
         id: body.id,
         state: 'running',
-        done: 10,
+        done: 13,
         total: expect.any(Number),
         started_at: expect.any(String),
         error: null,
