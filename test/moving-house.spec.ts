@@ -23,11 +23,12 @@ import { itOnServer } from './support/only-on.js';
 import { anOrderEvent } from './support/order-events.js';
 import { onServer, prepareEmbeddedLedger } from './support/parts.js';
 import { Program, ServiceProcess, useBuiltService } from './support/process.js';
+import { aRefund } from './support/refunds.js';
 import { aDatabase, emptyLedger, type OwnPart } from './support/stores.js';
 
 useBuiltService();
 
-const TABLES = ['ledger', 'counted_orders', 'failed_contents', 'repairs'];
+const TABLES = ['ledger', 'counted_orders', 'failed_contents', 'counted_refunds', 'refunded_orders', 'repairs'];
 const ENTRIES_OF_LONG_LEDGER = 4_500;
 /** Far in the future: nothing here waits out an outage. */
 const NO_HURRY = Number.MAX_SAFE_INTEGER;
@@ -141,7 +142,15 @@ async function recordRepair(database: Database, failedPosition: number, body: st
 /** What the wide world sends: right and wrong in many ways. */
 function everyKindOfOrder(): (string | object)[] {
   const conflicting = anOrderEvent();
+  const refunded = anOrderEvent({ order_id: 'ORD-REFUNDED' });
   return [
+    aRefund({ order_id: refunded.order_id, refund_id: 'R "early"', amount: 1 }),
+    refunded,
+    aRefund({ order_id: refunded.order_id }),
+    aRefund({ order_id: refunded.order_id, amount: 7 }),
+    aRefund({ order_id: 'soon' }),
+    aRefund({ order_id: 'ORD-NEVER', note: 'Zeile 1\nZeile 2\u2028', amount: 2 }),
+    aRefund({ order_id: 'ORD-NEVER', amount: 3 }),
     ...Array.from({ length: 40 }, (_, i) => anOrderEvent({ user_id: `U${i % 7}` })),
     anOrderEvent({ order_value: 999, order_timestamp: '2025-12-31T23:59:59.999+02:00' }),
     anOrderEvent({
@@ -238,7 +247,7 @@ describe('A ledger with everything in it', () => {
     expect(lines.map(({ type }) => type)).toEqual([
       'ledger',
       ...Array.from({ length: position }, () => 'entry'),
-      ...['repair', 'repair', 'repair', 'end'],
+      ...['repair', 'repair', 'repair', 'waiting_refund', 'waiting_refund', 'end'],
     ]);
     expect(lines[0]).toMatchObject({ version: 1, ledger_id: before.head.ledgerId, after: 0 });
     expect(lines.find(({ outcome }) => outcome === 'accepted')).toMatchObject({
@@ -247,7 +256,13 @@ describe('A ledger with everything in it', () => {
       value_cents: 1_000,
       lines: [{ product_id: 'P1', quantity: 2, price_per_unit: '5', cents: 1_000 }],
     });
-    expect(lines.at(-1)).toMatchObject({ position, entry_hash: before.head.entryHash, repairs: 3, base: before.base });
+    expect(lines.at(-1)).toMatchObject({
+      position,
+      entry_hash: before.head.entryHash,
+      repairs: 3,
+      waiting_refunds: 2,
+      base: before.base,
+    });
     expect(before.base).toBeGreaterThan(0);
   });
 

@@ -338,11 +338,13 @@ function insertWaitingRefunds(json: string): ReturnType<typeof sql> {
       content_hash, refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body
     )
     select decode(content_hash, 'hex'), refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body
-    from json_to_recordset(${json}::json) as given (
-      number bigint, content_hash text, refund_id text, order_id text, refunded_at timestamptz, cents bigint,
-      message_id text, sent_at timestamptz, received_at timestamptz, body text
-    )
-    order by given.number
+    from rows from (
+      json_to_recordset(${json}::json) as (
+        content_hash text, refund_id text, order_id text, refunded_at timestamptz, cents bigint, message_id text,
+        sent_at timestamptz, received_at timestamptz, body text
+      )
+    ) with ordinality
+    order by ordinality
     on conflict (content_hash) do nothing`;
 }
 

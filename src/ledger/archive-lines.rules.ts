@@ -50,10 +50,9 @@ export interface RepairLine {
   number: number;
 }
 
-/** A refund that waits for its order, as it was received and judged. */
+/** A refund that waits for its order, as it was received and judged; they stand in the order in which they came. */
 export interface WaitingRefundLine {
   type: 'waiting_refund';
-  number: number;
 }
 
 /** The last line of a complete archive. */

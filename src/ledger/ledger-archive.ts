@@ -151,18 +151,17 @@ export class LedgerArchive {
   /** As they were at the last entry: the body of one that later became an entry is that entry's. */
   private waitingRefunds(after: number, lastNumber: number, last: number): Promise<NumberedJson[]> {
     return this.database.query(
-      sql`select number::float8 as number, row_to_json(refund)::text as json
-          from (
-            select 'waiting_refund' as type, early.number, encode(early.content_hash, 'hex') as content_hash,
-              early.refund_id, early.order_id, ${iso(sql`early.refunded_at`)} as refunded_at, early.cents,
-              early.message_id, ${iso(sql`early.sent_at`)} as sent_at, ${iso(sql`early.received_at`)} as received_at,
-              coalesce(early.body, ledger.body) as body
-            from early_refunds early left join ledger on ledger.position = early.position
-            where early.number > ${after} and early.number <= ${lastNumber}
-              and (early.position is null or early.position > ${last})
-            order by early.number limit ${REFUNDS_PER_PAGE}
-          ) refund
-          order by number`,
+      sql`select early.number::float8 as number, row_to_json(refund)::text as json
+          from early_refunds early left join ledger on ledger.position = early.position
+            cross join lateral (
+              select 'waiting_refund' as type, encode(early.content_hash, 'hex') as content_hash, early.refund_id,
+                early.order_id, ${iso(sql`early.refunded_at`)} as refunded_at, early.cents, early.message_id,
+                ${iso(sql`early.sent_at`)} as sent_at, ${iso(sql`early.received_at`)} as received_at,
+                coalesce(early.body, ledger.body) as body
+            ) refund
+          where early.number > ${after} and early.number <= ${lastNumber}
+            and (early.position is null or early.position > ${last})
+          order by early.number limit ${REFUNDS_PER_PAGE}`,
     );
   }
 }
