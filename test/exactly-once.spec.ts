@@ -13,6 +13,7 @@ import { aWorld, RunningService, type World } from './support/app.js';
 import { dumpOfGeneration, sumOver, type Dump } from './support/dump.js';
 import { eventually } from './support/eventually.js';
 import { anOrderEvent } from './support/order-events.js';
+import { shuffled } from './support/shuffled.js';
 
 const REAL_ORDERS = join(__dirname, 'data/online-retail-2010-12-early.jsonl');
 
@@ -22,20 +23,6 @@ function allKindsOfOrders(): string[] {
   const asOf = Date.parse('2026-01-31T12:00:00Z');
   const made = sampleOrders({ count: 300, invalidRate: 0.5, seed: 11, runId: 'thrice', asOf });
   return [...real, ...[...made].map(({ body }) => body)];
-}
-
-/** Fisher-Yates by a generator of its own (mulberry32), so that a failure comes again. */
-function shuffled<T>(things: T[], seed: number): T[] {
-  const deck = [...things];
-  let state = seed;
-  for (let left = deck.length; left > 1; left--) {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    const chosen = Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * left);
-    [deck[left - 1], deck[chosen]] = [deck[chosen]!, deck[left - 1]!];
-  }
-  return deck;
 }
 
 function judged(event: object): JudgedMessage {
