@@ -5,9 +5,12 @@ import { eventually } from './eventually.js';
 /** So that nothing takes longer than it must, and no payment is declined by chance. */
 export const QUICK = { SHIPMENT_DELAY_SECONDS: '0', SHIPMENT_STEP_SECONDS: '0', PAYMENT_FAILURE_RATE: '0' };
 
+/** What a request can be made to: a service in this process or in one of its own. */
+type Called = Pick<RunningService, 'call'>;
+
 /** Puts a product on sale; of `stock` each warehouse that is named is made. */
 export async function aProduct(
-  service: RunningService,
+  service: Called,
   {
     sku = 'A123',
     price = 12.5,
@@ -35,7 +38,7 @@ export interface GivenOrder {
 
 /** Asks for an order, of one A123 unless something else is given. */
 export function requestOrder(
-  service: RunningService,
+  service: Called,
   { items = [{ sku: 'A123', quantity: 1 }], paymentMethod = 'CARD', key, headers, body }: GivenOrder = {},
 ): Promise<Answer> {
   const order = {
