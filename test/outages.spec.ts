@@ -6,10 +6,12 @@ import {
 } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
+import { sql } from 'drizzle-orm';
 import { Redis as IORedis } from 'ioredis';
 import { OrderConsumer } from '../src/orders/order-consumer.js';
 import { OrderIntake } from '../src/orders/order-intake.js';
 import { Ledger } from '../src/ledger/ledger.js';
+import { DatabaseUnavailable } from '../src/platform/database/database.js';
 import { deadLetterQueueOf, queueDepth } from '../src/platform/queue/queue-setup.js';
 import { aWorld, RunningService, type World } from './support/app.js';
 import {
@@ -195,6 +197,25 @@ describe('An outage of the ledger', () => {
       await hasCounted(service, 50);
       await service.settled();
       expect(await queueDepth(service.sqs, deadLetterQueueOf('orders-queue'))).toEqual(NO_MESSAGES);
+    },
+  );
+});
+
+describe('A rush on the ledger', () => {
+  itOnServer('the embedded ledger has one connection, and whoever comes waits for it')(
+    'is no outage: who finds no free connection for too long may come again, and the others go on',
+    async () => {
+      const service = await RunningService.ready({ environment: { SQS_VISIBILITY_TIMEOUT: '9' } });
+      cleanUps.push(() => service.stop());
+      const { database } = service;
+      let letGo!: () => void;
+      const free = new Promise<void>((resolve) => (letGo = resolve));
+      const held = Array.from({ length: 10 }, () => database.transaction(() => free));
+      await expect(database.query(sql`select 1`)).rejects.toThrow(DatabaseUnavailable);
+      expect(database.availability.up).toBe(true);
+      letGo();
+      await Promise.all(held);
+      expect(await database.query(sql`select 1 as one`)).toEqual([{ one: 1 }]);
     },
   );
 });

@@ -18,7 +18,6 @@ export type TimelineEvent =
   | 'order.redriven'
   | 'stock.reserved'
   | 'stock.missing'
-  | 'stock.released'
   | 'payment.attempted'
   | 'payment.captured'
   | 'payment.declined'

@@ -5,7 +5,7 @@ import { migrate as migratePg } from 'drizzle-orm/node-postgres/migrator';
 import { readMigrationFiles } from 'drizzle-orm/migrator';
 import { PgDialect, type PgSession } from 'drizzle-orm/pg-core';
 import { join } from 'node:path';
-import { Client, Pool } from 'pg';
+import { Client, type ClientConfig, Pool } from 'pg';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { Availability } from '../availability.js';
 import { atMost } from '../back-off.js';
@@ -124,7 +124,9 @@ function serverDriver(url: string, statementTimeoutMs: number): Driver {
   const pool = new Pool({
     connectionString: url,
     max: POOL_SIZE,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    // For the pool it is how long to wait for one of its connections, all of which may be at work.
+    connectionTimeoutMillis: statementTimeoutMs,
+    Client: PromptClient,
     // A server that stalls cancels nothing; this side gives up a little later than a healthy one would.
     query_timeout: statementTimeoutMs + 2_000,
     keepAlive: true,
@@ -153,6 +155,13 @@ function serverDriver(url: string, statementTimeoutMs: number): Driver {
     migrate: () => migrateOnce(url),
     close: () => pool.end(),
   };
+}
+
+/** A connection that gives up early where the server does not answer, however long the pool lets others wait for their turn. */
+class PromptClient extends Client {
+  constructor(config?: ClientConfig) {
+    super({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+  }
 }
 
 /** On a connection of its own without time limits: a migration may take long, and so may waiting for another's. */

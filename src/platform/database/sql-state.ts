@@ -1,3 +1,6 @@
+/** What pg-pool says of connections that are all at work, and of nothing else. */
+const NO_FREE_CONNECTION = 'timeout exceeded when trying to connect';
+
 /** The SQLSTATE of a failed statement (both drivers keep it on the cause), or null where it has none. */
 export function sqlStateOf(error: unknown): string | null {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
@@ -22,8 +25,12 @@ export function isOutage(error: unknown): boolean {
   return isConnectionFailure(error);
 }
 
-/** Cancelled by a timeout, or a victim of a lock or serialization conflict: the same again may succeed at once. */
+/**
+ * Cancelled by a timeout, a victim of a lock or serialization conflict, or all connections were at work for too long: the
+ * same again may succeed at once.
+ */
 export function isPassing(error: unknown): boolean {
+  if (error instanceof Error && error.message === NO_FREE_CONNECTION) return true;
   return /^(57014|55P03|40)/.test(sqlStateOf(error) ?? '');
 }
 
@@ -32,7 +39,7 @@ function isConnectionFailure(error: unknown): boolean {
     const { code } = cause as { code?: unknown };
     if (typeof code === 'string' && /^(E[A-Z_]{3,}|ERR_SOCKET)/.test(code)) return true;
     if (
-      /connection terminated|timeout exceeded when trying to connect|query read timeout|client has encountered a connection error|not queryable|connection ended/i.test(
+      /connection terminated|timeout expired|query read timeout|client has encountered a connection error|not queryable|connection ended/i.test(
         cause.message,
       )
     ) {
