@@ -123,6 +123,7 @@ export default defineConfig(
       'test/support/**/*.ts',
       'bench/parts.ts',
       'bench/processes.ts',
+      'bench/transaction-recorder.ts',
     ],
     rules: { 'no-restricted-properties': 'off' },
   },

@@ -67,12 +67,14 @@ export interface OnRealParts {
 export async function onRealParts<T>(
   work: (running: OnRealParts) => Promise<T>,
   nodeOptions: string[] = [],
+  settings: Record<string, string> = {},
 ): Promise<T> {
   const emulator = await Emulator.start();
   try {
     const parts = await ownParts();
     try {
-      const service = await Service.start({ ...parts.environment, SQS_ENDPOINT: emulator.endpoint }, nodeOptions);
+      const environment = { ...parts.environment, SQS_ENDPOINT: emulator.endpoint, ...settings };
+      const service = await Service.start(environment, nodeOptions);
       try {
         return await work({ emulator, parts, service });
       } finally {
