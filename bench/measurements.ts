@@ -1,4 +1,5 @@
 import { BIG_LEDGER } from './big-ledger.js';
+import { COMPLETED_ORDERS } from './completed-orders.js';
 import { DRAINS } from './drains.js';
 import { EMBEDDED_DRAIN } from './embedded-drain.js';
 import { INTAKE_WHILE_READING } from './intake-while-reading.js';
@@ -9,6 +10,7 @@ import { PRODUCE } from './produce.js';
 import { PROJECTION_LAG } from './projection-lag.js';
 import { PROOF } from './proof.js';
 import { READS } from './reads.js';
+import { RESERVATIONS } from './reservations.js';
 import { START } from './start.js';
 
 /**
@@ -21,6 +23,8 @@ export const MEASUREMENTS: Measurement[] = [
   EMBEDDED_DRAIN,
   PRODUCE,
   INTAKE_WHILE_READING,
+  COMPLETED_ORDERS,
+  RESERVATIONS,
   MEMORY,
   START,
   ...READS,

@@ -36,8 +36,8 @@ export class Child {
 
   /** CPU time that it has used so far, in seconds; 0 where the system does not tell. */
   cpuSeconds(): number {
-    const fields = this.stat();
-    return fields ? (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND : 0;
+    const times = cpuTimesOf(this.process.pid!);
+    return times ? times.own : 0;
   }
 
   /** Resident memory, in bytes. */
@@ -45,16 +45,31 @@ export class Child {
     const status = readFileSync(`/proc/${this.process.pid}/status`, 'utf8');
     return Number(/VmRSS:\s+(\d+) kB/.exec(status)![1]) * 1024;
   }
+}
 
-  private stat(): string[] | null {
-    try {
-      return readFileSync(`/proc/${this.process.pid}/stat`, 'utf8')
-        .replace(/^.*\) /s, '')
-        .split(' ');
-    } catch {
-      return null;
-    }
+/** What the system knows of a process. CPU times in seconds. */
+export interface CpuTimes {
+  parent: number;
+  own: number;
+  /** Of children that have ended. */
+  ofChildren: number;
+}
+
+/** Null where the process is gone, or where the system does not tell. */
+export function cpuTimesOf(pid: number): CpuTimes | null {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return null;
   }
+  // From the state on, which follows the name in brackets.
+  const fields = stat
+    .replace(/^.*\) /s, '')
+    .split(' ')
+    .map(Number);
+  const seconds = (index: number): number => (fields[index]! + fields[index + 1]!) / TICKS_PER_SECOND;
+  return { parent: fields[1]!, own: seconds(11), ofChildren: seconds(13) };
 }
 
 /** The SQS emulator, see emulator.ts. */
