@@ -18,22 +18,24 @@ create table orders (
   shipping_address text not null,
   payment_method text not null,
   placed_at timestamptz(3) not null default clock_timestamp(),
-  -- When the status changed last, and since when nothing was tried again.
+  -- When the status changed last.
   changed_at timestamptz(3) not null default clock_timestamp(),
+  -- When anything happened to it last.
+  active_at timestamptz(3) not null default clock_timestamp(),
   -- How many entries its timeline has; whoever adds one holds this row.
   events integer not null default 0,
   -- How often a step was asked for again since the status changed.
   redriven integer not null default 0
 ) with (fillfactor = 80);
 --> statement-breakpoint
-create index orders_of_user on orders (user_id, number);
+create index orders_of_user on orders (user_id, placed_at, number);
 --> statement-breakpoint
-create index orders_by_status on orders (status, number);
+create index orders_by_status on orders (status, placed_at, number);
 --> statement-breakpoint
-create index orders_by_time on orders (placed_at);
+create index orders_by_time on orders (placed_at, number);
 --> statement-breakpoint
 -- Those that something has to happen to yet.
-create index orders_under_way on orders (changed_at)
+create index orders_under_way on orders (active_at)
   where status in ('pending', 'reserved', 'paid', 'shipped', 'payment_unknown');
 --> statement-breakpoint
 -- At the prices they were taken at.
@@ -138,11 +140,9 @@ create table payment_attempts (
   -- Where the money has to go back, or must not be taken any more: 'armed' until that is so.
   compensation text not null default 'armed' check (compensation in ('armed', 'due', 'done', 'failed')),
   compensation_tries integer not null default 0,
-  compensation_error text,
   -- When it was last asked for.
   compensation_at timestamptz(3),
   refunded_at timestamptz(3),
-  created_at timestamptz(3) not null default clock_timestamp(),
   unique (order_id, number),
   check (refunded_at is null or state = 'captured')
 );

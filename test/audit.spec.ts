@@ -7,6 +7,7 @@ import { AuditLog } from '../src/platform/audit/audit-log.js';
 import { AuditSealer } from '../src/platform/audit/audit-sealer.js';
 import { Audit } from '../src/platform/audit/audit.js';
 import { Database, DatabaseUnavailable } from '../src/platform/database/database.js';
+import { cents } from '../src/shared/money.js';
 import { deadLetterQueueOf } from '../src/platform/queue/queue-setup.js';
 import { aPerson, bearer, logIn, signUp } from './support/accounts.js';
 import { type Answer, aWorld, RunningService } from './support/app.js';
@@ -358,7 +359,9 @@ describe('What somebody does', () => {
       sql`select id::text as key from payment_attempts where order_id = ${id}`,
     );
     const result = { outcome: 'declined' as const, reason: 'by a test' };
-    await service.app.get(PaymentNotices).told({ webhookId: 'audited', key: attempt!.key, result });
+    await service.app
+      .get(PaymentNotices)
+      .told({ webhookId: 'audited', key: attempt!.key, orderId: id, amount: cents(150), result });
     const { body } = await service.get(`${AUDIT_LOGS}?target=order:${id}&limit=1`);
     expect(body.items[0]).toMatchObject({
       actor: 'payment-provider',

@@ -89,10 +89,55 @@ describe('What is done in time', () => {
           where order_id = ${id} and compensation = 'due'`,
     );
     await schedule.redriveReturns();
+    // The new message waits its turn on the queue for some seconds; here it need not.
+    await eventually(async () => {
+      expect((await eventsOf(service, id)).at(-1)).toBe('payment.voided');
+    }, 30_000);
+  });
+
+  it('does not ask again for what is still waiting to be sent', async () => {
+    const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
+    await orderIs(service, id, 'payment_unknown');
+    await service.database.query(
+      sql`insert into outbox (order_id, sequence, queue, body, claimed_until)
+          values (${id}, 0, 'payment', 'held by a test', 'infinity')`,
+    );
+    await service.call('POST', `/api/v1/orders/${id}/cancel`);
+    await service.database.query(
+      sql`update payment_attempts set compensation_at = now() - interval '1 hour' where order_id = ${id}`,
+    );
+    const before = await eventsOf(service, id);
+    await schedule.redriveReturns();
+    expect(await eventsOf(service, id)).toEqual(before);
+    await service.database.query(sql`delete from outbox where order_id = ${id} and body = 'held by a test'`);
     await eventually(async () => {
       expect((await eventsOf(service, id)).at(-1)).toBe('payment.voided');
     });
   });
+
+  it('does not take a paid order for stuck that is kept back on purpose', async () => {
+    const patient = await RunningService.ready({ environment: { ...QUICK, SHIPMENT_DELAY_SECONDS: '900' } });
+    try {
+      await aProduct(patient);
+      const id = await placeOrder(patient);
+      await orderIs(patient, id, 'paid');
+      const sent = async (): Promise<unknown[]> =>
+        patient.database.query(sql`select 1 from outbox where order_id = ${id}`);
+      await eventually(async () => expect(await sent()).toEqual([]));
+      const age = (seconds: number): Promise<unknown> =>
+        patient.database.query(
+          sql`update orders set active_at = now() - make_interval(secs => ${seconds}) where id = ${id}`,
+        );
+      await age(1_000);
+      await patient.app.get(FulfilmentSchedule).redriveStuck();
+      expect(await eventsOf(patient, id)).not.toContain('order.redriven');
+      await age(1_200);
+      await patient.app.get(FulfilmentSchedule).redriveStuck();
+      expect(await eventsOf(patient, id)).toContain('order.redriven');
+    } finally {
+      await patient.stop();
+    }
+  }, 60_000);
 
   it('forgets answers and messages that are too old, and no others', async () => {
     await requestOrder(service, { key: 'to be kept' });
@@ -144,6 +189,24 @@ describe('Erasing a person', () => {
         const rows = await service.database.query(sql.raw(`select t::text from ${table} t`));
         expect([table, JSON.stringify(rows).includes('Fixture Street')]).toEqual([table, false]);
       }
+    } finally {
+      await service.stop();
+    }
+  }, 60_000);
+
+  it('is refused while something is still to be sent to them, and erases nothing then', async () => {
+    const service = await RunningService.ready({ environment: { ...QUICK, SHIPMENT_DELAY_SECONDS: '900' } });
+    try {
+      await aProduct(service);
+      const id = await placeOrder(service, { body: { user_id: 'U79' } });
+      await orderIs(service, id, 'paid');
+      await service.settled();
+      const refused = await service.call('DELETE', '/api/v1/users/U79/personal-data');
+      expect([refused.status, refused.body.code]).toEqual([409, 'orders_under_way']);
+      const stored = await service.database.query(sql`select body from ledger`);
+      expect(JSON.stringify(stored)).toContain('Fixture Street');
+      await service.call('POST', `/api/v1/orders/${id}/cancel`);
+      expect((await service.call('DELETE', '/api/v1/users/U79/personal-data')).status).toBe(200);
     } finally {
       await service.stop();
     }

@@ -162,6 +162,9 @@ describe('An order', () => {
     ['a quantity of 0', { items: [{ sku: 'A123', quantity: 0 }] }, 'items.0.quantity: must be at least 1'],
     ['a price', { items: [{ sku: 'A123', quantity: 1, price: 1 }] }, 'items.0.price: is not known here'],
     ['another currency', { currency: 'EUR' }, 'currency: must be USD, which this shop sells in'],
+    ['a list among the items', { items: [[{ sku: 'A123', quantity: 1 }]] }, 'items: must be a list of objects'],
+    ['a payment method beyond ASCII', { payment_method: 'ß' }, 'payment_method: must be 1 to 64 printable characters'],
+    ['an address in two lines', { shipping_address: 'a\u2028b' }, 'shipping_address: must be text in one line'],
     ['an address that is no text', { shipping_address: ['x'] }, 'shipping_address: must be text'],
     ['an address with a NUL', { shipping_address: 'a\u0000b' }, 'shipping_address: must be text in one line'],
     ['no payment method', { payment_method: '' }, 'payment_method: must be 1 to 64 printable characters'],
@@ -180,6 +183,21 @@ describe('An order', () => {
     const answer = await requestOrder(service, { body });
     expect(answer.status).toBe(400);
     expect(answer.body.detail).toContain(message);
+  });
+
+  it('goes to any address there is, in any script', async () => {
+    const shipping_address = '٣ شارع النيل‎, القاهرة 👨‍👩‍👧, Donau\u00adstraße';
+    const id = await placeOrder(service, { body: { shipping_address } });
+    expect((await orderIs(service, id, 'completed')).shipping_address).toBe(shipping_address);
+  });
+
+  it('that an API key placed without an account is that key’s to see', async () => {
+    const { body: key } = await service.call('POST', '/api/v1/auth/api-keys', { name: 'shop', scopes: ['orders:own'] });
+    const headers = { authorization: `Bearer ${key.key}` };
+    const id = await placeOrder(service, { headers });
+    expect((await service.get(`/api/v1/orders/${id}`, headers)).status).toBe(200);
+    const listed = (await service.get('/api/v1/orders?limit=500', headers)).body.items;
+    expect(listed.map(({ order_id }: { order_id: string }) => order_id)).toEqual([id]);
   });
 
   it('is not remembered where it was refused', async () => {
@@ -343,6 +361,14 @@ describe('Orders of a secured service', () => {
       expect((await service.get(path, other.header)).status).toBe(404);
     }
     expect((await service.call('POST', `/api/v1/orders/${id}/cancel`, undefined, other.header)).status).toBe(404);
+    await service.call('POST', `/api/v1/orders/${id}/cancel`, undefined, admin);
+    const actors = async (header: Record<string, string>): Promise<string[]> => {
+      const { body } = await service.get(`/api/v1/orders/${id}/timeline`, header);
+      return body.items.map(({ actor }: { actor: string }) => actor);
+    };
+    expect((await actors(one.header))[0]).toBe(`account:${one.id}`);
+    expect((await actors(admin)).filter((actor) => actor.startsWith('account:')).length).toBeGreaterThan(0);
+    expect((await actors(one.header)).slice(1).filter((actor) => actor.startsWith('account:'))).toEqual([]);
     const listed = (await service.get('/api/v1/orders', one.header)).body.items;
     expect(listed.map(({ order_id }: { order_id: string }) => order_id)).toEqual([id]);
   });

@@ -105,7 +105,7 @@ describe('An event of the payment provider', () => {
   it('is told with its id', async () => {
     const [id, key] = ['msg_1', randomUUID()];
     expect(await tell(anEvent({}, { charge_key: key }), { id })).toMatchObject({ status: 204, body: '' });
-    expect(told.mock.calls).toEqual([[{ webhookId: id, key, result: CAPTURED }]]);
+    expect(told.mock.calls).toEqual([[{ webhookId: id, key, orderId: 'ORD-1', amount: 1_299, result: CAPTURED }]]);
   });
 
   it.each([
@@ -284,7 +284,9 @@ describe('A late charge', () => {
     expect(await gateway.find(key)).toBe('processing');
     const { id, attempts } = await isDelivered(key);
     expect(attempts).toBe(1);
-    expect(told.mock.calls).toEqual([[{ webhookId: id, key, result: CAPTURED }]]);
+    expect(told.mock.calls).toEqual([
+      [{ webhookId: id, key, orderId: expect.stringMatching(/^ORD-/), amount: 1_299, result: CAPTURED }],
+    ]);
     expect(await gateway.find(key)).toBe('captured');
     expect(await gateway.void(key)).toBe('captured');
   });
@@ -293,7 +295,9 @@ describe('A late charge', () => {
     told.mockRejectedValueOnce(new DatabaseUnavailable('away')).mockRejectedValueOnce(new Error('a fault of ours'));
     const key = await aLateCharge();
     const { id } = await isDelivered(key);
-    expect(told.mock.calls).toEqual(Array(3).fill([{ webhookId: id, key, result: CAPTURED }]));
+    expect(told.mock.calls).toEqual(
+      Array(3).fill([{ webhookId: id, key, orderId: expect.stringMatching(/^ORD-/), amount: 1_299, result: CAPTURED }]),
+    );
   });
 
   it('is given up after ten attempts', async () => {
@@ -338,7 +342,9 @@ describe('A late charge', () => {
       await running.database.query(sql`update simulated_webhooks set next_attempt_at = now()`);
       const { id } = await isDelivered(key, running);
       for (const { mock } of [cutOff, heard]) {
-        expect(mock.calls).toEqual([[{ webhookId: id, key, result: CAPTURED }]]);
+        expect(mock.calls).toEqual([
+          [{ webhookId: id, key, orderId: expect.stringMatching(/^ORD-/), amount: 1_299, result: CAPTURED }],
+        ]);
       }
     } finally {
       await running.stop();

@@ -3,6 +3,7 @@ import { FulfilmentSchedule } from '../src/fulfilment/fulfilment-schedule.js';
 import { PaymentGateway, PaymentProviderUnavailable } from '../src/fulfilment/payment-gateway.js';
 import { PaymentNotices } from '../src/fulfilment/payment-notices.js';
 import { Shipments } from '../src/fulfilment/shipments.js';
+import { cents } from '../src/shared/money.js';
 import { RunningService } from './support/app.js';
 import { eventually } from './support/eventually.js';
 import { aProduct, eventsOf, orderIs, placeOrder, QUICK, stockOf } from './support/fulfilment.js';
@@ -15,6 +16,9 @@ interface Attempt {
   tries: number;
   refunded: boolean;
 }
+
+/** Of one A123. */
+const PRICE = cents(1_250);
 
 let service: RunningService;
 
@@ -84,7 +88,7 @@ describe('A payment', () => {
     await orderIs(service, id, 'completed');
     const [attempt] = await attemptsOf(id);
     const before = await eventsOf(service, id);
-    const notice = { key: attempt!.id, result: { outcome: 'captured' as const } };
+    const notice = { key: attempt!.id, orderId: id, amount: PRICE, result: { outcome: 'captured' as const } };
     for (const webhookId of ['again', 'again', 'and again']) {
       await service.app.get(PaymentNotices).told({ webhookId, ...notice });
     }
@@ -95,8 +99,42 @@ describe('A payment', () => {
   it('of a charge that nobody made changes nothing', async () => {
     const notices = service.app.get(PaymentNotices);
     const result = { outcome: 'captured' as const };
-    await notices.told({ webhookId: 'w1', key: 'no uuid', result });
-    await notices.told({ webhookId: 'w2', key: '00000000-0000-4000-8000-000000000000', result });
+    const about = { orderId: 'ORD-0000000000000000', amount: PRICE, result };
+    await notices.told({ webhookId: 'w1', key: 'no uuid', ...about });
+    await notices.told({ webhookId: 'w2', key: '00000000-0000-4000-8000-000000000000', ...about });
+  });
+
+  it('whose answer was lost is asked for under the same key, also where the provider takes nothing on then', async () => {
+    const gateway = service.app.get(PaymentGateway);
+    const charge = gateway.charge.bind(gateway);
+    jest
+      .spyOn(gateway, 'charge')
+      .mockImplementationOnce(async (given) => {
+        await charge(given);
+        throw new Error('the process ends here');
+      })
+      .mockRejectedValueOnce(new PaymentProviderUnavailable());
+    const id = await placeOrder(service);
+    await orderIs(service, id, 'completed');
+    expect(await attemptsOf(id)).toHaveLength(1);
+    expect(await booked(id)).toEqual({ captured: 1_250, refunded: 0 });
+  });
+
+  it('that the provider tells of with another amount or order moves nothing, and is listed', async () => {
+    const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
+    await orderIs(service, id, 'payment_unknown');
+    const [attempt] = await attemptsOf(id);
+    const result = { outcome: 'captured' as const };
+    const notices = service.app.get(PaymentNotices);
+    await notices.told({ webhookId: 'cheap', key: attempt!.id, orderId: id, amount: cents(1), result });
+    const other = 'ORD-0000000000000000';
+    await notices.told({ webhookId: 'other', key: attempt!.id, orderId: other, amount: PRICE, result });
+    await orderIs(service, id, 'payment_unknown');
+    const { body } = await service.get('/api/v1/system/failed-jobs?state=open&limit=500');
+    const jobs = body.items.filter(({ order_id }: { order_id: string }) => order_id === id);
+    expect(jobs).toEqual([expect.objectContaining({ reference: attempt!.id, order_status: 'payment_unknown' })]);
+    await notices.told({ webhookId: 'right', key: attempt!.id, orderId: id, amount: PRICE, result });
+    await orderIs(service, id, 'completed');
   });
 
   it('that the provider does not take on is tried again under another key', async () => {
@@ -243,6 +281,14 @@ describe('A payment that can’t be given back', () => {
     const { status, body } = await resolve({ note: 'Paid back by bank transfer' });
     expect([status, body.state, body.note]).toEqual([200, 'resolved', 'Paid back by bank transfer']);
     expect(await openJobOf(id)).toBeUndefined();
+    // What was given back by hand counts as given back.
+    await eventually(async () => {
+      const { body: list } = await service.get(`/users/U-OPERATOR/orders?limit=500`);
+      const refunds = list.items.filter(
+        (item: Record<string, unknown>) => item.order_id === id && item.kind === 'refund',
+      );
+      expect(refunds).toHaveLength(1);
+    });
     expect((await resolve({ note: 'again' })).status).toBe(409);
     expect((await service.call('POST', '/api/v1/system/failed-jobs/999999/resolve', { note: 'x' })).status).toBe(404);
   }, 90_000);
@@ -259,7 +305,7 @@ describe('An order that nothing comes of', () => {
         const waiting = await service.database.query(sql`select 1 from outbox where order_id = ${id}`);
         expect(waiting).toEqual([]);
       });
-      await service.database.query(sql`update orders set changed_at = now() - interval '1 hour' where id = ${id}`);
+      await service.database.query(sql`update orders set active_at = now() - interval '1 hour' where id = ${id}`);
       await schedule.redriveStuck();
     }
     const events = await eventsOf(service, id);
@@ -268,11 +314,28 @@ describe('An order that nothing comes of', () => {
     const { body } = await service.get('/api/v1/system/failed-jobs?state=open');
     const job = body.items.find(({ order_id }: { order_id: string }) => order_id === id);
     expect(job).toMatchObject({ job: 'step', order_status: 'paid', reference: null });
-    await service.database.query(sql`update orders set changed_at = now() - interval '1 hour' where id = ${id}`);
+    const listed = async (): Promise<string> => {
+      const { body: all } = await service.get('/api/v1/system/failed-jobs?limit=500');
+      return all.items.find(({ id: number }: { id: number }) => number === job.id).state;
+    };
+    expect(await listed()).toBe('open');
+    await service.database.query(sql`update orders set active_at = now() - interval '1 hour' where id = ${id}`);
     await schedule.redriveStuck();
     expect(await eventsOf(service, id)).toEqual(events);
     jest.restoreAllMocks();
     await service.call('POST', `/api/v1/system/failed-jobs/${job.id}/retry`);
     await orderIs(service, id, 'completed');
   }, 60_000);
+
+  it('is off the list once it goes on by itself', async () => {
+    const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
+    await orderIs(service, id, 'payment_unknown');
+    await service.database.query(
+      sql`insert into failed_jobs (order_id, job, error) values (${id}, 'step', 'made by a test')`,
+    );
+    await cancel(id);
+    const { body } = await service.get('/api/v1/system/failed-jobs?limit=500');
+    const job = body.items.find(({ order_id }: { order_id: string }) => order_id === id);
+    expect(job).toMatchObject({ state: 'resolved', note: 'The order went on by itself' });
+  });
 });

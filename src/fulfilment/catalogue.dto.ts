@@ -28,7 +28,7 @@ const MOST_QUANTITY = 1_000_000;
 const MOST_PRICE = 1_000_000_000;
 const MOST_PLACES = 50;
 const DEFAULT_LOW_STOCK = 5;
-const CAUSES = ['received', 'corrected', 'shipped', 'returned'];
+const CAUSES = ['received', 'corrected', 'shipped'];
 
 /** Trims and upper-cases, as order events' ids are. */
 function Upper(): PropertyDecorator {
@@ -273,7 +273,7 @@ export class MovementJson {
   @ApiProperty({ enum: CAUSES, example: 'shipped' })
   cause!: Movement['cause'];
 
-  @ApiProperty({ type: String, nullable: true, example: 'ORD-5F3C6F0E2A4F' })
+  @ApiProperty({ type: String, nullable: true, example: 'ORD-5F3C6F0E2A4F7B1C' })
   order_id!: string | null;
 }
 

@@ -34,7 +34,7 @@ export interface Movement {
   id: number;
   warehouse: string;
   quantity: number;
-  cause: 'received' | 'corrected' | 'shipped' | 'returned';
+  cause: 'received' | 'corrected' | 'shipped';
   orderId: string | null;
   actor: string;
   /** ms UTC. */
@@ -104,6 +104,14 @@ export class Catalogue {
     return this.database.query(
       sql`select ${PRODUCT} from products ${LEVEL} where ${sql.join(conditions, sql` and `)}
           order by products.sku limit ${limit}`,
+    );
+  }
+
+  /** What is low, by SKU, and how much of it can be sold. */
+  async low(executor: Executor, most: number): Promise<{ sku: string; available: number }[]> {
+    return executor.query(
+      sql`select products.sku, coalesce(level.on_hand - level.reserved, 0)::float8 as available from products ${LEVEL}
+          where coalesce(level.on_hand - level.reserved, 0) <= low_stock_at order by products.sku limit ${most}`,
     );
   }
 

@@ -2,7 +2,8 @@ import { ApiProperty } from '@nestjs/swagger';
 import { IsIn, IsOptional, Length, Matches } from 'class-validator';
 import { PathInteger, QueryCursor, QueryInteger } from '../platform/http/validation.js';
 import { isoOf } from '../shared/iso-time.js';
-import { type FailedJob, JOB_STATES, JOBS } from './failed-jobs.js';
+import { JOBS } from './failed-job-list.js';
+import { type FailedJob, JOB_STATES } from './failed-jobs.js';
 import { ORDER_STATUSES } from './order-states.rules.js';
 
 const DEFAULT_LIMIT = 50;
@@ -54,7 +55,12 @@ export class FailedJobJson {
   })
   job!: FailedJob['job'];
 
-  @ApiProperty({ type: String, nullable: true, description: 'The payment attempt it is about', example: null })
+  @ApiProperty({
+    type: String,
+    nullable: true,
+    description: 'The payment attempt it is about',
+    example: '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11',
+  })
   reference!: string | null;
 
   @ApiProperty({ example: 'The payment provider takes no requests right now' })

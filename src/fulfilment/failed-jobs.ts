@@ -6,14 +6,9 @@ import type { Actor } from '../shared/access.js';
 import { CallerError, NotFound } from '../shared/errors.js';
 import { type LockedOrder, OrderWorkflow } from './order-workflow.js';
 import { type OutgoingMessage, stepMessage } from './outbox.js';
-import { changeAttempt, findAttempt, returnMessage } from './payment-attempts.js';
+import type { JOBS } from './failed-job-list.js';
+import { Payments } from './payments.js';
 import { taskOf } from './step-tasks.rules.js';
-
-/** What can fail for good: giving money back, or the order's next step, which nothing came of however often it was sent. */
-export const JOBS = ['return-payment', 'step'] as const;
-
-/** One of {@link JOBS}. */
-export type Job = (typeof JOBS)[number];
 
 /** What became of a failed job. */
 export const JOB_STATES = ['open', 'retried', 'resolved'] as const;
@@ -22,7 +17,7 @@ export const JOB_STATES = ['open', 'retried', 'resolved'] as const;
 export interface FailedJob {
   id: number;
   orderId: string;
-  job: Job;
+  job: (typeof JOBS)[number];
   /** The payment attempt; empty where it is about the order. */
   reference: string;
   orderStatus: string;
@@ -49,24 +44,13 @@ const COLUMNS = sql`failed_jobs.id::float8 as id, order_id as "orderId", job, re
   error, (extract(epoch from failed_at) * 1000)::float8 as "failedAt", state, seen_to_by as "seenToBy",
   (extract(epoch from seen_to_at) * 1000)::float8 as "seenToAt", note`;
 
-/** Lists a job that failed for good, once until somebody sees to it. */
-export async function openFailedJob(
-  tx: Executor,
-  orderId: string,
-  { job, reference, error }: { job: Job; reference: string; error: string },
-): Promise<void> {
-  await tx.query(
-    sql`insert into failed_jobs (order_id, job, reference, error) values (${orderId}, ${job}, ${reference}, ${error})
-        on conflict (order_id, job, reference) where state = 'open' do nothing`,
-  );
-}
-
 /** What a person has to see to, and has seen to. */
 @Injectable()
 export class FailedJobs {
   constructor(
     private readonly database: Database,
     private readonly workflow: OrderWorkflow,
+    private readonly payments: Payments,
     private readonly audit: Audit,
   ) {}
 
@@ -91,20 +75,21 @@ export class FailedJobs {
   /** Has a job tried again, as often as at first. @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable */
   async retry(id: number, actor: Actor): Promise<FailedJob> {
     return this.seeTo(id, 'retried', null, actor, async (tx, order, { job, reference }) => {
-      if (job === 'return-payment') {
-        const attempt = (await findAttempt(tx, reference))!;
-        await changeAttempt(tx, attempt, { compensation: 'due', compensationTries: 0 });
-        return [returnMessage(attempt)];
-      }
-      await tx.query(sql`update orders set redriven = 0, changed_at = clock_timestamp() where id = ${order.id}`);
+      if (job === 'return-payment') return this.payments.returnOnceMore(tx, reference);
+      await tx.query(sql`update orders set redriven = 0 where id = ${order.id}`);
       const task = taskOf(order.status);
       return task === null ? [] : [stepMessage(task, order.id)];
     });
   }
 
-  /** Takes a job off the list that somebody saw to by hand. @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable */
+  /**
+   * Takes a job off the list that somebody saw to by hand; money that was given back so is taken out of the statistics.
+   * @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable
+   */
   async resolve(id: number, note: string, actor: Actor): Promise<FailedJob> {
-    return this.seeTo(id, 'resolved', note, actor, () => Promise.resolve([]));
+    return this.seeTo(id, 'resolved', note, actor, async (tx, order, { job, reference }) =>
+      job === 'return-payment' ? this.payments.returnedByHand(tx, order, reference) : [],
+    );
   }
 
   private async seeTo(

@@ -1,15 +1,17 @@
-import { Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { sql, type SQL } from 'drizzle-orm';
 import { atMost } from '../platform/back-off.js';
 import { Database, type Executor } from '../platform/database/database.js';
+import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
 import { Catalogue } from './catalogue.js';
-import { openFailedJob } from './failed-jobs.js';
+import { openFailedJob } from './failed-job-list.js';
 import { IdempotencyKeys } from './idempotency.js';
+import { forgetOlderThan } from './inbox.js';
 import { type LockedOrder, OrderWorkflow, WORKFLOW } from './order-workflow.js';
 import { stepMessage } from './outbox.js';
-import { returnMessage } from './payment-attempts.js';
+import { ordersWithOverdueCompensations } from './payment-attempts.js';
 import { Payments } from './payments.js';
 import { Shipments } from './shipments.js';
 import { taskOf } from './step-tasks.rules.js';
@@ -19,10 +21,13 @@ const MINUTE = 60 * SECOND;
 const ORDERS_PER_ROUND = 200;
 /** Shipments that are seen to in one transaction, which locks nothing that others wait for for long. */
 const SHIPMENTS_TOGETHER = 50;
-const KEYS_PER_ROUND = 10_000;
+const ROWS_PER_ROUND = 10_000;
 const PRODUCTS_PER_REPORT = 20;
-/** A step that nothing came of for so long is asked for again. Messages may wait longer on a queue; a second one does no harm. */
-const STUCK_SECONDS = 120;
+/**
+ * Where nothing happened to an order for so long, its step is asked for again: longer than any retry is put off. Messages may
+ * wait longer on a queue; a second one does no harm.
+ */
+const STUCK_SECONDS = 180;
 const MOST_REDRIVES = 5;
 /** No message is kept longer on a queue. */
 const INBOX_DAYS = 15;
@@ -58,6 +63,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
     private readonly shipments: Shipments,
     private readonly keys: IdempotencyKeys,
     private readonly catalogue: Catalogue,
+    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
   async onModuleDestroy(): Promise<void> {
@@ -69,16 +75,12 @@ export class FulfilmentSchedule implements OnModuleDestroy {
   @Interval(SECOND)
   progressShipments(): Promise<void> {
     return this.run('shipment progress', async () => {
-      let due: string[];
-      do {
-        due = await this.shipments.overdue(ORDERS_PER_ROUND);
-        await this.each(
-          'shipment progress',
-          due,
-          (tx, order) => this.shipments.progress(tx, order),
-          SHIPMENTS_TOGETHER,
-        );
-      } while (due.length === ORDERS_PER_ROUND && !this.stopping);
+      for (let more = true; more;) {
+        const due = await this.shipments.overdue(ORDERS_PER_ROUND);
+        const progress = (tx: Executor, order: LockedOrder): Promise<void> => this.shipments.progress(tx, order);
+        const allWell = await this.each('shipment progress', due, progress, SHIPMENTS_TOGETHER);
+        more = allWell && due.length === ORDERS_PER_ROUND;
+      }
     });
   }
 
@@ -102,15 +104,18 @@ export class FulfilmentSchedule implements OnModuleDestroy {
   @Interval(10 * SECOND)
   redriveStuck(): Promise<void> {
     return this.run('stuck orders', async () => {
+      // A paid order is kept back for a while.
+      const paidStuckSeconds = STUCK_SECONDS + this.config.shipmentDelaySeconds;
       const isStuck = sql`status in ('pending', 'reserved', 'payment_unknown', 'paid')
-        and changed_at < clock_timestamp() - make_interval(secs => ${STUCK_SECONDS}) and redriven <= ${MOST_REDRIVES}
+        and active_at < clock_timestamp() - make_interval(secs => ${STUCK_SECONDS}) and redriven <= ${MOST_REDRIVES}
+        and (status <> 'paid' or active_at < clock_timestamp() - make_interval(secs => ${paidStuckSeconds}))
         and not exists (select 1 from outbox where order_id = orders.id)`;
       const due = await this.ordersWith(
-        sql`select id from orders where ${isStuck} order by changed_at limit ${ORDERS_PER_ROUND}`,
+        sql`select id from orders where ${isStuck} order by active_at limit ${ORDERS_PER_ROUND}`,
       );
       await this.each('stuck orders', due, async (tx, order) => {
         const [stuck] = await tx.query<{ redriven: number }>(
-          sql`update orders set redriven = redriven + 1, changed_at = clock_timestamp()
+          sql`update orders set redriven = redriven + 1
               where id = ${order.id} and ${isStuck} returning redriven`,
         );
         if (stuck) await this.redrive(tx, order, stuck.redriven);
@@ -122,22 +127,8 @@ export class FulfilmentSchedule implements OnModuleDestroy {
   @Interval(30 * SECOND)
   redriveReturns(): Promise<void> {
     return this.run('returns of payments', async () => {
-      const due = await this.ordersWith(
-        sql`select distinct order_id as id from payment_attempts
-            where compensation = 'due' and compensation_at < clock_timestamp() - make_interval(secs => ${STUCK_SECONDS * 2})
-            limit ${ORDERS_PER_ROUND}`,
-      );
-      await this.each('returns of payments', due, async (tx, order) => {
-        const attempts = await tx.query<{ id: string; orderId: string }>(
-          sql`update payment_attempts set compensation_at = clock_timestamp()
-              where order_id = ${order.id} and compensation = 'due'
-                and compensation_at < clock_timestamp() - make_interval(secs => ${STUCK_SECONDS * 2})
-              returning id::text as id, order_id as "orderId"`,
-        );
-        if (attempts.length === 0) return;
-        const send = attempts.map(returnMessage);
-        await this.workflow.record(tx, order, { event: 'payment.return_due', send }, WORKFLOW);
-      });
+      const due = await ordersWithOverdueCompensations(this.database, ORDERS_PER_ROUND);
+      await this.each('returns of payments', due, (tx, order) => this.payments.returnAgain(tx, order));
     });
   }
 
@@ -145,18 +136,8 @@ export class FulfilmentSchedule implements OnModuleDestroy {
   @Interval(MINUTE)
   forget(): Promise<void> {
     return this.run('idempotency expiry', async () => {
-      while (!this.stopping) {
-        const keys = await this.alone('idempotency expiry', (tx) => this.keys.forgetExpired(tx, KEYS_PER_ROUND));
-        if (keys !== KEYS_PER_ROUND) break;
-      }
-      await this.alone('idempotency expiry', (tx) =>
-        tx.query(
-          sql`delete from inbox where (queue, message_id) in (
-                select queue, message_id from inbox where at < clock_timestamp() - make_interval(days => ${INBOX_DAYS})
-                order by at limit ${KEYS_PER_ROUND}
-              )`,
-        ),
-      );
+      await this.inRounds('idempotency expiry', (tx) => this.keys.forgetExpired(tx, ROWS_PER_ROUND));
+      await this.inRounds('idempotency expiry', (tx) => forgetOlderThan(tx, INBOX_DAYS, ROWS_PER_ROUND));
     });
   }
 
@@ -164,10 +145,9 @@ export class FulfilmentSchedule implements OnModuleDestroy {
   @Interval(MINUTE)
   reportLowStock(): Promise<void> {
     return this.run('low-stock report', async () => {
-      const low = await this.catalogue.page({ low: true }, PRODUCTS_PER_REPORT + 1);
-      const skus = low
-        .slice(0, PRODUCTS_PER_REPORT)
-        .map(({ sku, onHand, reserved }) => `${sku} (${onHand - reserved})`);
+      const low = await this.alone('low-stock report', (tx) => this.catalogue.low(tx, PRODUCTS_PER_REPORT + 1));
+      if (!low) return;
+      const skus = low.slice(0, PRODUCTS_PER_REPORT).map(({ sku, available }) => `${sku} (${available})`);
       const said = skus.join(', ') + (low.length > PRODUCTS_PER_REPORT ? ' and more' : '');
       if (said !== this.lowBefore && said !== '') this.logger.warn(`Low on stock: ${said}`);
       this.lowBefore = said;
@@ -196,13 +176,15 @@ export class FulfilmentSchedule implements OnModuleDestroy {
    * Sees to orders one after the other; ends early where another process has the job. What is wrong with one keeps none of
    * the others waiting.
    * @param together how many may share a transaction: more than one only where nothing but the orders is locked
+   * @returns whether all were seen to
    */
   private async each(
     job: JobName,
     orderIds: string[],
     work: (tx: Executor, order: LockedOrder) => Promise<void>,
     together = 1,
-  ): Promise<void> {
+  ): Promise<boolean> {
+    let allWell = true;
     for (let start = 0; start < orderIds.length && !this.stopping; start += together) {
       const ids = orderIds.slice(start, start + together);
       try {
@@ -213,13 +195,20 @@ export class FulfilmentSchedule implements OnModuleDestroy {
           }
           return true;
         });
-        if (!done) return;
+        if (!done) return false;
       } catch (error) {
         if (error instanceof UnavailableError) throw error;
+        allWell = false;
         if (together > 1) await this.each(job, ids, work);
         else this.logger.error(`The job "${job}" failed for ${ids[0]}: ${messageOf(error)}`);
       }
     }
+    return allWell && !this.stopping;
+  }
+
+  /** Repeats work that does so much at most, until it finds less. @param work returns how much it did */
+  private async inRounds(job: JobName, work: (tx: Executor) => Promise<number>): Promise<void> {
+    while (!this.stopping && (await this.alone(job, work)) === ROWS_PER_ROUND);
   }
 
   /** @returns what the work returned; null where another process has the job */

@@ -92,13 +92,18 @@ export class FulfilmentModule {
     metrics.reading('outbox_oldest_seconds', 'How long the oldest message in the outbox has been waiting', () =>
       outbox.oldestSeconds(),
     );
-    metrics.labelledReading('fulfilment_orders', 'Orders by status', ['status'], async () => {
-      const counts = await orders.counts();
-      return Object.entries(counts).map(([status, value]) => ({ labels: { status }, value }));
-    });
+    metrics.labelledReading(
+      'fulfilment_orders_under_way',
+      'Orders that are not at their end, by status',
+      ['status'],
+      async () => {
+        const counts = await orders.underWay();
+        return Object.entries(counts).map(([status, value]) => ({ labels: { status }, value }));
+      },
+    );
     metrics.reading('failed_jobs_open', 'Failed jobs that wait for somebody', () => failedJobs.open());
     metrics.reading('low_stock_products', 'Products that are low', () => catalogue.countLow());
-    personalData.register(addresses);
+    personalData.registerFirst(addresses);
     demoData.register('catalogue', demoCatalogue);
   }
 }

@@ -117,7 +117,7 @@ export function idempotencyKeyIn(header: string | string[] | undefined): string 
   return header;
 }
 
-/** 64 bits; two keys that share them would only have to wait for each other. */
+/** 64 bits; of two keys that share them one would be told that it is in flight while the other is. */
 function lockOf({ caller, route, key }: RepeatableRequest): string {
   const digest = createHash('sha256')
     .update(JSON.stringify([caller, route, key]))

@@ -18,3 +18,14 @@ export async function wasSeen(tx: Executor, queue: string, messageId: string): P
   const seen = await tx.query(sql`select 1 from inbox where queue = ${queue} and message_id = ${messageId}`);
   return seen.length > 0;
 }
+
+/** Forgets messages that can't come again, at most so many. @returns how many */
+export async function forgetOlderThan(tx: Executor, days: number, most: number): Promise<number> {
+  const gone = await tx.query(
+    sql`delete from inbox where (queue, message_id) in (
+          select queue, message_id from inbox where at < clock_timestamp() - make_interval(days => ${days})
+          order by at limit ${most}
+        ) returning 1`,
+  );
+  return gone.length;
+}

@@ -37,11 +37,6 @@ export class IllegalMove extends Error {
   }
 }
 
-/** Whether nothing can happen to an order any more. */
-export function isFinal(status: OrderStatus): boolean {
-  return MOVES[status].length === 0;
-}
-
 /** Whether an order may still be cancelled. */
 export function isCancellable(status: OrderStatus): boolean {
   return MOVES[status].includes('cancelled');

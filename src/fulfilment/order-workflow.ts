@@ -113,11 +113,19 @@ export class OrderWorkflow implements OnModuleInit {
     if (to) assertMove(before, to);
     const status = to ?? before;
     const moved = to ? sql`, changed_at = clock_timestamp(), redriven = 0` : sql``;
+    // An order that moves is not stuck, whatever was thought of it.
+    const unstuck = to
+      ? sql`, unstuck as (
+          update failed_jobs set state = 'resolved', seen_to_by = ${actor.name}, seen_to_at = clock_timestamp(),
+            note = 'The order went on by itself'
+          where order_id = ${order.id} and job = 'step' and reference = '' and state = 'open'
+        )`
+      : sql``;
     const [entry] = await tx.query<{ sequence: number }>(
       sql`with moved as (
-            update orders set status = ${status}, events = events + 1 ${moved}
+            update orders set status = ${status}, events = events + 1, active_at = clock_timestamp() ${moved}
             where id = ${order.id} and status = ${before} returning events
-          )
+          ) ${unstuck}
           insert into order_timeline (order_id, sequence, event, status, detail, actor)
           select ${order.id}, events, ${event}, ${status}, ${detail ? JSON.stringify(detail) : null}, ${actor.name}
           from moved returning sequence`,

@@ -3,7 +3,7 @@ import { ApiAcceptedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } 
 import type { Request, Response } from 'express';
 import { CurrentActor, CurrentCaller, Needs, NotAllowed } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { decodeCursor, encodeCursor, placeBefore } from '../platform/http/cursor.js';
+import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
 import { accountName, type Actor, type Caller } from '../shared/access.js';
 import { Cancellation, TooLateToCancel } from './cancellation.js';
 import {
@@ -30,6 +30,8 @@ import {
 import { Orders } from './orders.js';
 import { Shipments } from './shipments.js';
 
+/** Beyond any number of an order, and as ms UTC beyond any time that one is placed at. */
+const MOST_IN_CURSOR = 1e14;
 const NO_ORDER = { not_found: 'There is no order ORD-5F3C6F0E2A4F7B1C, or it is not yours.' };
 
 /** Orders: taken, looked at, cancelled. */
@@ -63,7 +65,13 @@ export class OrdersController {
     description: `1 to ${MOST_KEY_CHARACTERS} printable characters, yours alone`,
     schema: { type: 'string', maxLength: MOST_KEY_CHARACTERS, example: '7d3c1f0a' },
   })
-  @ApiAcceptedResponse({ type: OrderTaken })
+  @ApiAcceptedResponse({
+    type: OrderTaken,
+    headers: {
+      Location: { description: 'The order', schema: { type: 'string' } },
+      'Idempotent-Replayed': { description: '`true` where it is the first answer again', schema: { type: 'string' } },
+    },
+  })
   @ApiProblem(400, {
     invalid_input: 'items.0.sku: is not in the catalogue: X1',
     idempotency_key_missing: new IdempotencyKeyMissing().message,
@@ -117,11 +125,20 @@ export class OrdersController {
     @Query() { status, start, end, sku, cursor, limit }: OrdersQuery,
     @CurrentCaller() caller: Caller,
   ): Promise<OrderPage> {
-    const filter = { status, start, end, sku, beforeNumber: placeBefore(cursor) };
+    const filter = {
+      status,
+      start,
+      end,
+      sku,
+      before: cursor === undefined ? undefined : decodeCursor(cursor, isPlace),
+    };
     const found = await this.orders.page(filter, caller, limit + 1);
     const orders = found.slice(0, limit);
     const last = found.length > limit ? orders.at(-1) : undefined;
-    return { items: orders.map(orderJson), next_cursor: last ? encodeCursor({ before: last.number }) : null };
+    return {
+      items: orders.map(orderJson),
+      next_cursor: last ? encodeCursor({ placedAt: last.placedAt, number: last.number }) : null,
+    };
   }
 
   /** One order. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
@@ -152,7 +169,8 @@ export class OrdersController {
     const found = await this.orders.timeline(order_id, caller, after, limit + 1);
     const entries = found.slice(0, limit);
     const last = found.length > limit ? entries.at(-1) : undefined;
-    return { items: entries.map(timelineEntryJson), next_cursor: last ? encodeCursor({ after: last.sequence }) : null };
+    const shown = entries.map((entry) => timelineEntryJson(entry, caller));
+    return { items: shown, next_cursor: last ? encodeCursor({ after: last.sequence }) : null };
   }
 
   /** Cancels an order. @throws InvalidInput @throws NotFound @throws TooLateToCancel @throws DatabaseUnavailable */
@@ -175,6 +193,12 @@ export class OrdersController {
     await this.cancellation.cancel(order_id, caller, actor);
     return this.one({ order_id }, caller);
   }
+}
+
+function isPlace(value: Record<string, unknown>): value is { placedAt: number; number: number } {
+  return [value.placedAt, value.number].every(
+    (part) => Number.isSafeInteger(part) && (part as number) >= 0 && (part as number) <= MOST_IN_CURSOR,
+  );
 }
 
 function isAfter(value: Record<string, unknown>): value is { after: number } {

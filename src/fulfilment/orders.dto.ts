@@ -6,6 +6,7 @@ import {
   IsArray,
   IsIn,
   IsInt,
+  IsObject,
   IsOptional,
   IsString,
   Length,
@@ -17,6 +18,7 @@ import {
   ValidateNested,
 } from 'class-validator';
 import { QueryCursor, QueryDay, QueryInteger } from '../platform/http/validation.js';
+import { accountName, type Caller } from '../shared/access.js';
 import { cleanId } from '../shared/ids.js';
 import { isoOf } from '../shared/iso-time.js';
 import { cents, decimalOf } from '../shared/money.js';
@@ -28,16 +30,25 @@ import { MOST_QUANTITY, type Order, type OrderedLine, type TimelineEntry } from 
 const DEFAULT_LIMIT = 20;
 const MOST_ORDERS = 500;
 const MOST_ITEMS = 500;
+/** Who is no person. */
+const OPEN_ACTORS = ['workflow', 'payment-provider'];
+/** Text in one line, in any script, emoji and direction marks included. */
+const ONE_LINE = /^[^\p{Cc}\p{Cs}\p{Cn}\p{Zl}\p{Zp}]+$/u;
 const EXAMPLE_ID = 'ORD-5F3C6F0E2A4F7B1C';
 
 /** Upper-cased and trimmed, as order events' ids are. */
 const upper = ({ value }: { value: unknown }): unknown =>
   typeof value === 'string' ? value.trim().toUpperCase() : value;
 
+/** Beyond ASCII some letters become others in upper case, and more of them. */
+function isAscii(value: unknown): boolean {
+  return typeof value === 'string' && /^[\x20-\x7e]*$/.test(value.trim());
+}
+
 function Text(most: number, description: string, example: string): PropertyDecorator {
   return (target, property) => {
     ApiProperty({ maxLength: most, description, example })(target, property);
-    Matches(/^\P{C}+$/u, { message: 'must be text in one line' })(target, property);
+    Matches(ONE_LINE, { message: 'must be text in one line' })(target, property);
     Length(1, most, { message: `must have 1 to ${most} characters` })(target, property);
     IsString({ message: 'must be text' })(target, property);
     Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.trim() : value))(target, property);
@@ -68,6 +79,7 @@ export class OrderRequest {
   @Type(() => OrderItem)
   @ArrayMaxSize(MOST_ITEMS, { message: `must have at most ${MOST_ITEMS} items` })
   @ArrayMinSize(1, { message: 'must have at least 1 item' })
+  @IsObject({ each: true, message: 'must be a list of objects' })
   @IsArray({ message: 'must be a list' })
   items!: OrderItem[];
 
@@ -77,12 +89,13 @@ export class OrderRequest {
   @ApiProperty({
     description:
       'Upper-cased. The simulated provider declines a share of PAYMENT_FAILURE_RATE, and behaves as it is told by ' +
-      '`TEST-OK`, `TEST-DECLINE`, `TEST-TIMEOUT-BEFORE`, `TEST-TIMEOUT-AFTER`, `TEST-LATE-WEBHOOK`, `TEST-UNAVAILABLE`, `TEST-LOST`',
+      '`TEST-OK`, `TEST-DECLINE`, `TEST-TIMEOUT-BEFORE`, `TEST-TIMEOUT-AFTER`, `TEST-LATE-WEBHOOK`, `TEST-UNAVAILABLE`, `TEST-LOST`, ' +
+      '`TEST-REFUND-FLAKY`, `TEST-REFUND-FAILS`',
     maxLength: 64,
     example: 'CARD',
   })
   @Matches(/^[\x20-\x7e]{1,64}$/, { message: 'must be 1 to 64 printable characters' })
-  @Transform(upper)
+  @Transform(({ value }: { value: unknown }) => (isAscii(value) ? upper({ value }) : value))
   payment_method!: string;
 
   @ApiPropertyOptional({ description: 'Whose order it is; only with the scope `orders:manage-any`', example: 'U042' })
@@ -331,9 +344,14 @@ export function orderDetailJson(
   };
 }
 
-/** An entry of a timeline in the form of the API. */
-export function timelineEntryJson({ sequence, at, event, status, actor, detail }: TimelineEntry): TimelineEntryJson {
-  return { sequence, at: isoOf(at), event, order_status: status, actor, detail };
+/** An entry of a timeline in the form of the API. Which operator or account did something is not everybody's to know. */
+export function timelineEntryJson(
+  { sequence, at, event, status, actor, detail }: TimelineEntry,
+  { account, scopes }: Caller,
+): TimelineEntryJson {
+  const isOwn = account !== null && actor === accountName(account.id);
+  const isKnown = isOwn || scopes.has('orders:manage-any') || OPEN_ACTORS.includes(actor);
+  return { sequence, at: isoOf(at), event, order_status: status, actor: isKnown ? actor : 'operator', detail };
 }
 
 function linksOf(orderId: string): OrderLinks {

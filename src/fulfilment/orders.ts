@@ -74,7 +74,7 @@ export interface OrderFilter {
   end?: string;
   sku?: string;
   /** Only orders placed before this one. */
-  beforeNumber?: number;
+  before?: { placedAt: number; number: number };
 }
 
 const COLUMNS = sql`id, number::float8 as number, user_id as "userId", status, currency, total_cents::float8 as total,
@@ -126,12 +126,15 @@ export class Orders {
     if (filter.status !== undefined) conditions.push(sql`status = ${filter.status}`);
     if (filter.start !== undefined) conditions.push(sql`placed_at >= ${this.beginOf(filter.start)}`);
     if (filter.end !== undefined) conditions.push(sql`placed_at < ${this.beginOf(addDays(filter.end, 1))}`);
-    if (filter.beforeNumber !== undefined) conditions.push(sql`number < ${filter.beforeNumber}`);
+    if (filter.before !== undefined) {
+      const { placedAt, number } = filter.before;
+      conditions.push(sql`(placed_at, number) < (to_timestamp(${placedAt / 1000}::float8), ${number}::bigint)`);
+    }
     if (filter.sku !== undefined) {
       conditions.push(sql`exists (select 1 from order_lines where order_id = orders.id and sku = ${filter.sku})`);
     }
     return this.database.query(
-      sql`select ${COLUMNS} from orders where ${sql.join(conditions, sql` and `)} order by orders.number desc limit ${limit}`,
+      sql`select ${COLUMNS} from orders where ${sql.join(conditions, sql` and `)} order by orders.placed_at desc, orders.number desc limit ${limit}`,
     );
   }
 
@@ -164,10 +167,11 @@ export class Orders {
     }));
   }
 
-  /** How many orders there are of each status; those of which there are none are left out. @throws DatabaseUnavailable */
-  async counts(): Promise<Record<string, number>> {
+  /** How many orders are not at their end, by status; those of which there are none are left out. @throws DatabaseUnavailable */
+  async underWay(): Promise<Record<string, number>> {
     const rows = await this.database.query<{ status: string; orders: number }>(
-      sql`select status, count(*)::float8 as orders from orders group by status`,
+      sql`select status, count(*)::float8 as orders from orders
+          where status in ('pending', 'reserved', 'paid', 'shipped', 'payment_unknown') group by status`,
     );
     return Object.fromEntries(rows.map(({ status, orders }) => [status, orders]));
   }
@@ -220,9 +224,9 @@ export class Orders {
 }
 
 /** Whether a caller may see an order: one's own, or any with the scope for it. To whoever may not it is not there. */
-export function mayBeSeenBy({ account, scopes }: Caller): SQL {
+export function mayBeSeenBy({ account, name, scopes }: Caller): SQL {
   if (scopes.has('orders:manage-any')) return sql`true`;
-  return account ? sql`user_id = ${account.userId}` : sql`false`;
+  return account ? sql`user_id = ${account.userId}` : sql`placed_by = ${name}`;
 }
 
 /** There is no such order for this caller. */

@@ -25,7 +25,7 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
   private busy = false;
   private stopping = false;
   private ended: Promise<void> = Promise.resolve();
-  private failing = false;
+  private readonly failing = new Set<Destination>();
 
   constructor(
     private readonly outbox: Outbox,
@@ -104,11 +104,12 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
 
   /** Once when it begins and once when it is over. */
   private say(queue: Destination, failed: number, reason: string): void {
-    if (failed > 0 && !this.failing) {
+    if (failed > 0 && !this.failing.has(queue)) {
       this.logger.warn(`${failed} messages wait in the outbox for the ${queue} queue: ${reason}`);
     }
-    if (failed === 0 && this.failing) this.logger.log('The outbox can be sent again');
-    this.failing = failed > 0;
+    if (failed === 0 && this.failing.has(queue)) this.logger.log(`The outbox can be sent to the ${queue} queue again`);
+    if (failed > 0) this.failing.add(queue);
+    else this.failing.delete(queue);
   }
 
   private async run(): Promise<void> {

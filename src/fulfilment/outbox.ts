@@ -20,7 +20,10 @@ export interface ClaimedMessage extends Required<OutgoingMessage> {
   id: number;
 }
 
-/** Whoever claimed messages and is gone can't send them any more; longer than sending takes, retries included. */
+/**
+ * How long a claim holds: whoever is gone by then can't send any more. Where SQS takes longer to answer, somebody else sends the
+ * same again, which the inbox is for.
+ */
 const CLAIM_SECONDS = 10;
 
 /**

@@ -64,17 +64,15 @@ export async function changeAttempt(
   tx: Executor,
   attempt: PaymentAttempt,
   change: Partial<Pick<PaymentAttempt, 'state' | 'paidOrder' | 'asked' | 'compensation' | 'compensationTries'>> & {
-    compensationError?: string;
     refunded?: true;
   },
 ): Promise<void> {
-  const { compensationError, refunded, ...fields } = change;
+  const { refunded, ...fields } = change;
   Object.assign(attempt, fields);
   const { state, paidOrder, asked, compensation, compensationTries } = attempt;
   await tx.query(
     sql`update payment_attempts set state = ${state}, paid_order = ${paidOrder}, asked = ${asked},
           compensation = ${compensation}, compensation_tries = ${compensationTries},
-          compensation_error = ${compensationError ?? null},
           compensation_at = case when ${compensation} = 'due' then clock_timestamp() else compensation_at end,
           refunded_at = case when ${refunded === true} then clock_timestamp() else refunded_at end
         where id = ${attempt.id}::uuid`,
@@ -93,6 +91,28 @@ export async function compensateAll(tx: Executor, orderId: string, butNot?: stri
         where order_id = ${orderId} and compensation = 'armed' and ${others} returning ${COLUMNS}`,
   );
 }
+
+/** How long nothing came of a return before it is asked for again, in seconds; no try waits as long for its turn. */
+const OVERDUE_SECONDS = 240;
+
+/** Charges of a locked order that are to be undone, and that no message is on its way for as far as can be seen. */
+export async function compensationsOverdue(tx: Executor, orderId: string): Promise<PaymentAttempt[]> {
+  return tx.query(
+    sql`select ${COLUMNS} from payment_attempts where order_id = ${orderId} and ${IS_OVERDUE} order by payment_attempts.number`,
+  );
+}
+
+/** Orders that have such charges. @throws DatabaseUnavailable */
+export async function ordersWithOverdueCompensations(executor: Executor, most: number): Promise<string[]> {
+  const rows = await executor.query<{ id: string }>(
+    sql`select distinct order_id as id from payment_attempts where ${IS_OVERDUE} limit ${most}`,
+  );
+  return rows.map(({ id }) => id);
+}
+
+const IS_OVERDUE = sql`compensation = 'due'
+  and compensation_at < clock_timestamp() - make_interval(secs => ${OVERDUE_SECONDS})
+  and not exists (select 1 from outbox where outbox.order_id = payment_attempts.order_id)`;
 
 /** The message that has a charge undone. */
 export function returnMessage({ id, orderId }: Pick<PaymentAttempt, 'id' | 'orderId'>): OutgoingMessage {

@@ -1,3 +1,4 @@
+import type { Cents } from '../shared/money.js';
 import type { ChargeResult } from './payment-gateway.js';
 
 /** What the payment provider tells of its own accord. */
@@ -6,6 +7,9 @@ export interface PaymentNotice {
   webhookId: string;
   /** Of the charge. */
   key: string;
+  /** Which order the provider takes it for, and how much it says it is about. */
+  orderId: string;
+  amount: Cents;
   result: ChargeResult;
 }
 

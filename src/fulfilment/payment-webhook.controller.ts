@@ -1,7 +1,9 @@
 import { Body, Controller, Headers, HttpCode, Post, UseGuards } from '@nestjs/common';
 import { ApiHeader, ApiNoContentResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { OpenToAll } from '../platform/http/access.js';
+import { Decimal } from 'decimal.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
+import { centsOf } from '../shared/money.js';
 import type { ChargeResult } from './payment-gateway.js';
 import { PaymentNotices } from './payment-notices.js';
 import { ChargeEvent } from './payment-webhook.dto.js';
@@ -38,7 +40,8 @@ export class PaymentWebhookController {
   @ApiProblem(401, { invalid_webhook_signature: 'No matching signature found.' })
   @ApiProblem(503, { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' })
   async take(@Headers('webhook-id') webhookId: string, @Body() event: ChargeEvent): Promise<void> {
-    await this.notices.told({ webhookId, key: event.data.charge_key, result: resultOf(event) });
+    const { charge_key: key, order_id: orderId, amount } = event.data;
+    await this.notices.told({ webhookId, key, orderId, amount: centsOf(new Decimal(amount)), result: resultOf(event) });
   }
 }
 

@@ -24,7 +24,7 @@ export class ChargeEventData {
   @Matches(PRINTABLE, { message: 'must be 1 to 128 printable characters without a space' })
   charge_key!: string;
 
-  @ApiProperty({ example: 'ORD-5F3C6F0E2A4F' })
+  @ApiProperty({ example: 'ORD-5F3C6F0E2A4F7B1C' })
   @Matches(PRINTABLE, { message: 'must be 1 to 128 printable characters without a space' })
   order_id!: string;
 

@@ -3,7 +3,8 @@ import type { Executor } from '../platform/database/database.js';
 import type { Actor } from '../shared/access.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
-import { openFailedJob } from './failed-jobs.js';
+import type { Cents } from '../shared/money.js';
+import { closeFailedJob, openFailedJob } from './failed-job-list.js';
 import { isNew, wasSeen } from './inbox.js';
 import { orderEventText, refundEventText } from './order-event-text.js';
 import { type LockedOrder, OrderWorkflow, WORKFLOW } from './order-workflow.js';
@@ -12,13 +13,14 @@ import {
   beginAttempt,
   changeAttempt,
   compensateAll,
+  compensationsOverdue,
   findAttempt,
   latestAttempt,
   type PaymentAttempt,
   returnMessage,
 } from './payment-attempts.js';
 import { type ChargeResult, PaymentGateway, PaymentProviderUnavailable, PaymentTimeout } from './payment-gateway.js';
-import { PaymentNotices } from './payment-notices.js';
+import { type PaymentNotice, PaymentNotices } from './payment-notices.js';
 import { release } from './reservations.js';
 import { delayBeforeRetry } from './retry-delays.rules.js';
 import type { StepMessage } from './step-messages.js';
@@ -62,14 +64,14 @@ export class Payments extends PaymentNotices {
       }
       const last = await latestAttempt(tx, order.id);
       // Of an attempt that is under way nobody knows how far it came: the same key is good for it.
-      if (last && last.state !== 'unavailable') return { order, attempt: last };
+      if (last && last.state !== 'unavailable') return { order, attempt: last, isFirstTime: false };
       const attempt = await beginAttempt(tx, order.id, order.total);
       const detail = { attempt: attempt.number };
       await this.workflow.record(tx, order, { event: 'payment.attempted', detail }, WORKFLOW);
-      return { order, attempt };
+      return { order, attempt, isFirstTime: true };
     });
     if (!begun) return;
-    const charged = await this.askForCharge(begun.order, begun.attempt);
+    const charged = await this.askForCharge(begun.order, begun.attempt, begun.isFirstTime);
     await this.settle(begun.attempt.id, charged, seenAs(message), WORKFLOW);
   }
 
@@ -88,8 +90,9 @@ export class Payments extends PaymentNotices {
   }
 
   /** What the provider tells by itself; told again it changes nothing. @throws DatabaseUnavailable */
-  override async told(notice: { webhookId: string; key: string; result: ChargeResult }): Promise<void> {
-    await this.settle(notice.key, notice.result, { queue: 'payment-webhook', messageId: notice.webhookId }, PROVIDER);
+  override async told({ webhookId, key, orderId, amount, result }: PaymentNotice): Promise<void> {
+    const seen = { queue: 'payment-webhook', messageId: webhookId };
+    await this.settle(key, result, seen, PROVIDER, { orderId, amount });
   }
 
   /**
@@ -111,7 +114,7 @@ export class Payments extends PaymentNotices {
         await this.gateway.refund({ key: `refund-${attempt.id}`, chargeKey: attempt.id, amount: attempt.amount });
       }
     } catch (error) {
-      await this.returnFailed(message, attempt.id, error);
+      await this.returnFailed(message, attempt, error);
       return;
     }
     await this.workflow.transaction(async (tx) => {
@@ -126,7 +129,33 @@ export class Payments extends PaymentNotices {
       const send: OutgoingMessage[] =
         refunded && now.paidOrder ? [{ queue: 'orders', body: refundEventText(order, now, Date.now()) }] : [];
       await this.workflow.record(tx, order, { event, detail: { attempt: now.number }, send }, WORKFLOW);
+      await closeFailedJob(tx, order.id, { job: 'return-payment', reference: now.id });
     });
+  }
+
+  /**
+   * Asks again for what a locked order's charges took, where no message is on its way that would. It counts as a try.
+   */
+  async returnAgain(tx: Executor, order: LockedOrder): Promise<void> {
+    for (const attempt of await compensationsOverdue(tx, order.id)) {
+      await this.nextReturn(tx, order, attempt, 'Nothing came of giving the money back', 'payment.return_due');
+    }
+  }
+
+  /** What a person gave back by hand is taken out of the statistics all the same. The order must be locked. */
+  async returnedByHand(tx: Executor, order: LockedOrder, attemptId: string): Promise<OutgoingMessage[]> {
+    const attempt = await findAttempt(tx, attemptId);
+    if (attempt?.compensation !== 'failed') return [];
+    await changeAttempt(tx, attempt, { compensation: 'done' });
+    return attempt.paidOrder ? [{ queue: 'orders', body: refundEventText(order, attempt, Date.now()) }] : [];
+  }
+
+  /** Begins anew with a return that was given up. The order must be locked. */
+  async returnOnceMore(tx: Executor, attemptId: string): Promise<OutgoingMessage[]> {
+    const attempt = await findAttempt(tx, attemptId);
+    if (attempt?.compensation !== 'failed') return [];
+    await changeAttempt(tx, attempt, { compensation: 'due', compensationTries: 0 });
+    return [returnMessage(attempt)];
   }
 
   /**
@@ -146,13 +175,17 @@ export class Payments extends PaymentNotices {
     await this.workflow.record(tx, order, { event: 'payment.given_up', to: 'payment_failed', detail, send }, actor);
   }
 
-  private async askForCharge(order: LockedOrder, attempt: PaymentAttempt): Promise<Charged> {
+  /**
+   * @param isFirstTime whether the provider was surely not asked for this attempt before. Else what it was asked for then may
+   *   have been done, or be done yet, though it takes nothing on now.
+   */
+  private async askForCharge(order: LockedOrder, attempt: PaymentAttempt, isFirstTime: boolean): Promise<Charged> {
     const { id: orderId, currency, paymentMethod: method } = order;
     try {
       return await this.gateway.charge({ key: attempt.id, orderId, amount: attempt.amount, currency, method });
     } catch (error) {
       if (error instanceof PaymentTimeout) return { outcome: 'timed_out' };
-      if (error instanceof PaymentProviderUnavailable) return { outcome: 'unavailable' };
+      if (error instanceof PaymentProviderUnavailable) return { outcome: isFirstTime ? 'unavailable' : 'timed_out' };
       throw error;
     }
   }
@@ -167,11 +200,8 @@ export class Payments extends PaymentNotices {
           return { outcome: 'declined', reason: 'declined' };
         case 'processing':
           return { outcome: 'timed_out' };
-        case 'none': {
-          const charged = await this.askForCharge(order, attempt);
-          // The first request may still be on its way, so it is not certain that nothing was charged.
-          return charged.outcome === 'unavailable' ? { outcome: 'timed_out' } : charged;
-        }
+        case 'none':
+          return await this.askForCharge(order, attempt, false);
       }
     } catch (error) {
       if (!(error instanceof PaymentTimeout || error instanceof PaymentProviderUnavailable)) throw error;
@@ -185,6 +215,7 @@ export class Payments extends PaymentNotices {
     charged: Charged,
     seen: { queue: string; messageId: string },
     actor: Actor,
+    claimed?: { orderId: string; amount: Cents },
   ): Promise<void> {
     await this.workflow.transaction(async (tx) => {
       const known = await findAttempt(tx, attemptId);
@@ -199,6 +230,12 @@ export class Payments extends PaymentNotices {
       if (!isFirst && !isNews) return;
       // Again, now that nobody else can change it.
       const attempt = (await findAttempt(tx, attemptId))!;
+      if (claimed && (claimed.orderId !== order.id || claimed.amount !== attempt.amount)) {
+        const error = 'The payment provider told of this charge with another order or another amount; nothing was done';
+        await openFailedJob(tx, order.id, { job: 'step', reference: attempt.id, error });
+        await this.workflow.record(tx, order, { event: 'job.failed', detail: { job: 'step' } }, actor);
+        return;
+      }
       switch (charged.outcome) {
         case 'captured':
           return this.captured(tx, order, attempt, actor);
@@ -275,28 +312,36 @@ export class Payments extends PaymentNotices {
     await this.workflow.record(tx, order, { event: 'payment.unavailable', detail, send }, actor);
   }
 
-  private async returnFailed(message: StepMessage, attemptId: string, error: unknown): Promise<void> {
+  private async returnFailed(message: StepMessage, { id, orderId }: PaymentAttempt, error: unknown): Promise<void> {
     // What is no outage is a mistake, ours or the provider's, and trying again is all that can be done about it here too.
     if (!(error instanceof UnavailableError)) this.logger.error(`A payment can't be returned: ${messageOf(error)}`);
     await this.workflow.transaction(async (tx) => {
-      const order = (await this.workflow.lock(tx, message.orderId))!;
+      const order = (await this.workflow.lock(tx, orderId))!;
       if (!(await isNew(tx, 'payment', message.messageId))) return;
-      const attempt = (await findAttempt(tx, attemptId))!;
+      const attempt = (await findAttempt(tx, id))!;
       if (attempt.compensation !== 'due') return;
-      const compensationTries = attempt.compensationTries + 1;
-      const gaveUp = compensationTries >= MOST_RETURNS;
-      const compensationError = messageOf(error);
-      const compensation = gaveUp ? ('failed' as const) : ('due' as const);
-      await changeAttempt(tx, attempt, { compensation, compensationTries, compensationError });
-      const delaySeconds = delayBeforeRetry(compensationTries, Math.random());
-      const send = gaveUp ? [] : [{ ...returnMessage(attempt), delaySeconds }];
-      const detail = { attempt: attempt.number, tries: compensationTries };
-      await this.workflow.record(tx, order, { event: 'payment.return_failed', detail, send }, WORKFLOW);
-      if (!gaveUp) return;
-      const job = { job: 'return-payment' as const, reference: attempt.id, error: compensationError };
-      await openFailedJob(tx, order.id, job);
-      await this.workflow.record(tx, order, { event: 'job.failed', detail: { job: job.job } }, WORKFLOW);
+      await this.nextReturn(tx, order, attempt, messageOf(error), 'payment.return_failed');
     });
+  }
+
+  /** After some tries a person has to see to it. */
+  private async nextReturn(
+    tx: Executor,
+    order: LockedOrder,
+    attempt: PaymentAttempt,
+    error: string,
+    event: 'payment.return_due' | 'payment.return_failed',
+  ): Promise<void> {
+    const compensationTries = attempt.compensationTries + 1;
+    const gaveUp = compensationTries >= MOST_RETURNS;
+    await changeAttempt(tx, attempt, { compensation: gaveUp ? 'failed' : 'due', compensationTries });
+    const delaySeconds = delayBeforeRetry(compensationTries, Math.random());
+    const send = gaveUp ? [] : [{ ...returnMessage(attempt), delaySeconds }];
+    const detail = { attempt: attempt.number, tries: compensationTries };
+    await this.workflow.record(tx, order, { event, detail, send }, WORKFLOW);
+    if (!gaveUp) return;
+    await openFailedJob(tx, order.id, { job: 'return-payment', reference: attempt.id, error });
+    await this.workflow.record(tx, order, { event: 'job.failed', detail: { job: 'return-payment' } }, WORKFLOW);
   }
 }
 

@@ -46,6 +46,11 @@ export class PersonalData implements OnModuleDestroy {
     this.erasers.push(eraser);
   }
 
+  /** The same, before all others: for what else would pass personal data on to them, or forbid to erase any. */
+  registerFirst(eraser: Eraser): void {
+    this.erasers.unshift(eraser);
+  }
+
   onModuleDestroy(): void {
     this.stopping = true;
   }
