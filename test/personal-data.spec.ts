@@ -275,12 +275,12 @@ describe('Erasing the personal data of a user', () => {
     const audited = (await auditRows(service)).length;
     expect(await erasureOf(service, 'U7')).toMatchObject({
       status: 200,
-      body: { user_id: 'U7', erased: { order_events: 0, repairs: 0 } },
+      body: { user_id: 'U7', erased: { orders: 0, order_events: 0, repairs: 0 } },
     });
     const isOfAudit = (row: string): boolean => row.startsWith('audit_log ');
     expect((await rowsOf(service)).filter((row) => !isOfAudit(row))).toEqual(rows.filter((row) => !isOfAudit(row)));
     expect((await auditRows(service)).slice(audited)).toEqual([
-      { target: 'user:U7', actor: 'local-operator', after: { accounts: 0, order_events: 0, repairs: 0 } },
+      { target: 'user:U7', actor: 'local-operator', after: { accounts: 0, orders: 0, order_events: 0, repairs: 0 } },
     ]);
   });
 
