@@ -14,6 +14,8 @@ import {
 import { StepQueues } from '../src/fulfilment/step-queues.js';
 import { deadLetterQueueOf, queueDepth } from '../src/platform/queue/queue-setup.js';
 import { DatabaseUnavailable } from '../src/platform/database/database.js';
+import { createService } from '../src/service.js';
+import { loadConfig } from '../src/shared/config.js';
 import { aWorld, RunningService, type World } from './support/app.js';
 import { aBreakableLedger } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
@@ -328,5 +330,15 @@ describe('The handlers of steps', () => {
     expect(() => handlers.assertComplete()).toThrow('Steps without a handler: ask, ship');
     for (const task of ['ask', 'ship'] as const) handlers.register(task, handler);
     expect(() => handlers.assertComplete()).not.toThrow();
+  });
+
+  it('stop the start where one is missing', async () => {
+    const { register } = StepHandlers.prototype;
+    jest.spyOn(StepHandlers.prototype, 'register').mockImplementation(function (this: StepHandlers, task, handler) {
+      if (task !== 'ship') register.call(this, task, handler);
+    });
+    const app = await createService(loadConfig((await aHome()).environment));
+    cleanUps.push(() => app.close());
+    await expect(app.init()).rejects.toThrow(/^Steps without a handler: (.*, )?ship$/);
   });
 });
