@@ -133,7 +133,7 @@ describe('Logging in', () => {
     expect((await me(bearer(body.access_token))).body).toMatchObject({
       email: person.email,
       role: 'customer',
-      scopes: [],
+      scopes: ['orders:own'],
     });
   });
 
