@@ -131,8 +131,10 @@ describe('The start', () => {
       expect([status, body.code]).toEqual([503, 'not_ready']);
       expect(body.error[says.part].reason).toMatch(/ECONNREFUSED|Connection is closed/);
     });
-    const culprits = lines.map((line) => /^(.*) can't be used yet: /.exec(line)?.[1]);
-    expect(culprits.sort()).toEqual(says.culprits.sort());
+    await eventually(() => {
+      const culprits = lines.map((line) => /^(.*) can't be used yet: /.exec(line)?.[1]);
+      expect(culprits.sort()).toEqual(says.culprits.sort());
+    });
     part.goAway(service);
     await part.network.resume();
     await service.isReady();

@@ -7,6 +7,9 @@ import { FigureStore } from './figure-store.js';
 import { GatheredReads } from './gathered-reads.js';
 import { Projector, StatsRebuilding } from './projector.js';
 
+/** How often figures are read at most until they are of the generation in service. */
+const MOST_ATTEMPTS = 5;
+
 /** Up to which ledger entry figures go, and when they came this far (ms UTC). */
 export type AsOf = Pick<Checkpoint, 'position' | 'at'>;
 
@@ -157,14 +160,14 @@ export class LiveFigures {
   }
 
   /**
-   * Reads again once where another generation has come into service meanwhile. Where a key holds what no fold wrote,
+   * Reads again where another generation has come into service meanwhile, a few times: rebuilds may follow each other. Where a key holds what no fold wrote,
    * the figures are mended.
    */
   private async accepted<Found extends { checkpoint: CheckpointMark | null }, Answer>(
     read: (generation: number) => Promise<Found>,
     answer: (found: Found) => Answer,
   ): Promise<Answer> {
-    for (const attempt of ['first', 'second']) {
+    for (let attempt = 1; ; attempt++) {
       const served = this.projector.served();
       try {
         const found = await read(served.generation);
@@ -174,7 +177,7 @@ export class LiveFigures {
         this.projector.mend(served.generation);
         break;
       }
-      if (attempt === 'second' || !(await this.projector.refresh())) break;
+      if (attempt === MOST_ATTEMPTS || !(await this.projector.refresh())) break;
     }
     throw new StatsRebuilding(null);
   }
