@@ -55,7 +55,7 @@ function firstOrder(api: string, currency: string): string {
     currency,
     items: [{ sku: 'A123', quantity: 1 }],
     shipping_address: '1 Main Street',
-    payment_method: 'CARD',
+    payment_method: 'TEST-OK',
   };
   return (
     `curl -X POST ${api}/api/v1/orders -H "Idempotency-Key: try-$RANDOM$RANDOM" ` +
