@@ -158,6 +158,13 @@ describe('An order', () => {
 
   it.each([
     ['an unknown SKU', { items: [{ sku: 'NO-SUCH', quantity: 1 }] }, 'items.0.sku: is not in the catalogue: NO-SUCH'],
+    ['items that are missing', { items: undefined }, 'items: must be a list'],
+    [
+      'a quantity that is text',
+      { items: [{ sku: 'A123', quantity: '1' }] },
+      'items.0.quantity: must be a whole number',
+    ],
+    ['nothing among the items', { items: [null] }, 'items: must be a list of objects'],
     ['no items', { items: [] }, 'items: must have at least 1 item'],
     ['a quantity of 0', { items: [{ sku: 'A123', quantity: 0 }] }, 'items.0.quantity: must be at least 1'],
     ['a price', { items: [{ sku: 'A123', quantity: 1, price: 1 }] }, 'items.0.price: is not known here'],

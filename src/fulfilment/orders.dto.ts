@@ -61,9 +61,9 @@ export class OrderItem {
   sku!: string;
 
   @ApiProperty({ type: 'integer', minimum: 1, maximum: MOST_QUANTITY, example: 1 })
-  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
-  @Min(1, { message: 'must be at least 1' })
   @IsInt({ message: 'must be a whole number' })
+  @Min(1, { message: 'must be at least 1' })
+  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
   quantity!: number;
 }
 
@@ -75,12 +75,12 @@ export class OrderRequest {
   currency!: string;
 
   @ApiProperty({ type: [OrderItem], description: `1 to ${MOST_ITEMS}; what comes several times is added up` })
-  @ValidateNested({ each: true })
-  @Type(() => OrderItem)
-  @ArrayMaxSize(MOST_ITEMS, { message: `must have at most ${MOST_ITEMS} items` })
-  @ArrayMinSize(1, { message: 'must have at least 1 item' })
-  @IsObject({ each: true, message: 'must be a list of objects' })
   @IsArray({ message: 'must be a list' })
+  @ArrayMinSize(1, { message: 'must have at least 1 item' })
+  @ArrayMaxSize(MOST_ITEMS, { message: `must have at most ${MOST_ITEMS} items` })
+  @IsObject({ each: true, message: 'must be a list of objects' })
+  @ValidateNested({ each: true, message: 'must be an object' })
+  @Type(() => OrderItem)
   items!: OrderItem[];
 
   @Text(500, 'Where it is to be sent', '1 Main Street, Springfield')
