@@ -133,9 +133,9 @@ export class InitialStock {
   warehouse!: string;
 
   @ApiProperty({ type: 'integer', minimum: 1, maximum: MOST_QUANTITY, example: 100 })
-  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
-  @Min(1, { message: 'must be at least 1' })
   @IsInt({ message: 'must be a whole number' })
+  @Min(1, { message: 'must be at least 1' })
+  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
   quantity!: number;
 }
 
@@ -154,11 +154,11 @@ export class ProductRequest {
   low_stock_at = DEFAULT_LOW_STOCK;
 
   @ApiPropertyOptional({ type: [InitialStock], description: 'What is there at once, each warehouse once' })
+  @IsArray({ message: 'must be a list' })
+  @ArrayMaxSize(MOST_PLACES, { message: `must have at most ${MOST_PLACES} warehouses` })
+  @ArrayUnique(({ warehouse }: InitialStock) => warehouse, { message: 'must name each warehouse once' })
   @ValidateNested({ each: true })
   @Type(() => InitialStock)
-  @ArrayUnique(({ warehouse }: InitialStock) => warehouse, { message: 'must name each warehouse once' })
-  @ArrayMaxSize(MOST_PLACES, { message: `must have at most ${MOST_PLACES} warehouses` })
-  @IsArray({ message: 'must be a list' })
   stock: InitialStock[] = [];
 }
 
@@ -192,10 +192,10 @@ export class RestockRequest {
     description: 'Negative to take away what is broken or was counted wrong',
     example: 20,
   })
-  @NotEquals(0, { message: 'must not be 0' })
-  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
-  @Min(-MOST_QUANTITY, { message: `must be at least ${-MOST_QUANTITY}` })
   @IsInt({ message: 'must be a whole number' })
+  @Min(-MOST_QUANTITY, { message: `must be at least ${-MOST_QUANTITY}` })
+  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
+  @NotEquals(0, { message: 'must not be 0' })
   quantity!: number;
 }
 
