@@ -84,6 +84,8 @@ describe('A product', () => {
 
   it.each([
     ['sku', { sku: '' }],
+    ['stock', { stock: [[]] }],
+    ['stock', { stock: [[{ warehouse: 'EAST', quantity: 1 }]] }],
     ['sku', { sku: 'A 1' }],
     ['sku', { sku: '-A' }],
     ['sku', { sku: 'A'.repeat(65) }],

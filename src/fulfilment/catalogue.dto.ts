@@ -6,6 +6,7 @@ import {
   IsArray,
   IsIn,
   IsInt,
+  IsObject,
   IsOptional,
   Length,
   Matches,
@@ -157,7 +158,9 @@ export class ProductRequest {
   @IsArray({ message: 'must be a list' })
   @ArrayMaxSize(MOST_PLACES, { message: `must have at most ${MOST_PLACES} warehouses` })
   @ArrayUnique(({ warehouse }: InitialStock) => warehouse, { message: 'must name each warehouse once' })
-  @ValidateNested({ each: true })
+  // A list among them would pass as a list of the DTO.
+  @IsObject({ each: true, message: 'must be a list of objects' })
+  @ValidateNested({ each: true, message: 'must be an object' })
   @Type(() => InitialStock)
   stock: InitialStock[] = [];
 }
