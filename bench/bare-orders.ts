@@ -147,18 +147,36 @@ class BareOrders {
     };
   }
 
-  /** What is of no order is done once, the rest for each of them. */
+  /** What is of no order or of all is done once, the rest for each of them. */
   private async inTransaction(
     client: Client,
     { isBegun, statements }: ScriptTransaction,
     orders: Order[],
   ): Promise<void> {
     if (isBegun) await client.query('begin');
-    for (const { text, values } of statements.filter(({ isNamed }) => !isNamed)) await client.query(text, values);
-    for (const order of orders) {
-      for (const statement of statements) if (statement.isNamed) await this.issue(client, statement, order);
+    let ofEach: ScriptStatement[] = [];
+    const issueOfEach = async (): Promise<void> => {
+      for (const order of orders) for (const statement of ofEach) await this.issue(client, statement, order);
+      ofEach = [];
+    };
+    for (const statement of statements) {
+      if (statement.isNamed && !statement.isForAll) {
+        ofEach.push(statement);
+      } else {
+        await issueOfEach();
+        const values = statement.values.map((value) => this.forAll(value, orders));
+        await client.query(statement.text, values);
+      }
     }
+    await issueOfEach();
     if (isBegun) await client.query('commit');
+  }
+
+  /** The list of one order becomes one of them all, in the order of their ids as the service has it. */
+  private forAll(value: unknown, orders: Order[]): unknown {
+    if (typeof value !== 'string' || value.search(this.anyName) === -1) return value;
+    const named = orders.map(({ names }) => value.replace(this.anyName, (name) => names.get(name)!));
+    return JSON.stringify(named.flatMap((list) => JSON.parse(list) as string[]).toSorted());
   }
 
   private async issue(client: Client, { text, values, gives }: ScriptStatement, { names }: Order): Promise<void> {

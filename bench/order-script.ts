@@ -9,6 +9,8 @@ export interface ScriptStatement {
   values: unknown[];
   /** Whether something of the order is among its values; if not, it is the same for whatever order it is issued. */
   isNamed: boolean;
+  /** Whether one of its values is a JSON list, of this order alone in the recording, so that it is issued once for many. */
+  isForAll: boolean;
   /** What of its answer the order goes on with: the recorded value, and the column it came in. */
   gives: { name: string; column: string }[];
 }
@@ -82,13 +84,14 @@ export function scriptOf(recorded: RecordedTransaction[], order: RecordedOrder):
   const transactions = ofOrder.map((transaction): ScriptTransaction => {
     const statements = transaction.statements.map(({ text, values, rows }): ScriptStatement => {
       const isNamed = isAmong(values, known);
+      const isForAll = values.includes(JSON.stringify([id]));
       const gives = Object.entries(rows[0] ?? {}).flatMap(([column, value]) =>
         names.get(value as string) === 'uuid' && !isAmong(values, [value as string])
           ? [{ name: value as string, column }]
           : [],
       );
       for (const { name } of gives) given.add(name);
-      return { text, values, isNamed, gives };
+      return { text, values, isNamed, isForAll, gives };
     });
     return { isBegun: transaction.isBegun, statements, messages: messagesOf(statements) };
   });
@@ -103,7 +106,7 @@ export function scriptOf(recorded: RecordedTransaction[], order: RecordedOrder):
     names: Object.fromEntries(names),
     transactions: alone,
     together,
-    claim: { text: claim.text, values: claim.values, isNamed: false, gives: [] },
+    claim: { text: claim.text, values: claim.values, isNamed: false, isForAll: false, gives: [] },
     sent: sent.text,
   };
 }

@@ -77,8 +77,8 @@ export class FulfilmentSchedule implements OnModuleDestroy {
     return this.run('shipment progress', async () => {
       for (let more = true; more;) {
         const due = await this.shipments.overdue(ORDERS_PER_ROUND);
-        const progress = (tx: Executor, order: LockedOrder): Promise<void> => this.shipments.progress(tx, order);
-        const allWell = await this.each('shipment progress', due, progress, SHIPMENTS_TOGETHER);
+        const progress = (tx: Executor, orders: LockedOrder[]): Promise<void> => this.shipments.progress(tx, orders);
+        const allWell = await this.inTurn('shipment progress', due, progress, SHIPMENTS_TOGETHER);
         more = allWell && due.length === ORDERS_PER_ROUND;
       }
     });
@@ -172,16 +172,27 @@ export class FulfilmentSchedule implements OnModuleDestroy {
     return rows.map(({ id }) => id);
   }
 
-  /**
-   * Sees to orders one after the other; ends early where another process has the job. What is wrong with one keeps none of
-   * the others waiting.
-   * @param together how many may share a transaction: more than one only where nothing but the orders is locked
-   * @returns whether all were seen to
-   */
-  private async each(
+  /** Sees to orders one after the other, each in a transaction of its own. */
+  private each(
     job: JobName,
     orderIds: string[],
     work: (tx: Executor, order: LockedOrder) => Promise<void>,
+  ): Promise<boolean> {
+    return this.inTurn(job, orderIds, async (tx, [order]) => {
+      if (order) await work(tx, order);
+    });
+  }
+
+  /**
+   * Sees to orders, some together; ends early where another process has the job. What is wrong with one keeps none of the
+   * others waiting.
+   * @param together how many may share a transaction: more than one only where nothing but the orders is locked
+   * @returns whether all were seen to
+   */
+  private async inTurn(
+    job: JobName,
+    orderIds: string[],
+    work: (tx: Executor, orders: LockedOrder[]) => Promise<void>,
     together = 1,
   ): Promise<boolean> {
     let allWell = true;
@@ -189,17 +200,14 @@ export class FulfilmentSchedule implements OnModuleDestroy {
       const ids = orderIds.slice(start, start + together);
       try {
         const done = await this.alone(job, async (tx) => {
-          for (const id of ids.toSorted()) {
-            const order = await this.workflow.lock(tx, id);
-            if (order) await work(tx, order);
-          }
+          await work(tx, await this.workflow.lockAll(tx, ids));
           return true;
         });
         if (!done) return false;
       } catch (error) {
         if (error instanceof UnavailableError) throw error;
         allWell = false;
-        if (together > 1) await this.each(job, ids, work);
+        if (together > 1) await this.inTurn(job, ids, work);
         else this.logger.error(`The job "${job}" failed for ${ids[0]}: ${messageOf(error)}`);
       }
     }

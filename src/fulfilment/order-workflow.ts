@@ -91,11 +91,17 @@ export class OrderWorkflow implements OnModuleInit {
 
   /** Waits until nobody else has the order. Locks come in this order: the order, its attempts, stock by SKU and warehouse. */
   async lock(tx: Executor, orderId: string): Promise<LockedOrder | null> {
-    const [order] = await tx.query<LockedOrder>(
-      sql`select id, user_id as "userId", total_cents::float8 as total, currency, payment_method as "paymentMethod", status
-          from orders where id = ${orderId} for update`,
-    );
+    const [order] = await this.lockAll(tx, [orderId]);
     return order ?? null;
+  }
+
+  /** The same for several orders, which are locked in the order of their ids. @returns those that there are */
+  async lockAll(tx: Executor, orderIds: string[]): Promise<LockedOrder[]> {
+    return tx.query<LockedOrder>(
+      sql`select id, user_id as "userId", total_cents::float8 as total, currency, payment_method as "paymentMethod", status
+          from orders where id = any(array(select json_array_elements_text(${JSON.stringify(orderIds)}::json)))
+          order by id for update`,
+    );
   }
 
   /**

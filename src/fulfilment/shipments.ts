@@ -45,7 +45,6 @@ export class Shipments {
       if (order?.status !== 'paid') return;
       await takeOut(tx, order.id, WORKFLOW.name);
       const trackingNumber = await this.handOver(tx, order.id);
-      await this.happened(tx, trackingNumber, 'created');
       const detail = { tracking_number: trackingNumber, carrier: CARRIER };
       await this.workflow.record(tx, order, { event: 'shipment.created', to: 'shipped', detail }, WORKFLOW);
     });
@@ -60,23 +59,18 @@ export class Shipments {
     return rows.map(({ orderId }) => orderId);
   }
 
-  /** Has the carrier do the next thing with a locked order's shipment, if it is time for it; delivered, the order is complete. */
-  async progress(tx: Executor, order: LockedOrder): Promise<void> {
-    const [shipment] = await tx.query<{ trackingNumber: string; status: ShipmentStatus }>(
-      sql`select tracking_number as "trackingNumber", status from shipments
-          where order_id = ${order.id} and status <> 'delivered' and next_at <= clock_timestamp()`,
+  /** Has the carrier do the next thing with locked orders' shipments, where it is time for it; delivered, an order is complete. */
+  async progress(tx: Executor, orders: LockedOrder[]): Promise<void> {
+    const ids = orders.filter(({ status }) => status === 'shipped').map(({ id }) => id);
+    const due = await tx.query<{ orderId: string; trackingNumber: string; status: ShipmentStatus }>(
+      sql`select order_id as "orderId", tracking_number as "trackingNumber", status from shipments
+          where order_id = any(array(select json_array_elements_text(${JSON.stringify(ids)}::json)))
+            and status <> 'delivered' and next_at <= clock_timestamp()`,
     );
-    if (!shipment || order.status !== 'shipped') return;
-    const { trackingNumber, status } = shipment;
-    const next = nextShipmentStatus(status, trackingNumber);
-    await tx.query(
-      sql`update shipments set status = ${next}, next_at = ${this.inOneStep()} where tracking_number = ${trackingNumber}`,
-    );
-    await this.happened(tx, trackingNumber, next);
-    const detail = { tracking_number: trackingNumber };
-    await this.workflow.record(tx, order, { event: `shipment.${next}`, detail }, WORKFLOW);
-    if (next === 'delivered') {
-      await this.workflow.record(tx, order, { event: 'order.completed', to: 'completed' }, WORKFLOW);
+    const dueOf = new Map(due.map((shipment) => [shipment.orderId, shipment]));
+    for (const order of orders) {
+      const shipment = dueOf.get(order.id);
+      if (shipment) await this.goOn(tx, order, shipment);
     }
   }
 
@@ -108,24 +102,41 @@ export class Shipments {
     for (let tried = 0; tried < MOST_NUMBERS_TRIED; tried++) {
       const trackingNumber = trackingNumberOf(randomBytes(RANDOM_BYTES));
       const added = await tx.query(
-        sql`insert into shipments (tracking_number, order_id, carrier, next_at)
-            values (${trackingNumber}, ${orderId}, ${CARRIER}, ${this.inOneStep()})
-            on conflict (tracking_number) do nothing returning 1`,
+        sql`with created as (
+              insert into shipments (tracking_number, order_id, carrier, next_at)
+              values (${trackingNumber}, ${orderId}, ${CARRIER}, ${this.inOneStep()})
+              on conflict (tracking_number) do nothing returning tracking_number
+            )
+            insert into shipment_events (tracking_number, sequence, event)
+            select tracking_number, 1, 'created' from created returning 1`,
       );
       if (added.length > 0) return trackingNumber;
     }
     throw new Error('There are hardly any tracking numbers left');
   }
 
-  private inOneStep(): ReturnType<typeof sql> {
-    return sql`clock_timestamp() + make_interval(secs => ${this.config.shipmentStepSeconds})`;
-  }
-
-  private async happened(tx: Executor, trackingNumber: string, event: ShipmentStatus): Promise<void> {
+  private async goOn(
+    tx: Executor,
+    order: LockedOrder,
+    { trackingNumber, status }: Pick<Shipment, 'trackingNumber' | 'status'>,
+  ): Promise<void> {
+    const next = nextShipmentStatus(status, trackingNumber);
     await tx.query(
-      sql`insert into shipment_events (tracking_number, sequence, event)
-          select ${trackingNumber}, coalesce(max(sequence), 0) + 1, ${event} from shipment_events
+      sql`with moved as (
+            update shipments set status = ${next}, next_at = ${this.inOneStep()} where tracking_number = ${trackingNumber}
+          )
+          insert into shipment_events (tracking_number, sequence, event)
+          select ${trackingNumber}, coalesce(max(sequence), 0) + 1, ${next} from shipment_events
           where tracking_number = ${trackingNumber}`,
     );
+    const detail = { tracking_number: trackingNumber };
+    await this.workflow.record(tx, order, { event: `shipment.${next}`, detail }, WORKFLOW);
+    if (next === 'delivered') {
+      await this.workflow.record(tx, order, { event: 'order.completed', to: 'completed' }, WORKFLOW);
+    }
+  }
+
+  private inOneStep(): ReturnType<typeof sql> {
+    return sql`clock_timestamp() + make_interval(secs => ${this.config.shipmentStepSeconds})`;
   }
 }
