@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AppendResult } from '../src/ledger/ledger-entry.js';
 import { Ledger } from '../src/ledger/ledger.js';
-import { judge } from '../src/orders/order-event.rules.js';
+import { judge } from '../src/shared/judging/order-event.rules.js';
 import { DatabaseUnavailable } from '../src/platform/database/database.js';
 import { sampleOrders } from '../src/producer/sample-orders.rules.js';
 import type { JudgedMessage } from '../src/shared/order-event.js';

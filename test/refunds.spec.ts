@@ -11,7 +11,7 @@ import { run as ledgerImport } from '../src/cli/ledger-import.js';
 import { LedgerArchive } from '../src/ledger/ledger-archive.js';
 import type { AppendResult } from '../src/ledger/ledger-entry.js';
 import { Ledger } from '../src/ledger/ledger.js';
-import { judge } from '../src/orders/order-event.rules.js';
+import { judge } from '../src/shared/judging/order-event.rules.js';
 import { Database } from '../src/platform/database/database.js';
 import { DeadLetterQueue } from '../src/platform/queue/dead-letter-queue.js';
 import { type JudgedMessage, REPAIR_ATTRIBUTE } from '../src/shared/order-event.js';

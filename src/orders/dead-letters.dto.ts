@@ -21,7 +21,7 @@ import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
 import { isoOf } from '../shared/iso-time.js';
 import type { DeadLetterFilter } from './dead-letter-filter.rules.js';
 import type { ExplainedDeadLetter, RedriveOrder, RedriveTotals } from './dead-letters.js';
-import { readTimestamp } from './timestamp.rules.js';
+import { readTimestamp } from '../shared/judging/timestamp.rules.js';
 
 const MOST_SAMPLED = 100;
 const MOST_REDRIVEN = 1_000;

@@ -15,7 +15,7 @@ import {
 } from '../shared/order-event.js';
 import { ConsumerLog } from './consumer-log.js';
 import { DeliveryFailures } from './delivery-failures.js';
-import { judge } from './order-event.rules.js';
+import { judge } from '../shared/judging/order-event.rules.js';
 
 /** How much of the visibility timeout an outage of the ledger may use up before messages go back to the queue. */
 const PATIENCE = 0.5;

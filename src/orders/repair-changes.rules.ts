@@ -1,5 +1,5 @@
 import { isDeeper } from '../shared/nesting.js';
-import { readBody } from './message-body.rules.js';
+import { readBody } from '../shared/judging/message-body.rules.js';
 
 /** No order needs more; what is nested deeper is not compared. */
 const MOST_LEVELS = 100;

@@ -5,7 +5,7 @@ import type { RepairFault } from '../ledger/ledger-entry.js';
 import { PathInteger, QueryCursor, QueryInteger } from '../platform/http/validation.js';
 import { isoOf } from '../shared/iso-time.js';
 import { REASONS, type Reason } from '../shared/order-event.js';
-import { isJsonObject, type JsonObject, readBody } from './message-body.rules.js';
+import { isJsonObject, type JsonObject, readBody } from '../shared/judging/message-body.rules.js';
 import type { FieldChange } from './repair-changes.rules.js';
 import { REPAIR_STATES, type Repair, type RepairState } from './repairs.js';
 

@@ -21,6 +21,8 @@ export const SCOPES = [
   'orders:own',
   'orders:manage-any',
   'demo-data:plant',
+  'data-quality:read',
+  'data-quality:check',
 ] as const;
 
 /** One of {@link SCOPES}. */
@@ -30,7 +32,7 @@ export type Scope = (typeof SCOPES)[number];
 export const SCOPES_OF: Readonly<Record<Role, ReadonlySet<Scope>>> = {
   customer: new Set(['orders:own']),
   vendor: new Set(['catalogue:manage', 'orders:own']),
-  analyst: new Set(['statistics:read', 'order-events:read']),
+  analyst: new Set(['statistics:read', 'order-events:read', 'data-quality:read', 'data-quality:check']),
   admin: new Set(SCOPES),
 };
 

@@ -2,7 +2,7 @@ import type { Cents } from './money.js';
 
 /**
  * The contract of an order event: the JSON body of a message on the orders queue, its bounds, and what
- * judging makes of it. Nothing here does anything; the rules are in orders/order-event.rules.ts and, for refunds,
+ * judging makes of it. Nothing here does anything; the rules are in judging/order-event.rules.ts and, for refunds,
  * refund-event.rules.ts.
  */
 

@@ -1,5 +1,5 @@
 import { Decimal } from 'decimal.js';
-import { cents, type Cents, MAX_ORDER_CENTS } from '../shared/money.js';
+import { cents, type Cents, MAX_ORDER_CENTS } from '../money.js';
 
 /**
  * A number exactly as the sender wrote it. A JS number stands for its shortest decimal form (0.1 is one

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { JudgedMessage, JudgingPolicy } from '../shared/order-event.js';
+import type { JudgedMessage, JudgingPolicy } from '../order-event.js';
 import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
 

@@ -1,5 +1,5 @@
-import { cleanId } from '../shared/ids.js';
-import { BOUNDS } from '../shared/order-event.js';
+import { cleanId } from '../ids.js';
+import { BOUNDS } from '../order-event.js';
 import { type ExactNumber, readNumber } from './exact-number.rules.js';
 import { isJsonObject, type JsonObject } from './message-body.rules.js';
 import { readTimestamp } from './timestamp.rules.js';

@@ -1,11 +1,5 @@
-import { cents, type Cents, MAX_ORDER_CENTS } from '../shared/money.js';
-import {
-  BOUNDS,
-  type JudgedMessage,
-  type JudgingPolicy,
-  type Reason,
-  type ReceivedMessage,
-} from '../shared/order-event.js';
+import { cents, type Cents, MAX_ORDER_CENTS } from '../money.js';
+import { BOUNDS, type JudgedMessage, type JudgingPolicy, type Reason, type ReceivedMessage } from '../order-event.js';
 import { contentHash, rawHash } from './content-hash.rules.js';
 import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
 import { exceeds, type ExactNumber, isWhole, roundedCents } from './exact-number.rules.js';

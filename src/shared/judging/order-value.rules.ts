@@ -1,6 +1,6 @@
 import { Decimal } from 'decimal.js';
-import { cents } from '../shared/money.js';
-import type { OrderLine } from '../shared/order-event.js';
+import { cents } from '../money.js';
+import type { OrderLine } from '../order-event.js';
 import { decimalFrom, type ExactNumber, plainDecimal, wholeParts } from './exact-number.rules.js';
 
 /** A line of an order whose fields are within their bounds. */

@@ -1,5 +1,5 @@
-import { cents, type Cents, MAX_ORDER_CENTS } from '../shared/money.js';
-import type { JudgedMessage, JudgingPolicy, ReceivedMessage } from '../shared/order-event.js';
+import { cents, type Cents, MAX_ORDER_CENTS } from '../money.js';
+import type { JudgedMessage, JudgingPolicy, ReceivedMessage } from '../order-event.js';
 import { refundHash } from './content-hash.rules.js';
 import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
 import { exceeds, type ExactNumber, roundedCents, wholeParts } from './exact-number.rules.js';

@@ -1,4 +1,4 @@
-import { BOUNDS, type JudgingPolicy, type Reason, REASONS } from '../shared/order-event.js';
+import { BOUNDS, type JudgingPolicy, type Reason, REASONS } from '../order-event.js';
 import { type Cleaned, Unreadable } from './order-cleaning.rules.js';
 
 const REASONS_IN_ORDER = Object.keys(REASONS) as Reason[];
