@@ -19,7 +19,7 @@ import { type Answer, aWorld, RunningService, type World } from './support/app.j
 import { eventually } from './support/eventually.js';
 import { aProduct, orderIs, placeOrder, QUICK } from './support/fulfilment.js';
 import { type FulfilmentFault, fulfilmentFaults, paidOrders } from './support/fulfilment-faults.js';
-import { onServer } from './support/parts.js';
+import { chaosOrders, onServer } from './support/parts.js';
 import { ServiceProcess, useBuiltService } from './support/process.js';
 
 jest.mock('../src/fulfilment/reservations.js', () => {
@@ -27,10 +27,10 @@ jest.mock('../src/fulfilment/reservations.js', () => {
   return { ...reservations, takeOut: jest.fn(reservations.takeOut as typeof takeOut) };
 });
 
-const ORDERS = onServer ? 2_000 : 600;
+const ORDERS = chaosOrders ?? (onServer ? 2_000 : 600);
 const LANES = onServer ? 16 : 8;
 /** So often a service is killed, or stopped where its database goes with its process. */
-const ENDS = onServer ? 6 : 2;
+const ENDS = Math.round(ORDERS / (onServer ? 333 : 300));
 const PRODUCTS = 50;
 /** Who cancels does so before so many more orders came in. */
 const LONGEST_PATIENCE = 400;

@@ -12,10 +12,11 @@ import { StepQueues } from './step-queues.js';
 const MESSAGES_PER_ROUND = 200;
 const SWEEP_EVERY_MS = 1_000;
 /**
- * Rounds begin no closer together. What is alone is sent at once; under load, what gathers goes with one claim, a call of SQS for
- * every ten and one delete.
+ * How long to wait between rounds, by what the last one sent. What is alone is sent at once; under load, what gathers meanwhile
+ * goes with one claim, a call of SQS for every ten and one delete.
  */
-const ROUND_EVERY_MS = 50;
+const PAUSE_MS_PER_MESSAGE = 10;
+const LONGEST_PAUSE_MS = 250;
 const PAUSE_AFTER_FAILURE_SECONDS = 2;
 const LONGEST_STOP_MS = 2_000;
 
@@ -123,10 +124,11 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
     try {
       while (this.again && !this.stopping) {
         this.again = false;
-        const began = performance.now();
-        // An order's next message can be claimed when the one before it is gone.
-        if ((await this.sendRound()) > 0) this.again = true;
-        await pause(Math.max(began + ROUND_EVERY_MS - performance.now(), 0));
+        const sent = await this.sendRound();
+        if (sent === 0) continue;
+        // An order's next message can be claimed now that the one before it is gone.
+        this.again = true;
+        await pause(Math.min(sent * PAUSE_MS_PER_MESSAGE, LONGEST_PAUSE_MS));
       }
     } catch (error) {
       // A database that is down says so itself.

@@ -15,6 +15,9 @@ export const parts = {
 /** Whether the ledger runs on a server, where connections really run side by side. */
 export const onServer = parts.databaseUrl !== 'embedded';
 
+/** How many orders test/fulfilment-chaos.spec.ts is to put through, where CHAOS_ORDERS says; 10,000 take some minutes. */
+export const chaosOrders = process.env.CHAOS_ORDERS ? Number(process.env.CHAOS_ORDERS) : null;
+
 /** A database of its own for a test, on the server that the suite runs against. */
 export interface OwnDatabase {
   url: string;
