@@ -1,6 +1,7 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { ScheduleModule } from '@nestjs/schedule';
 import { AuthModule } from './auth/auth.module.js';
+import { DataQualityModule } from './data-quality/data-quality.module.js';
 import { FulfilmentModule } from './fulfilment/fulfilment.module.js';
 import { OrdersModule } from './orders/orders.module.js';
 import { AuditModule } from './platform/audit/audit.module.js';
@@ -48,6 +49,7 @@ export class AppModule {
         StatsModule,
         ProducerModule,
         FulfilmentModule.register(config),
+        DataQualityModule,
         // Last: routes are tried in this order, and these are asked least.
         AuthModule,
         AuditModule,

@@ -92,6 +92,7 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /order-events/{position}': READERS,
   'POST /order-events/{position}/retry': ADMINS,
   'POST /order-events/retry': ADMINS,
+  'POST /data-quality/check': READERS,
   'GET /refunds/waiting': READERS,
   'GET /repairs': READERS,
   'GET /repairs/{id}': READERS,

@@ -113,6 +113,13 @@ function isWebhookSecret(text: string): boolean {
   return key.toString('base64') === encoded && key.length >= 24 && key.length <= 64;
 }
 
+/** Credentials belong into a variable of their own, where they are known to be a secret. */
+function isWebAddress(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password, search, hash } = new URL(text);
+  return ['http:', 'https:'].includes(protocol) && !username && !password && !search && !hash;
+}
+
 function isHost(name: string): boolean {
   return name === 'localhost' || isIP(name) !== 0;
 }
@@ -258,6 +265,31 @@ class Environment {
   @IsOptional()
   @Matches(/^[\x21-\x7e]+$/, { message: 'API_KEY must be an API key of the service' })
   API_KEY?: string;
+
+  @IsOptional()
+  // The value stays out of the message, as it may carry a password.
+  @Satisfies(
+    isWebAddress,
+    'LLM_BASE_URL must be an http:// or https:// URL without a user, such as https://llm.example/v1',
+  )
+  LLM_BASE_URL?: string;
+
+  @IsOptional()
+  @Matches(/^[\x21-\x7e]+$/, { message: 'LLM_API_KEY must be printable characters without a space' })
+  LLM_API_KEY?: string;
+
+  @IsOptional()
+  @Matches(/^[\x21-\x7e]{1,200}$/, { message: 'LLM_MODEL must be 1 to 200 printable characters without a space' })
+  LLM_MODEL?: string;
+
+  @IsIn(['true', 'false'], { message: 'LLM_SEND_PERSONAL_DATA must be true or false' })
+  LLM_SEND_PERSONAL_DATA: 'true' | 'false' = 'false';
+
+  @WholeNumber(1, 10_000)
+  LLM_CALLS_PER_MINUTE = 20;
+
+  @WholeNumber(1, 300)
+  LLM_TIMEOUT_SECONDS = 20;
 }
 
 /** Variables without a default. */
@@ -272,6 +304,9 @@ const OPTIONAL = [
   'METRICS_TOKEN',
   'DEMO_DATA',
   'API_KEY',
+  'LLM_BASE_URL',
+  'LLM_API_KEY',
+  'LLM_MODEL',
 ];
 
 /** Injection token of the {@link Config}. */
@@ -287,6 +322,19 @@ export interface QueueConfig {
   /** Seconds. */
   readonly visibilityTimeout: number;
   readonly maxReceiveCount: number;
+}
+
+/** The language model that orders are shown to for a second look, behind an endpoint that is compatible with OpenAI's. */
+export interface LanguageModelConfig {
+  readonly baseUrl: string;
+  readonly apiKey: string;
+  readonly name: string;
+  /** Whether it is shown what may be a person's: addresses, user ids. */
+  readonly sendPersonalData: boolean;
+  /** Of all processes together. */
+  readonly callsPerMinute: number;
+  /** For all tries of a call together. */
+  readonly timeoutSeconds: number;
 }
 
 /** The validated configuration; frozen, the same for the whole life of the process. */
@@ -349,6 +397,8 @@ export interface Config {
   readonly demoData: boolean;
   /** What commands show to the running service. */
   readonly apiKey: string | null;
+  /** Null where none is configured. */
+  readonly languageModel: LanguageModelConfig | null;
 }
 
 /** The environment is not usable; every problem is named, no value of a secret is shown. */
@@ -433,7 +483,21 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     // Whoever names a server has data of their own in mind.
     demoData: (env.DEMO_DATA ?? (env.DATABASE_URL === 'embedded' ? 'on' : 'off')) === 'on',
     apiKey: env.API_KEY ?? null,
+    languageModel: languageModelOf(env),
   });
+}
+
+function languageModelOf(env: Environment): LanguageModelConfig | null {
+  const { LLM_BASE_URL: baseUrl, LLM_API_KEY: apiKey, LLM_MODEL: name } = env;
+  if (!baseUrl || !apiKey || !name) return null;
+  return {
+    baseUrl,
+    apiKey,
+    name,
+    sendPersonalData: env.LLM_SEND_PERSONAL_DATA === 'true',
+    callsPerMinute: env.LLM_CALLS_PER_MINUTE,
+    timeoutSeconds: env.LLM_TIMEOUT_SECONDS,
+  };
 }
 
 function accessOf({ ACCESS, HOST }: Environment): 'open' | 'secured' {
@@ -454,6 +518,12 @@ function contradictions(env: Environment): string[] {
   }
   if (env.SQS_ENDPOINT === 'embedded' && env.PORT === env.EMBEDDED_SQS_PORT && env.PORT !== 0) {
     problems.push(`PORT and EMBEDDED_SQS_PORT are both ${env.PORT}; the service and its embedded queue need one each`);
+  }
+  const ofModel = (['LLM_BASE_URL', 'LLM_API_KEY', 'LLM_MODEL'] as const).filter((name) => !env[name]);
+  if (ofModel.length === 1 || ofModel.length === 2) {
+    problems.push(
+      `LLM_BASE_URL, LLM_API_KEY and LLM_MODEL are of use together only: set ${ofModel.join(' and ')}, or none of them`,
+    );
   }
   problems.push(...queuesInOne(env));
   for (const origin of env.CORS_ORIGINS.split(',')

@@ -58,6 +58,18 @@ export class Metrics {
     help: 'Lines of the consumer log that Redis did not take',
     registers: [this.registry],
   });
+  readonly modelCalls = new Counter({
+    name: 'language_model_calls_total',
+    help: 'Calls of the language model by what became of them',
+    labelNames: ['outcome'] as const,
+    registers: [this.registry],
+  });
+  readonly modelTokens = new Counter({
+    name: 'language_model_tokens_total',
+    help: 'Tokens that the language model counted',
+    labelNames: ['kind'] as const,
+    registers: [this.registry],
+  });
   readonly httpDuration = new Histogram({
     name: 'http_server_request_duration_seconds',
     help: 'Time to answer HTTP requests',

@@ -48,6 +48,15 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
   return { ...judged, outcome, reasons: [], value, lines: allocate(lines, sums) };
 }
 
+/**
+ * What the items of an order add up to, whatever else is wrong with it; null where a quantity or a price has a fault, or the
+ * sum exceeds MAX_ORDER_CENTS.
+ */
+export function sumOfItems({ items }: CleanedOrder): Cents | null {
+  const total = runningCents(judgeItems(items, new Set()) ?? []).at(-1);
+  return total === undefined || total > MAX_ORDER_CENTS ? null : cents(total);
+}
+
 function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
   return {
     ...message,
