@@ -95,6 +95,12 @@ describe('The configuration', () => {
       METRICS_TOKEN: 's3cret',
       DEMO_DATA: 'yes',
       API_KEY: 'a b',
+      LLM_BASE_URL: 'https://user:s3cret@llm.example/v1',
+      LLM_API_KEY: 's3cret s3cret',
+      LLM_MODEL: 'a model',
+      LLM_SEND_PERSONAL_DATA: 'some',
+      LLM_CALLS_PER_MINUTE: '0',
+      LLM_TIMEOUT_SECONDS: '0.5',
     };
     const problems = problemsOf(wrong);
     expect(problems.map((problem) => /^[A-Z_]+/.exec(problem)?.[0]).sort()).toEqual(Object.keys(wrong).sort());
@@ -172,6 +178,33 @@ describe('The configuration', () => {
       expect(problemsOf({ ...admin, [name]: '' })).toEqual([expect.stringContaining('set both, or none')]);
     }
   });
+
+  it('takes a language model whole, or not at all', () => {
+    const model = { LLM_BASE_URL: 'https://llm.example/v1', LLM_API_KEY: 's3cret', LLM_MODEL: 'a-model' };
+    expect(loadConfig({ ...model, LLM_SEND_PERSONAL_DATA: 'true' }).languageModel).toEqual({
+      baseUrl: model.LLM_BASE_URL,
+      apiKey: model.LLM_API_KEY,
+      name: model.LLM_MODEL,
+      sendPersonalData: true,
+      callsPerMinute: 20,
+      timeoutSeconds: 20,
+    });
+    expect(loadConfig({ LLM_CALLS_PER_MINUTE: '5' }).languageModel).toBeNull();
+    for (const name of Object.keys(model)) {
+      const problems = problemsOf({ ...model, [name]: '' });
+      expect(problems).toEqual([expect.stringContaining(`set ${name}, or none of them`)]);
+      expect(problems.join()).not.toContain('s3cret');
+    }
+  });
+
+  it.each(['llm.example/v1', 'ftp://llm.example', 'https://llm.example/v1?key=s3cret', 'https://s3cret@llm.example'])(
+    'refuses %s as where a language model is, without showing it',
+    (url) => {
+      const problems = problemsOf({ LLM_BASE_URL: url, LLM_API_KEY: 'k', LLM_MODEL: 'm' });
+      expect(problems).toEqual([expect.stringMatching(/^LLM_BASE_URL must be/)]);
+      expect(problems.join()).not.toContain('s3cret');
+    },
+  );
 
   it('refuses embedded parts in production, and names those that are', () => {
     expect(problemsOf({ NODE_ENV: 'production', ...REAL_PARTS, REDIS_URL: 'memory' })).toEqual([

@@ -144,7 +144,8 @@ export class LanguageModel implements OnModuleDestroy {
       lastStatus = response.status;
       return response;
     });
-    let completion: OpenAI.ChatCompletion;
+    // Whatever the client promises: it is what some endpoint sent.
+    let completion: Partial<OpenAI.ChatCompletion> | null;
     try {
       completion = await client.chat.completions.create(
         {
@@ -170,7 +171,7 @@ export class LanguageModel implements OnModuleDestroy {
       if (error instanceof SyntaxError) throw malformed('What the endpoint answered is not JSON.');
       throw unavailable(`The endpoint can't be reached${causeOf(error)}.`);
     }
-    this.countTokens(completion.usage);
+    this.countTokens(completion?.usage);
     return read(completion, validate);
   }
 
@@ -220,8 +221,7 @@ function parts(): Promise<Parts> {
 }
 
 /** @throws NoAnswer */
-function read(completion: OpenAI.ChatCompletion, validate: ValidateFunction<ModelAnswer>): ModelAnswer {
-  // Whatever the types promise: this is what some endpoint sent.
+function read(completion: Partial<OpenAI.ChatCompletion> | null, validate: ValidateFunction<ModelAnswer>): ModelAnswer {
   const [choice] = Array.isArray(completion?.choices) ? completion.choices : [];
   if (!choice?.message) throw malformed('The answer has no message.');
   const { message, finish_reason } = choice;

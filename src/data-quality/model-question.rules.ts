@@ -95,9 +95,17 @@ export function shapeOf(text: string): string {
 /** What of a field's text is shown although personal data stay here. */
 type Form = { of: 'text' | 'number'; shown: (text: string) => string };
 
-const DATE = String.raw`(?:(?:19|2\d)\d\d[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|2\d)\d\d)`;
-const TIME = String.raw`\d{1,2}:\d\d(?::\d\d(?:[.,]\d{1,9})?)?`;
-const MOMENT = new RegExp(`^${DATE}(?:[Tt ]${TIME} ?(?:[Zz]|[+-]\\d\\d:?\\d\\d)?)?$`);
+const DATE = String.raw`(?:19|2\d)\d\d[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|2\d)\d\d`;
+const TIME = String.raw`\d{1,2}:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:[Zz]|[+-]\d\d:?\d\d)?`;
+/** A word of a moment: a date, a time, both, a day or a year, a month's or a weekday's name, half a day, a zone. */
+const WORD_OF_MOMENT = new RegExp(
+  `^(?:(?:${DATE})(?:[Tt]${TIME})?|${TIME}|(?:19|2\\d)\\d\\d|\\d{1,2}(?:st|nd|rd|th|\\.)?|` +
+    '(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)\\.?|january|february|march|april|june|july|august|' +
+    'september|october|november|december|mon|tue|wed|thu|fri|sat|sun|am|pm|gmt|utc|[+-]\\d{4})$',
+  'i',
+);
+/** As people write amounts: with a sign or a code of a currency, and commas. */
+const AMOUNT = /^(?:\p{Sc}|[A-Za-z]{3} ?)?[+-]?\d[\d.,']{0,20} ?(?:\p{Sc}|[A-Za-z]{3})?$/u;
 const ORDER_ID = /^ORD[\w.:/-]{0,125}$/i;
 /** A name has no digit. */
 const PRODUCT_ID = /^(?=.*\d)[\w.:/-]{1,64}$/;
@@ -113,7 +121,7 @@ const shownIf = (isOfForm: (text: string) => boolean): Form['shown'] => {
   return (text) => (isOfForm(text) ? text : shapeOf(text));
 };
 
-const NUMBER: Form = { of: 'number', shown: shownIf((text) => readNumber(text) !== undefined) };
+const NUMBER: Form = { of: 'number', shown: shownIf((text) => readNumber(text) !== undefined || AMOUNT.test(text)) };
 const NOTHING: Form = { of: 'text', shown: shapeOf };
 const FORMS: Record<Exclude<(typeof KNOWN_FIELDS)[number], 'items'>, Form> = {
   order_id: { of: 'text', shown: shownIf((text) => ORDER_ID.test(text)) },
@@ -121,7 +129,7 @@ const FORMS: Record<Exclude<(typeof KNOWN_FIELDS)[number], 'items'>, Form> = {
     of: 'text',
     shown: (text) => (/^u/i.test(text) ? text.charAt(0) + shapeOf(text.slice(1)) : shapeOf(text)),
   },
-  order_timestamp: { of: 'text', shown: shownIf((text) => MOMENT.test(text)) },
+  order_timestamp: { of: 'text', shown: shownIf(isMoment) },
   order_value: NUMBER,
   currency: { of: 'text', shown: shownIf((text) => CURRENCIES.has(text.toUpperCase())) },
   shipping_address: { of: 'text', shown: addressShape },
@@ -135,6 +143,11 @@ const ITEM_FORMS: Record<(typeof ITEM_FIELDS)[number], Form> = {
   quantity: NUMBER,
   price_per_unit: NUMBER,
 };
+
+function isMoment(text: string): boolean {
+  const words = text.split(/[\s,]+/);
+  return words.length <= 8 && /\d{4}/.test(text) && words.every((word) => WORD_OF_MOMENT.test(word));
+}
 
 function shownAs(value: unknown, form: Form, sendPersonalData: boolean): unknown {
   if (typeof value === 'string') {
