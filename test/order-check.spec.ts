@@ -1,5 +1,5 @@
 import { OrderChecks } from '../src/data-quality/order-checks.js';
-import { type Answer, aWorld, RunningService } from './support/app.js';
+import { type Answer, aWorld, RunningService, type World } from './support/app.js';
 import { dumpOfGeneration } from './support/dump.js';
 import { eventually } from './support/eventually.js';
 import {
@@ -654,15 +654,19 @@ describe('A check with a model that may see personal data', () => {
 
 describe('A check with a model that is slow, or dear', () => {
   let model: StubModel;
+  let service: RunningService;
 
-  beforeAll(async () => {
+  beforeEach(async () => {
     model = await StubModel.start();
   });
 
-  afterAll(() => model.stop());
+  afterEach(async () => {
+    await service.stop();
+    await model.stop();
+  });
 
   it('does without it after LLM_TIMEOUT_SECONDS, whatever it is at', async () => {
-    const service = await RunningService.ready({ environment: { ...model.environment, LLM_TIMEOUT_SECONDS: '1' } });
+    service = await RunningService.ready({ environment: { ...model.environment, LLM_TIMEOUT_SECONDS: '1' } });
     const behaviours: [ModelBehaviour, string][] = [
       [() => undefined, 'timed_out'],
       [(response) => response.writeHead(200, { 'content-type': 'application/json' }).write('{'), 'timed_out'],
@@ -673,39 +677,48 @@ describe('A check with a model that is slow, or dear', () => {
       const { rules, model_reason: reason } = await check(service, { order: anOrderEvent() });
       expect([rules.outcome, reason.code, model.asked.length]).toEqual(['accepted', code, 1]);
     }
-    await service.stop();
   });
 
-  it('does without it once the calls of the minute are used up, in all processes together', async () => {
-    const world = await aWorld({ ...model.environment, LLM_CALLS_PER_MINUTE: '2' });
-    const service = await RunningService.ready({ world });
-    model.will(says(aModelAnswer()));
+  it('does without it once the calls of the minute are used up', async () => {
+    service = await RunningService.ready({ environment: { ...model.environment, LLM_CALLS_PER_MINUTE: '2' } });
     const order = anOrderEvent();
-    for (const each of [order, order, anOrderEvent()])
+    for (const each of [order, order, anOrderEvent()]) {
       expect((await check(service, { order: each })).model).not.toBeNull();
+    }
     expect((await check(service, { order: anOrderEvent() })).model_reason).toEqual({
       code: 'out_of_budget',
       detail: expect.stringMatching(/^The 2 calls of this minute are used up; try again in \d+ s\.$/),
     });
     expect((await check(service, { order })).model).toMatchObject({ from_cache: true });
     expect(model.asked).toHaveLength(2);
-    await service.stop();
-    await world.destroy();
   });
 });
 
 describe('What a check writes into the log', () => {
   useBuiltService();
 
-  it('holds neither the key nor what is in the order', async () => {
-    const model = await StubModel.start();
-    const world = await aWorld({
+  let model: StubModel;
+  let world: World;
+  let service: ServiceProcess;
+
+  beforeAll(async () => {
+    model = await StubModel.start();
+    world = await aWorld({
       ...model.environment,
       LLM_SEND_PERSONAL_DATA: 'true',
       LOG_LEVEL: 'trace',
       OPENAI_LOG: 'debug',
     });
-    const service = await ServiceProcess.ready(world);
+    service = await ServiceProcess.ready(world);
+  });
+
+  afterAll(async () => {
+    await service.end();
+    await model.stop();
+    await world.destroy();
+  });
+
+  it('holds neither the key nor what is in the order', async () => {
     const behaviours = [
       says(aModelAnswer()),
       says('Jane Doe'),
@@ -721,8 +734,5 @@ describe('What a check writes into the log', () => {
     await service.kill('SIGTERM');
     expect(service.output).toContain('The language model gave no verdict (unavailable)');
     for (const secret of [A_MODEL_KEY, 'Jane Doe', 'U-JANE', 'Evergreen']) expect(service.output).not.toContain(secret);
-    await service.end();
-    await model.stop();
-    await world.destroy();
   });
 });
