@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
 import { Ledger } from '../ledger/ledger.js';
+import type { RunProgress } from '../platform/background-runs.js';
 import { Redis } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
 import { CONFIG, type Config } from '../shared/config.js';
@@ -43,13 +44,6 @@ export interface ComparisonResult {
   mismatches: Mismatches;
 }
 
-/** How far a comparison is: ledger entries that were aggregated and Redis values that were compared. */
-export interface ComparisonProgress {
-  done: number;
-  /** As far as is known by now. */
-  total: number;
-}
-
 /** The service shuts down; the comparison was given up. */
 export class VerificationStopped extends UnavailableError {
   readonly code = 'verification_stopped';
@@ -79,10 +73,10 @@ export class FigureComparison {
   ) {}
 
   /**
-   * @param progress is kept up to date
+   * @param progress ledger entries aggregated and Redis values compared; is kept up to date
    * @throws StatsRebuilding @throws VerificationStopped @throws DatabaseUnavailable @throws RedisUnavailable
    */
-  async run(progress: ComparisonProgress, stopping: AbortSignal): Promise<ComparisonResult> {
+  async run(progress: RunProgress, stopping: AbortSignal): Promise<ComparisonResult> {
     const { projector, ledger, aggregation, store, pages } = this;
     for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
       if (attempt > 1) await projector.refresh();
@@ -123,7 +117,7 @@ class Comparison {
   constructor(
     private readonly from: Sources,
     private readonly served: Checkpoint,
-    private readonly progress: ComparisonProgress,
+    private readonly progress: RunProgress,
     private readonly stopping: AbortSignal,
   ) {
     this.position = served.base;

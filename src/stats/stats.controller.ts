@@ -4,6 +4,7 @@ import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { JsonOrCsv } from '../platform/http/csv.js';
 import { decodeCursor, encodeCursor } from '../platform/http/cursor.js';
+import { DayRangeQuery } from '../platform/http/day-range.js';
 import { BusinessCalendar, daysBetween, monthsBetween } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { NotFound } from '../shared/errors.js';
@@ -14,7 +15,6 @@ import { rangeOfDays, rangeOfMonths } from './ranges.rules.js';
 import {
   ApiStatsUnavailable,
   DailyStats,
-  DayRangeQuery,
   DEFAULT_DAYS,
   DEFAULT_MONTHS,
   GlobalStats,

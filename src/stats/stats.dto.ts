@@ -1,14 +1,8 @@
 import { applyDecorators } from '@nestjs/common';
 import { ApiProperty } from '@nestjs/swagger';
 import { ApiProblem } from '../platform/http/api-problem.js';
-import {
-  PathInteger,
-  PathMonth,
-  QueryCursor,
-  QueryDay,
-  QueryInteger,
-  QueryMonth,
-} from '../platform/http/validation.js';
+import { DayRangeQuery } from '../platform/http/day-range.js';
+import { PathInteger, PathMonth, QueryCursor, QueryInteger, QueryMonth } from '../platform/http/validation.js';
 
 /** The longest ranges that may be asked for. */
 export const MOST_DAYS = 366;
@@ -37,15 +31,6 @@ export function ApiStatsUnavailable(more: Record<string, string> = {}): MethodDe
       ...more,
     }),
   );
-}
-
-/** A range of days within which statistics are asked for. */
-export class DayRangeQuery {
-  @QueryDay({ description: 'First day, inclusive', example: '2026-01-01' })
-  start?: string;
-
-  @QueryDay({ description: 'Last day, inclusive', example: '2026-01-31' })
-  end?: string;
 }
 
 /** A range of months within which statistics are asked for. */

@@ -6,6 +6,7 @@ import { Ledger } from '../ledger/ledger.js';
 import { Needs, NeedsOrOwn } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { JsonOrCsv } from '../platform/http/csv.js';
+import { DayRangeQuery } from '../platform/http/day-range.js';
 import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { NotFound } from '../shared/errors.js';
@@ -15,7 +16,7 @@ import { averageCents, cents, decimalOf } from '../shared/money.js';
 import { LiveFigures } from './live-figures.js';
 import { RangeQueries } from './range-queries.js';
 import { type GivenRange, type Range, rangeOfDays } from './ranges.rules.js';
-import { ApiStatsUnavailable, DayRangeQuery, MOST_DAYS, UserRankings, UsersQuery, UserStats } from './stats.dto.js';
+import { ApiStatsUnavailable, MOST_DAYS, UserRankings, UsersQuery, UserStats } from './stats.dto.js';
 import { USER_RANKINGS } from './stats.tables.js';
 
 const ON_RANGES =

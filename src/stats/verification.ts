@@ -1,32 +1,16 @@
 import { Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { sql } from 'drizzle-orm';
-import { randomUUID } from 'node:crypto';
-import { atMost } from '../platform/back-off.js';
+import { type BackgroundRun, BackgroundRuns } from '../platform/background-runs.js';
 import { Database } from '../platform/database/database.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
-import { FigureComparison, type ComparisonProgress, type ComparisonResult } from './figure-comparison.js';
+import { FigureComparison, type ComparisonResult } from './figure-comparison.js';
 
 const LOOK_EVERY_MS = 60_000;
 const SECONDS_BETWEEN_SCHEDULED = 3_600;
-const RUNS_KEPT = 20;
-const LONGEST_STOP_MS = 1_500;
 
-/** One verification, from the asking for it to its result. Times are ms UTC. */
-export interface VerificationRun {
-  readonly id: string;
-  /** `waiting`: another one runs, this one begins after it. */
-  state: 'waiting' | 'running' | 'done' | 'failed';
-  readonly progress: ComparisonProgress;
-  startedAt: number | null;
-  finishedAt: number | null;
-  /** Null unless done. */
-  result: ComparisonResult | null;
-  /** Why it failed; null unless it did. */
-  failure: unknown;
-  /** Resolves when it is done or has failed. */
-  ended: Promise<void>;
-}
+/** One verification, from the asking for it to its result. */
+export type VerificationRun = BackgroundRun<ComparisonResult>;
 
 /** How the latest verification of the figures ended, whichever process ran it. */
 export interface LatestVerification {
@@ -42,9 +26,7 @@ export interface LatestVerification {
 @Injectable()
 export class Verification implements OnModuleDestroy {
   private readonly logger = new Logger('Verification');
-  private readonly stopping = new AbortController();
-  /** The latest last. */
-  private readonly runs = new Map<string, VerificationRun>();
+  private readonly runs = new BackgroundRuns<ComparisonResult>('verification');
   private latest: VerificationRun | null = null;
 
   constructor(
@@ -53,32 +35,23 @@ export class Verification implements OnModuleDestroy {
   ) {}
 
   async onModuleDestroy(): Promise<void> {
-    this.stopping.abort();
-    await atMost(LONGEST_STOP_MS, this.latest?.ended ?? Promise.resolve());
+    await this.runs.stop();
   }
 
   /** The next run to begin, shared by all who ask before it does: an answer is never of a moment before its question. */
   request(): VerificationRun {
     if (this.latest?.state === 'waiting') return this.latest;
-    const run: VerificationRun = {
-      id: randomUUID(),
-      state: 'waiting',
-      progress: { done: 0, total: 0 },
-      startedAt: null,
-      finishedAt: null,
-      result: null,
-      failure: null,
-      ended: Promise.resolve(),
-    };
-    run.ended = (this.latest?.ended ?? Promise.resolve()).then(() => this.carryOut(run));
-    this.latest = run;
-    this.keep(run);
-    return run;
+    return (this.latest = this.runs.begin(async (progress, stopping) => {
+      const result = await this.comparison.run(progress, stopping);
+      await this.record(result);
+      this.tell(result);
+      return result;
+    }));
   }
 
   /** A run of this process; null where it is not known, or no longer. */
   find(id: string): VerificationRun | null {
-    return this.runs.get(id) ?? null;
+    return this.runs.find(id);
   }
 
   /** @throws DatabaseUnavailable */
@@ -93,7 +66,7 @@ export class Verification implements OnModuleDestroy {
   /** Verifies where no process of this ledger has done so for an hour because it was due. */
   @Interval(LOOK_EVERY_MS)
   async verifyWhenDue(): Promise<void> {
-    if (!this.database.availability.up || this.stopping.signal.aborted) return;
+    if (!this.database.availability.up || this.runs.isStopping) return;
     try {
       if (!(await this.claimScheduled())) return;
       const run = this.request();
@@ -107,23 +80,6 @@ export class Verification implements OnModuleDestroy {
     }
   }
 
-  private async carryOut(run: VerificationRun): Promise<void> {
-    run.state = 'running';
-    run.startedAt = Date.now();
-    try {
-      const result = await this.comparison.run(run.progress, this.stopping.signal);
-      await this.record(result);
-      this.tell(result);
-      run.result = result;
-      run.state = 'done';
-    } catch (error) {
-      if (!(error instanceof UnavailableError)) this.logger.error(`A verification failed: ${messageOf(error)}`);
-      run.failure = error;
-      run.state = 'failed';
-    }
-    run.finishedAt = Date.now();
-  }
-
   private tell({ mismatches }: ComparisonResult): void {
     const [first] = mismatches.first;
     if (!first) return;
@@ -131,14 +87,6 @@ export class Verification implements OnModuleDestroy {
       `The live figures are not what the ledger says: ${mismatches.count} values differ, ` +
         `by ${mismatches.driftCents} cents in all, the first of them in ${first.key.split(':', 1)[0]}`,
     );
-  }
-
-  private keep(run: VerificationRun): void {
-    this.runs.set(run.id, run);
-    for (const id of this.runs.keys()) {
-      if (this.runs.size <= RUNS_KEPT) return;
-      this.runs.delete(id);
-    }
   }
 
   private async record({ mismatches }: ComparisonResult): Promise<void> {

@@ -4,7 +4,8 @@ import type { Response } from 'express';
 import { atMost } from '../platform/back-off.js';
 import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { messageOf, NotFound, UnavailableError } from '../shared/errors.js';
+import { progressOf } from '../platform/http/run-json.js';
+import { NotFound } from '../shared/errors.js';
 import { cents, decimalOf } from '../shared/money.js';
 import { isoOf } from '../shared/iso-time.js';
 import { ApiStatsUnavailable } from './stats.dto.js';
@@ -69,17 +70,8 @@ export class VerifyController {
 }
 
 function answerOf(run: VerificationRun): VerificationReport | VerificationProgress {
-  const { id, state, progress, startedAt, finishedAt, result, failure } = run;
-  if (!result || state !== 'done') {
-    const started_at = isoOf(startedAt);
-    return {
-      id,
-      state: state as 'failed',
-      ...progress,
-      started_at,
-      error: state === 'failed' ? reasonOf(failure) : null,
-    };
-  }
+  const { id, state, startedAt, finishedAt, result } = run;
+  if (!result || state !== 'done') return progressOf(run);
   const { position, entries, usersChecked, monthsChecked, mismatches } = result;
   return {
     id,
@@ -102,10 +94,4 @@ function shown({ key, field, expected, found, isMoney }: Mismatch): Verification
   const asShown = (value: StoredValue): StoredValue =>
     isMoney && typeof value === 'number' ? decimalOf(cents(value)) : value;
   return { key, field, expected: asShown(expected), found: asShown(found) };
-}
-
-function reasonOf(failure: unknown): string {
-  return failure instanceof UnavailableError
-    ? messageOf(failure)
-    : 'Something went wrong on our side; it has been logged.';
 }

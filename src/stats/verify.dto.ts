@@ -1,5 +1,6 @@
 import { ApiExtraModels, ApiProperty } from '@nestjs/swagger';
 import { IsUUID } from 'class-validator';
+import { RunJson } from '../platform/http/run-json.js';
 
 /** Which verification is meant. */
 export class VerificationPath {
@@ -87,22 +88,7 @@ export class VerificationReport {
 
 /** A verification that has no result. */
 @ApiExtraModels(VerificationReport)
-export class VerificationProgress {
-  @ApiProperty({ format: 'uuid', example: '7b0f6a52-6f3c-4c5e-9a0e-0f6f3f5d2b11' })
-  id!: string;
-
-  @ApiProperty({ enum: ['waiting', 'running', 'failed'], description: 'waiting: begins when the one before has ended' })
-  state!: 'waiting' | 'running' | 'failed';
-
+export class VerificationProgress extends RunJson {
   @ApiProperty({ type: 'integer', description: 'Ledger entries read and values compared', example: 20_000 })
-  done!: number;
-
-  @ApiProperty({ type: 'integer', description: 'Of how many, as far as is known', example: 140_000 })
-  total!: number;
-
-  @ApiProperty({ type: String, format: 'date-time', nullable: true, example: '2026-01-31T12:00:00.000Z' })
-  started_at!: string | null;
-
-  @ApiProperty({ type: String, nullable: true, description: 'Why it failed', example: null })
-  error!: string | null;
+  override done!: number;
 }
