@@ -84,6 +84,9 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /stats/rebuild/{id}': READERS,
   'POST /stats/rebuild': ADMINS,
 
+  'GET /data-quality': READERS,
+  'GET /data-quality/reports/{id}': READERS,
+
   'GET /users': READERS,
   'GET /users/{user_id}/stats': READERS,
   'GET /users/{user_id}/orders': READERS,

@@ -620,6 +620,8 @@ describe('the figures of a few known orders', () => {
       'GET /stats/rebuild/{id}',
       'GET /stats/verify',
       'GET /stats/verify/{id}',
+      'GET /data-quality',
+      'GET /data-quality/reports/{id}',
       'GET /order-events',
       'GET /order-events/{position}',
       'POST /order-events/{position}/retry',

@@ -82,3 +82,21 @@ export interface ProjectedEntry {
   value: Cents | null;
   lines: Pick<OrderLine, 'product_id' | 'quantity' | 'cents'>[];
 }
+
+/** What the report on data quality needs of an entry of kind order. */
+export interface ReportedEntry {
+  position: number;
+  outcome: Outcome;
+  reasons: Reason[];
+  orderId: string | null;
+  userId: string | null;
+  /** ms UTC. */
+  orderedAt: number | null;
+  value: Cents | null;
+  claimed: Cents | null;
+  lines: OrderLine[];
+  /** ms UTC. */
+  sentAt: number;
+  /** As in {@link LedgerEntry}; null of an order that failed. */
+  body: string | null;
+}

@@ -3,7 +3,15 @@ import { sql, type SQL } from 'drizzle-orm';
 import { Database, type Executor } from '../platform/database/database.js';
 import type { JudgedMessage, Outcome, Reason } from '../shared/order-event.js';
 import { AppendQueue } from './append-queue.js';
-import type { AppendResult, EntryBody, EntryKind, LedgerEntry, LedgerHead, ProjectedEntry } from './ledger-entry.js';
+import type {
+  AppendResult,
+  EntryBody,
+  EntryKind,
+  LedgerEntry,
+  LedgerHead,
+  ProjectedEntry,
+  ReportedEntry,
+} from './ledger-entry.js';
 
 /** Of all bodies of a page together, but for the last one: an answer is made in memory. */
 const MOST_BODY_BYTES = 8 * 1024 * 1024;
@@ -20,6 +28,12 @@ export interface EntryFilter {
   orderId?: string;
   /** Only entries before this position. */
   before?: number;
+}
+
+/** Days, `YYYY-MM-DD`, both inclusive; one that is left out bounds nothing. */
+export interface DayRange {
+  start?: string;
+  end?: string;
 }
 
 /**
@@ -88,6 +102,42 @@ export class Ledger {
             array_to_json(lines) as lines
           from ledger where position > ${position} order by ledger.position limit ${limit}`,
     );
+  }
+
+  /**
+   * Entries of kind order among those after one position up to and with another, oldest first: all of them that lie within
+   * a range of days, or fewer where their bodies are large.
+   * @param range the day of an entry is that of its order_timestamp, or, where that can't be read, the one it was sent on
+   * @returns with them, up to which position they are all of them
+   * @throws DatabaseUnavailable
+   */
+  async reportedEntries(
+    after: number,
+    upTo: number,
+    range: DayRange,
+    timeZone: string,
+  ): Promise<{ entries: ReportedEntry[]; upTo: number }> {
+    const conditions: SQL[] = [sql`position > ${after} and position <= ${upTo} and kind = 'order'`];
+    const day = sql`(coalesce(ordered_at, sent_at) at time zone ${timeZone})::date`;
+    if (range.start !== undefined) conditions.push(sql`${day} >= ${range.start}::date`);
+    if (range.end !== undefined) conditions.push(sql`${day} <= ${range.end}::date`);
+    const found = await this.database.query<ReportedEntry & { candidates: number }>(
+      sql`with candidates as materialized (
+            select position, case when outcome = 'failed' then 0 else octet_length(body) end as size
+            from ledger where ${sql.join(conditions, sql` and `)}
+          ), sized as (
+            select position, sum(size) over (order by position) - size as bytes_before from candidates
+          )
+          select position::float8 as position, outcome, reasons, order_id as "orderId", user_id as "userId",
+            (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt",
+            value_cents::float8 as value, claimed_cents::float8 as claimed, array_to_json(lines) as lines,
+            (extract(epoch from sent_at) * 1000)::float8 as "sentAt", case when outcome <> 'failed' then body end as body,
+            (select count(*) from candidates)::float8 as candidates
+          from ledger join sized using (position) where bytes_before < ${MOST_BODY_BYTES} order by ledger.position`,
+    );
+    const entries = found.map(({ candidates: _, ...entry }) => entry);
+    const isCut = (found[0]?.candidates ?? 0) > entries.length;
+    return { entries, upTo: isCut ? entries.at(-1)!.position : upTo };
   }
 
   /** @returns null where there is no such entry @throws DatabaseUnavailable */

@@ -1,0 +1,64 @@
+import { grouped, membersOf, picked } from './columns.rules.js';
+import type { PassedOrders } from './passed-orders.rules.js';
+import { rounded } from './rounding.rules.js';
+import { factorOf, scoreOf, spreadOf, STANDS_OUT } from './spread.rules.js';
+import { MostStriking, type Stepwise, type SuspectsFound } from './suspects.rules.js';
+
+/** Fewer lines don't tell what a product costs. */
+const LEAST_LINES = 10;
+/** Discounts, and retail beside wholesale prices, are within it. */
+const LEAST_FACTOR = 3;
+/** What is given away has no logarithm: it counts as a cent. */
+const LEAST_PRICE = 0.01;
+const LINES_PER_STEP = 50_000;
+
+/** Orders with a price that is far from what the product costs otherwise; each once, by its most striking price. */
+export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
+  const products = grouped(orders.lineProduct.values(), orders.products.size);
+  const prices = orders.linePrice.values();
+  /** With logarithms. */
+  const comparable = prices.map((price) => Math.max(LEAST_PRICE, price));
+  const medians = new Float64Array(orders.products.size);
+  /** Of each order the score of its most striking line, 0 where no line stands out, and which it is. */
+  const scores = new Float64Array(orders.size);
+  const lines = new Uint32Array(orders.size);
+  yield;
+  let sinceStep = 0;
+  for (let product = 0; product < orders.products.size; product++) {
+    const ofProduct = membersOf(products, product);
+    if (ofProduct.length >= LEAST_LINES) {
+      const spread = spreadOf(picked(comparable, ofProduct).sort());
+      medians[product] = Math.exp(spread.median);
+      for (const line of ofProduct) {
+        const score = scoreOf(comparable[line]!, spread);
+        const order = orders.lineOrder.values()[line]!;
+        if (Math.abs(score) <= Math.max(STANDS_OUT, Math.abs(scores[order]!))) continue;
+        if (factorOf(comparable[line]!, spread) < LEAST_FACTOR) continue;
+        scores[order] = score;
+        lines[order] = line;
+      }
+    }
+    if ((sinceStep += ofProduct.length) < LINES_PER_STEP) continue;
+    sinceStep = 0;
+    yield;
+  }
+
+  const striking = new MostStriking(most);
+  for (let order = 0; order < scores.length; order++) {
+    const score = scores[order]!;
+    if (score === 0) continue;
+    striking.add(Math.abs(score), order, () => {
+      const product = orders.lineProduct.values()[lines[order]!]!;
+      const among = membersOf(products, product).length;
+      const product_id = orders.products.textOf(product);
+      const price_per_unit = prices[lines[order]!]!;
+      const median = rounded(medians[product]!, 4);
+      const explanation =
+        `The price ${price_per_unit} of ${product_id} is far ${score < 0 ? 'below' : 'above'} ${median}, ` +
+        `the median of the ${among} lines with it.`;
+      const evidence = { product_id, price_per_unit, median, score: rounded(score, 1), lines: among };
+      return orders.suspect(order, 'price_deviation', explanation, evidence);
+    });
+  }
+  return striking.found();
+}

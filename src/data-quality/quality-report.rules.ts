@@ -1,0 +1,96 @@
+import type { ReportedEntry } from '../ledger/ledger-entry.js';
+import type { BusinessCalendar } from '../shared/business-time.js';
+import { bursts } from './bursts.rules.js';
+import { Numbering } from './columns.rules.js';
+import { Corrections, type CorrectionStatistics } from './corrections.rules.js';
+import {
+  countOutcome,
+  DailyTrend,
+  noOutcomes,
+  type OutcomeCounts,
+  type ReasonCount,
+  ReasonCounts,
+  type SenderFaults,
+  Senders,
+} from './fault-counts.rules.js';
+import { nearDuplicates } from './near-duplicates.rules.js';
+import { PassedOrders } from './passed-orders.rules.js';
+import { priceDeviations } from './price-deviations.rules.js';
+import { sharedAddresses } from './shared-addresses.rules.js';
+import type { Stepwise, Suspect, SuspectKind, SuspectsFound } from './suspects.rules.js';
+import { oddTimestampPrecision } from './timestamp-precision.rules.js';
+import { overallValueOutliers, userValueOutliers } from './value-outliers.rules.js';
+
+const MOST_SAMPLES = 5;
+const MOST_SENDERS = 20;
+const MOST_SUSPECTS = 20;
+
+/** What order entries say of the quality of the data. */
+export interface QualityFindings extends OutcomeCounts {
+  byReason: ReasonCount[];
+  trend: (OutcomeCounts & { date: string })[];
+  worstSenders: SenderFaults[];
+  /** Failed entries whose user can't be read. */
+  withoutUser: number;
+  corrections: CorrectionStatistics;
+  suspects: { counts: Record<SuspectKind, number>; items: Suspect[] };
+}
+
+/**
+ * Makes a report of order entries that are given one by one, in the order of their positions. What failed is counted as
+ * it comes; of the orders that passed so much is kept, in columns, as the search for suspects needs.
+ */
+export class QualityFold {
+  private readonly outcomes = noOutcomes();
+  private readonly reasons = new ReasonCounts(MOST_SAMPLES);
+  private readonly trend = new DailyTrend();
+  private readonly users = new Numbering();
+  private readonly senders = new Senders(this.users);
+  private readonly corrections = new Corrections();
+  private readonly passed = new PassedOrders(this.users);
+
+  constructor(private readonly calendar: BusinessCalendar) {}
+
+  add(entry: ReportedEntry): void {
+    const user = entry.userId === null ? null : this.users.of(entry.userId);
+    countOutcome(this.outcomes, entry);
+    this.reasons.add(entry);
+    this.trend.add(entry, this.calendar.dayOf(entry.orderedAt ?? entry.sentAt));
+    this.senders.add(entry, user);
+    this.corrections.add(entry);
+    if (entry.outcome !== 'failed') this.passed.add(entry, user!);
+  }
+
+  /** What all entries given so far come to. */
+  *findings(): Stepwise<QualityFindings> {
+    const suspects = yield* this.suspects();
+    const found = Object.entries(suspects) as [SuspectKind, SuspectsFound][];
+    return {
+      ...this.outcomes,
+      byReason: this.reasons.result(),
+      trend: this.trend.result(),
+      worstSenders: this.senders.worst(MOST_SENDERS),
+      withoutUser: this.senders.withoutUser,
+      corrections: this.corrections.result(),
+      suspects: {
+        counts: Object.fromEntries(found.map(([kind, { count }]) => [kind, count])) as Record<SuspectKind, number>,
+        items: found.flatMap(([, { items }]) => items),
+      },
+    };
+  }
+
+  private *suspects(): Stepwise<Record<SuspectKind, SuspectsFound>> {
+    const { passed } = this;
+    const timelines = passed.timelines();
+    yield;
+    return {
+      user_value_outlier: yield* userValueOutliers(passed, MOST_SUSPECTS),
+      overall_value_outlier: yield* overallValueOutliers(passed, MOST_SUSPECTS),
+      price_deviation: yield* priceDeviations(passed, MOST_SUSPECTS),
+      shared_address: yield* sharedAddresses(passed, MOST_SUSPECTS),
+      burst: yield* bursts(passed, timelines, MOST_SUSPECTS),
+      odd_timestamp_precision: yield* oddTimestampPrecision(passed, MOST_SUSPECTS),
+      near_duplicate: yield* nearDuplicates(passed, timelines, MOST_SUSPECTS),
+    };
+  }
+}
