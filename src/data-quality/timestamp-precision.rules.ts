@@ -41,8 +41,8 @@ export function* oddTimestampPrecision(orders: PassedOrders, most: number): Step
     striking.add(-counts[form]!, order, () => {
       const usual_share = shareOf(counts[usual]!, all);
       const explanation =
-        `The timestamp is ${nameOfForm(form)}, as of ${counts[form]!} of ${all} orders; ` +
-        `of ${counts[usual]!} it is ${nameOfForm(usual)}.`;
+        `The timestamp has a rare form: ${nameOfForm(form)}, as ${counts[form]!} of ${all} orders have, ` +
+        `of which ${counts[usual]!} have it ${nameOfForm(usual)}.`;
       const evidence = {
         form: nameOfForm(form),
         orders_with_form: counts[form]!,
