@@ -9,6 +9,7 @@ import { MONTHS_OF_MANY_USERS } from './months.js';
 import { PRODUCE } from './produce.js';
 import { PROJECTION_LAG } from './projection-lag.js';
 import { PROOF } from './proof.js';
+import { QUALITY_REPORT } from './quality-report.js';
 import { READS } from './reads.js';
 import { RESERVATIONS } from './reservations.js';
 import { START } from './start.js';
@@ -27,6 +28,7 @@ export const MEASUREMENTS: Measurement[] = [
   RESERVATIONS,
   MEMORY,
   START,
+  QUALITY_REPORT,
   ...READS,
   ...MONTHS_OF_MANY_USERS,
   ...PROOF,

@@ -48,7 +48,6 @@ export class AppModule {
         OrdersModule.register(config),
         StatsModule,
         ProducerModule,
-        DataQualityModule,
         FulfilmentModule.register(config),
         DataQualityModule,
         // Last: routes are tried in this order, and these are asked least.
