@@ -16,7 +16,6 @@ export function* nearDuplicates(orders: PassedOrders, timelines: Grouping, most:
   const times = orders.orderedAt.values();
   const forms = orders.form.values();
   const contents = orders.content.values();
-  const values = orders.value.values();
   let sinceStep = 0;
   for (let user = 0; user < orders.users.size; user++) {
     const ofUser = membersOf(timelines, user);
@@ -26,7 +25,7 @@ export function* nearDuplicates(orders: PassedOrders, timelines: Grouping, most:
       if (!hasTimeOfDay(forms[order]!)) continue;
       const before = latest.get(contents[order]!);
       latest.set(contents[order]!, order);
-      if (before === undefined || values[before] !== values[order]) continue;
+      if (before === undefined) continue;
       const apart = Math.abs(times[order]! - times[before]!);
       if (apart <= WINDOW_MS) addDuplicate(orders, order, before, apart, striking);
     }

@@ -32,7 +32,7 @@ export class PassedOrders {
   /** Number in {@link addresses}, or beyond all of them. */
   readonly address = new Column(Uint32Array);
   readonly form = new Column(Uint8Array);
-  /** Equal for equal lines, in whatever order they are. */
+  /** Equal for equal lines, in whatever order they are: prices to a hundredth of a cent. */
   readonly content = new Column(Float64Array);
 
   /** Of each line the index of its order. */

@@ -5,9 +5,7 @@ import { maskedAddress } from './sent-form.rules.js';
 import { factorOf, scoreOf, spreadOf, STANDS_OUT } from './spread.rules.js';
 import { MostStriking, type Stepwise, type SuspectsFound } from './suspects.rules.js';
 
-/** Households share addresses. */
-const LEAST_USERS = 5;
-/** Of the users of the median address. */
+/** Of the users of the median address; fewer share one as a household does. */
 const LEAST_FACTOR = 5;
 /** Where there are fewer, such as those of some offices, nobody can tell whether sharing one is unusual. */
 const LEAST_ADDRESSES = 10;
@@ -38,7 +36,7 @@ export function* sharedAddresses(orders: PassedOrders, most: number): Stepwise<S
   for (let address = 0; address < addresses; address++) {
     const count = users[address]!;
     const score = scoreOf(count, spread);
-    if (count < LEAST_USERS || score <= STANDS_OUT || factorOf(count, spread) < LEAST_FACTOR) continue;
+    if (score <= STANDS_OUT || factorOf(count, spread) < LEAST_FACTOR) continue;
     const there = membersOf(byAddress, address);
     striking.add(count, there.at(-1)!, () => {
       const masked = maskedAddress(orders.addresses.textOf(address));

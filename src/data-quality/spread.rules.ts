@@ -1,3 +1,5 @@
+import { rounded } from './rounding.rules.js';
+
 /**
  * How far values lie from the usual ones, by the modified z-score of Iglewicz and Hoaglin ("How to Detect and Handle
  * Outliers", 1993): 0.6745 · (x − median) / MAD, of which one beyond 3.5 is an outlier by their convention. MAD is the
@@ -49,7 +51,8 @@ export function scoreOf(value: number, { median, below, above }: Spread): number
 
 /** How many times the median a value is, or the median the value: at least 1. */
 export function factorOf(value: number, { median }: Spread): number {
-  return Math.exp(Math.abs(Math.log(value) - median));
+  // The logarithm of 5 is one of a little less than 5.
+  return rounded(Math.exp(Math.abs(Math.log(value) - median)), 9);
 }
 
 function deviationOf(side: Float64Array, median: number): number {

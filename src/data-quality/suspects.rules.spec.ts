@@ -109,6 +109,7 @@ describe('A price far from what the product costs', () => {
     ['a discount', [...usual(12), selling('2.5')]],
     ['of a product with few lines', [...usual(8), selling('50')]],
     ['of another product', [...usual(12), selling('50', 'P2')]],
+    ['where every fourth is given away', times(16, (i) => selling(i % 4 === 0 ? '0' : '5'))],
     ['where every fourth is like it', times(16, (i) => selling(i % 4 === 0 ? '50' : '5'))],
   ])('is none: %s', (_, entries) => expect(positions(priceDeviations, entries)).toEqual([]));
 
@@ -150,6 +151,9 @@ describe('An address of many users', () => {
       ],
     });
   });
+
+  it('has at least five times as many', () =>
+    expect(positions(sharedAddresses, [...homes(10), ...shared(5)])).toEqual([15]));
 
   it.each([
     ['of a household', [...homes(10), ...shared(4)]],

@@ -11,11 +11,9 @@ import {
   type TimestampForm,
 } from './timestamp-form.rules.js';
 
-/** Fewer orders don't tell which form is usual. */
-const LEAST_ORDERS = 20;
 /** Of the form that is usual; where none has it, several senders write as they like. */
 const LEAST_USUAL_SHARE = 0.9;
-/** Of a form that is odd. */
+/** Of a form that is odd; so one is none among fewer than 20 orders, which don't tell what is usual. */
 const MOST_ODD_SHARE = 0.05;
 /** Times as many as chance brings about are no chance. */
 const LEAST_TIMES_CHANCE = 10;
@@ -28,7 +26,7 @@ export function* oddTimestampPrecision(orders: PassedOrders, most: number): Step
   for (const form of forms) if (form < FORMS) counts[form]!++;
   const all = counts.reduce((sum, count) => sum + count, 0);
   const usual = counts.indexOf(Math.max(...counts));
-  if (all < LEAST_ORDERS || counts[usual]! < LEAST_USUAL_SHARE * all) return striking.found();
+  if (counts[usual]! < LEAST_USUAL_SHARE * all) return striking.found();
 
   const isOdd = Array.from(counts, (count, form) => {
     const byChance = all * chanceOf(form, usual);
