@@ -18,6 +18,10 @@ describe('A spread', () => {
     expect(factorOf(0.5, of)).toBeCloseTo(8, 10);
   });
 
+  it('tells a factor exactly', () => {
+    for (let median = 1; median < 100; median++) expect(factorOf(10 * median, spread(median))).toBe(10);
+  });
+
   it('measures each side by itself', () => {
     const of = spread(1, 10, 100, 200, 400);
     expect(-scoreOf(10, of)).toBeCloseTo(0.6745, 10);

@@ -51,7 +51,7 @@ export function scoreOf(value: number, { median, below, above }: Spread): number
 
 /** How many times the median a value is, or the median the value: at least 1. */
 export function factorOf(value: number, { median }: Spread): number {
-  // The logarithm of 5 is one of a little less than 5.
+  // Logarithms are not exact, and ten times must not come out as a little less.
   return rounded(Math.exp(Math.abs(Math.log(value) - median)), 9);
 }
 
