@@ -57,6 +57,18 @@ const project = {
   },
 };
 
+/** Refuses what would read text as HTML or keep something beyond the page. */
+const page = {
+  rules: {
+    'no-markup-of-text': refuse(
+      'Text goes in as text: textContent, append, replaceChildren.',
+      'MemberExpression[property.name=/^(innerHTML|outerHTML|insertAdjacentHTML|setHTMLUnsafe|createContextualFragment|srcdoc)$/]',
+      'MemberExpression[object.name="document"][property.name=/^write(ln)?$/]',
+      'NewExpression[callee.name="DOMParser"]',
+    ),
+  },
+};
+
 const globalsOf = (message, ...names) => names.map((name) => ({ name, message }));
 
 export default defineConfig(
@@ -164,6 +176,29 @@ export default defineConfig(
             message: 'Of crypto a rule may use hashing only.',
           })),
         },
+      ],
+    },
+  },
+
+  {
+    files: ['src/dashboard/page/**/*.js'],
+    plugins: { page, '@typescript-eslint': tseslint.plugin },
+    rules: {
+      'page/no-markup-of-text': 'error',
+      'no-console': 'error',
+      'no-eval': 'error',
+      'no-implied-eval': 'error',
+      'no-new-func': 'error',
+      'no-script-url': 'error',
+      '@typescript-eslint/no-unused-vars': 'error',
+      'no-restricted-globals': [
+        'error',
+        ...globalsOf(
+          'What is shown and who has logged in is forgotten with the page.',
+          'localStorage',
+          'sessionStorage',
+          'indexedDB',
+        ),
       ],
     },
   },

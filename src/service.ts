@@ -42,6 +42,26 @@ const HEADERS_OF_PAGES: HelmetOptions = {
   strictTransportSecurity: false,
 };
 
+/** The dashboard shows what senders wrote: it runs its own scripts only, none of a text, and asks nobody but this service. */
+const HEADERS_OF_DASHBOARD: HelmetOptions = {
+  ...HEADERS_OF_PAGES,
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
+      styleSrc: ["'self'"],
+      imgSrc: ["'self'"],
+      connectSrc: ["'self'"],
+      baseUri: ["'none'"],
+      formAction: ["'none'"],
+      frameAncestors: ["'none'"],
+      requireTrustedTypesFor: ["'script'"],
+      trustedTypes: ["'none'"],
+    },
+  },
+};
+
 /** Of those, what a browser looks at in an answer that is no page: every header costs both sides some time. */
 const HEADERS_OF_ANSWERS: HelmetOptions = {
   contentSecurityPolicy: false,
@@ -83,6 +103,7 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   app.set('trust proxy', config.trustedProxies);
   app.use(helmet(HEADERS_OF_ANSWERS));
   app.use('/docs', helmet(HEADERS_OF_PAGES));
+  app.use('/dashboard', helmet(HEADERS_OF_DASHBOARD));
   // Where nobody has to log in, a web page must not be let in either.
   if (config.access === 'open') app.use(sameMachineOnly(config.corsOrigins));
   if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins], exposedHeaders: READ_BY_PAGES });

@@ -27,6 +27,7 @@ const EVERYBODY: readonly CallerKind[] = CALLERS;
  */
 const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /api': EVERYBODY,
+  'GET /dashboard': EVERYBODY,
   'GET /health': EVERYBODY,
   'GET /health/live': EVERYBODY,
   'GET /health/ready': EVERYBODY,

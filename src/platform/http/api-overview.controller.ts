@@ -18,6 +18,7 @@ export class ApiOverviewController {
       name: 'order-pipeline',
       version: '0.1.0',
       docs: '/docs',
+      dashboard: '/dashboard',
       routes: [{ method: 'GET', path: '/stats/global', summary: 'Figures over everything' }],
     },
   })

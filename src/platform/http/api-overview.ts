@@ -21,7 +21,7 @@ export class ApiOverview {
   }
 
   /** Name, version, and every route with a line on it. */
-  describe(): { name: string; version: string; docs: string; routes: RouteLine[] } {
+  describe(): { name: string; version: string; docs: string; dashboard: string; routes: RouteLine[] } {
     const { info, paths } = this.document!;
     const routes = Object.entries(paths).flatMap(([path, item]) =>
       METHODS.flatMap((method): RouteLine[] => {
@@ -29,6 +29,6 @@ export class ApiOverview {
         return operation ? [{ method: method.toUpperCase(), path, summary: operation.summary ?? '' }] : [];
       }),
     );
-    return { name: info.title, version: info.version, docs: '/docs', routes };
+    return { name: info.title, version: info.version, docs: '/docs', dashboard: '/dashboard', routes };
   }
 }

@@ -13,6 +13,7 @@ export function banner(config: Config, parts: EmbeddedParts, url: string): strin
     '  Order pipeline is up.',
     '',
     `  API      ${api}/docs`,
+    `  Page     ${api}/dashboard`,
     `  Queue    ${queueLine}`,
     `  Ledger   ${ledgerLine(config)}`,
     `  Redis    ${redisLine(config, parts)}`,
