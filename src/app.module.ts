@@ -1,8 +1,8 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { ScheduleModule } from '@nestjs/schedule';
 import { AuthModule } from './auth/auth.module.js';
-import { DataQualityModule } from './data-quality/data-quality.module.js';
 import { DashboardModule } from './dashboard/dashboard.module.js';
+import { DataQualityModule } from './data-quality/data-quality.module.js';
 import { FulfilmentModule } from './fulfilment/fulfilment.module.js';
 import { OrdersModule } from './orders/orders.module.js';
 import { AuditModule } from './platform/audit/audit.module.js';

@@ -85,6 +85,7 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /stats/rebuild/{id}': READERS,
   'POST /stats/rebuild': ADMINS,
 
+  'GET /data-quality/findings': READERS,
   'GET /data-quality': READERS,
   'GET /data-quality/reports/{id}': READERS,
 

@@ -32,6 +32,8 @@ const ALLOWED_IMPORTS: Files = {
   'src/stats/stats.ts': `import '../ledger/ledger.js';`,
   'src/stats/totals.ts': `import './stats.js';`,
   'src/data-quality/data-quality.ts': `import '../ledger/ledger.js';`,
+  'src/dashboard/page/main.js': `import './elements.js';`,
+  'src/dashboard/page/elements.js': ``,
   'src/producer/sample-orders.rules.ts': ``,
   'src/producer/producer.ts': `import type { Request } from 'express'; export type { Request };`,
   'src/cli/send-order.ts': `import '../producer/sample-orders.rules.js'; import '../platform/redis/redis.js'; import './progress.js';`,
@@ -107,6 +109,7 @@ const ALLOWED_CODE: Files = {
   'src/orders/consumer.ts': `import { Injectable } from '@nestjs/common'; import { Ledger } from './ledger.js';
     @Injectable() export class Consumer { constructor(readonly ledger: Ledger) {} }`,
   'src/orders/ledger.ts': `export class Ledger { readonly entries: string[] = []; }`,
+  'src/dashboard/page/main.js': `document.body.append('a text'); fetch('/health');`,
 };
 
 const inRules = (rule: string, ...snippets: string[]): Violation[] =>
@@ -116,7 +119,20 @@ const inPlatform = (rule: string, ...snippets: string[]): Violation[] =>
 const inSpecs = (rule: string, ...snippets: string[]): Violation[] =>
   snippets.map((code, i) => [rule, `test/${rule.replace('/', '-')}-${i}.spec.ts`, code]);
 
+const onPage = (rule: string, ...snippets: string[]): Violation[] =>
+  snippets.map((code, i) => [rule, `src/dashboard/page/${rule.replace(/\W/g, '-')}-${i}.js`, code]);
+
 const FORBIDDEN_CODE: Violation[] = [
+  ...onPage(
+    'page/no-markup-of-text',
+    `document.body.innerHTML = 'a text';`,
+    `document.body.insertAdjacentHTML('beforeend', 'a text');`,
+    `document.write('a text');`,
+    `new DOMParser().parseFromString('a text', 'text/html');`,
+  ),
+  ...onPage('no-restricted-globals', `localStorage.setItem('token', 'secret');`),
+  ...onPage('no-eval', `eval('1');`),
+  ...onPage('@typescript-eslint/no-unused-vars', `const unused = 1;`),
   ...inRules(
     'project/no-clock',
     `export const now = (): number => Date.now();`,

@@ -38,6 +38,8 @@ const TABLES = [
   'simulated_charges',
   'simulated_refunds',
   'simulated_webhooks',
+  'quality_findings',
+  'quality_schedule',
 ];
 
 /** A valid value of each parameter of a path. */

@@ -73,7 +73,15 @@ async function retried(service: RunningService, position: number, order?: object
 
 /** Every row of every table that may have a text in it. */
 async function rowsOf(service: RunningService): Promise<string[]> {
-  const tables = ['ledger', 'repairs', 'early_refunds', 'delivery_failures', 'audit_log', 'rebuilds'];
+  const tables = [
+    'ledger',
+    'repairs',
+    'early_refunds',
+    'delivery_failures',
+    'audit_log',
+    'rebuilds',
+    'quality_findings',
+  ];
   const rows: string[] = [];
   for (const table of tables) {
     const found = await service.database.query<{ row: string }>(
@@ -280,7 +288,11 @@ describe('Erasing the personal data of a user', () => {
     const isOfAudit = (row: string): boolean => row.startsWith('audit_log ');
     expect((await rowsOf(service)).filter((row) => !isOfAudit(row))).toEqual(rows.filter((row) => !isOfAudit(row)));
     expect((await auditRows(service)).slice(audited)).toEqual([
-      { target: 'user:U7', actor: 'local-operator', after: { accounts: 0, orders: 0, order_events: 0, repairs: 0 } },
+      {
+        target: 'user:U7',
+        actor: 'local-operator',
+        after: { accounts: 0, orders: 0, order_events: 0, repairs: 0, quality_findings: 0 },
+      },
     ]);
   });
 

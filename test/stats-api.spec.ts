@@ -622,6 +622,8 @@ describe('the figures of a few known orders', () => {
       'GET /stats/verify/{id}',
       'GET /data-quality',
       'GET /data-quality/reports/{id}',
+      'GET /data-quality/findings',
+      'GET /dashboard',
       'GET /order-events',
       'GET /order-events/{position}',
       'POST /order-events/{position}/retry',
@@ -639,7 +641,7 @@ describe('the figures of a few known orders', () => {
       'GET /metrics',
     ];
     /** What takes no input and needs no part can't go wrong. */
-    const CANNOT_FAIL = ['GET /api', 'GET /health/live', 'GET /metrics', 'GET /consumer_logs/stream'];
+    const CANNOT_FAIL = ['GET /api', 'GET /dashboard', 'GET /health/live', 'GET /metrics', 'GET /consumer_logs/stream'];
 
     async function operations(): Promise<[route: string, operation: Shown][]> {
       const { paths } = await got('/docs-json');

@@ -13,7 +13,7 @@ const ORDERS_PER_STEP = 50_000;
  * which only the date is known are left out.
  */
 export function* bursts(orders: PassedOrders, timelines: Grouping, most: number): Stepwise<SuspectsFound> {
-  const striking = new MostStriking(most);
+  const striking = new MostStriking(most, orders.firstNew);
   const times = orders.orderedAt.values();
   const forms = orders.form.values();
   let sinceStep = 0;

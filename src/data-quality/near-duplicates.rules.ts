@@ -12,7 +12,7 @@ const ORDERS_PER_STEP = 50_000;
  * counts twice). Each is compared with the one just before it; those of which only the date is known are left out.
  */
 export function* nearDuplicates(orders: PassedOrders, timelines: Grouping, most: number): Stepwise<SuspectsFound> {
-  const striking = new MostStriking(most);
+  const striking = new MostStriking(most, orders.firstNew);
   const times = orders.orderedAt.values();
   const forms = orders.form.values();
   const contents = orders.content.values();

@@ -42,6 +42,9 @@ export class PassedOrders {
   /** Currency units. */
   readonly linePrice = new Column(Float64Array);
 
+  /** The index of the first that may be a suspect; those before it are what it is compared with. */
+  firstNew = 0;
+
   /** @param users also those of whom nothing passed may be among them */
   constructor(readonly users: Numbering) {}
 

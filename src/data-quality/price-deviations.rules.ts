@@ -43,7 +43,7 @@ export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<S
     yield;
   }
 
-  const striking = new MostStriking(most);
+  const striking = new MostStriking(most, orders.firstNew);
   for (let order = 0; order < scores.length; order++) {
     const score = scores[order]!;
     if (score === 0) continue;

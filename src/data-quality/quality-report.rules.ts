@@ -25,6 +25,14 @@ const MOST_SAMPLES = 5;
 const MOST_SENDERS = 20;
 const MOST_SUSPECTS = 20;
 
+/** Which suspects are told of. */
+export interface SuspectsWanted {
+  /** Only those after this position. */
+  after: number;
+  /** How many of each kind. */
+  most: number;
+}
+
 /** What order entries say of the quality of the data. */
 export interface QualityFindings extends OutcomeCounts {
   byReason: ReasonCount[];
@@ -49,7 +57,10 @@ export class QualityFold {
   private readonly corrections = new Corrections();
   private readonly passed = new PassedOrders(this.users);
 
-  constructor(private readonly calendar: BusinessCalendar) {}
+  constructor(
+    private readonly calendar: BusinessCalendar,
+    private readonly wanted: SuspectsWanted = { after: 0, most: MOST_SUSPECTS },
+  ) {}
 
   add(entry: ReportedEntry): void {
     const user = entry.userId === null ? null : this.users.of(entry.userId);
@@ -58,7 +69,9 @@ export class QualityFold {
     this.trend.add(entry, this.calendar.dayOf(entry.orderedAt ?? entry.sentAt));
     this.senders.add(entry, user);
     this.corrections.add(entry);
-    if (entry.outcome !== 'failed') this.passed.add(entry, user!);
+    if (entry.outcome === 'failed') return;
+    this.passed.add(entry, user!);
+    if (entry.position <= this.wanted.after) this.passed.firstNew = this.passed.size;
   }
 
   /** What all entries given so far come to. */
@@ -80,17 +93,17 @@ export class QualityFold {
   }
 
   private *suspects(): Stepwise<Record<SuspectKind, SuspectsFound>> {
-    const { passed } = this;
+    const { passed, wanted } = this;
     const timelines = passed.timelines();
     yield;
     return {
-      user_value_outlier: yield* userValueOutliers(passed, MOST_SUSPECTS),
-      overall_value_outlier: yield* overallValueOutliers(passed, MOST_SUSPECTS),
-      price_deviation: yield* priceDeviations(passed, MOST_SUSPECTS),
-      shared_address: yield* sharedAddresses(passed, MOST_SUSPECTS),
-      burst: yield* bursts(passed, timelines, MOST_SUSPECTS),
-      odd_timestamp_precision: yield* oddTimestampPrecision(passed, MOST_SUSPECTS),
-      near_duplicate: yield* nearDuplicates(passed, timelines, MOST_SUSPECTS),
+      user_value_outlier: yield* userValueOutliers(passed, wanted.most),
+      overall_value_outlier: yield* overallValueOutliers(passed, wanted.most),
+      price_deviation: yield* priceDeviations(passed, wanted.most),
+      shared_address: yield* sharedAddresses(passed, wanted.most),
+      burst: yield* bursts(passed, timelines, wanted.most),
+      odd_timestamp_precision: yield* oddTimestampPrecision(passed, wanted.most),
+      near_duplicate: yield* nearDuplicates(passed, timelines, wanted.most),
     };
   }
 }

@@ -5,7 +5,8 @@ import { type BackgroundRun, BackgroundRuns, type RunProgress } from '../platfor
 import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { CallerError, UnavailableError } from '../shared/errors.js';
-import { type QualityFindings, QualityFold } from './quality-report.rules.js';
+import { type QualityFindings, QualityFold, type SuspectsWanted } from './quality-report.rules.js';
+import type { Suspect } from './suspects.rules.js';
 
 /** Read by one statement: the embedded ledger has one connection, for which appends wait meanwhile. */
 const POSITIONS_PER_PAGE = 2_000;
@@ -70,14 +71,18 @@ export class QualityReports implements OnModuleDestroy {
   }
 
   /**
-   * What the ledger says of a range, by now.
-   * @throws TooManyReports @throws QualityReportStopped @throws DatabaseUnavailable
+   * Orders after a position that stand out among all there are, the most striking first.
+   * @param most of each kind
+   * @throws QualityReportStopped @throws DatabaseUnavailable
    */
-  async report(range: DayRange): Promise<QualityReport> {
-    const run = await this.request(range);
+  async suspectsAfter(position: number, most: number): Promise<Suspect[]> {
+    const run = this.runs.begin(async (progress, stopping) => {
+      const head = await this.ledger.head();
+      return this.make({}, head.position, progress, stopping, { after: position, most });
+    });
     await run.ended;
     if (run.state === 'failed') throw run.failure;
-    return run.result!;
+    return run.result!.suspects.items;
   }
 
   /**
@@ -122,12 +127,13 @@ export class QualityReports implements OnModuleDestroy {
     position: number,
     progress: RunProgress,
     stopping: AbortSignal,
+    wanted?: SuspectsWanted,
   ): Promise<QualityReport> {
     const turn = async (): Promise<void> => {
       await setImmediate();
       if (stopping.aborted) throw new QualityReportStopped();
     };
-    const fold = new QualityFold(this.calendar);
+    const fold = new QualityFold(this.calendar, wanted);
     progress.total = position;
     while (progress.done < position) {
       const upTo = Math.min(progress.done + POSITIONS_PER_PAGE, position);

@@ -13,7 +13,7 @@ const ADDRESSES_PER_STEP = 50_000;
 
 /** Addresses that far more users have than usual; each once, at the latest order that goes there. */
 export function* sharedAddresses(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
-  const striking = new MostStriking(most);
+  const striking = new MostStriking(most, orders.firstNew);
   const addresses = orders.addresses.size;
   if (addresses < LEAST_ADDRESSES) return striking.found();
 

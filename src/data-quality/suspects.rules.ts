@@ -43,8 +43,14 @@ export class MostStriking {
   private count = 0;
   private readonly kept: { score: number; index: number; make: () => Suspect }[] = [];
 
-  /** @param most how many are kept */
-  constructor(private readonly most: number) {}
+  /**
+   * @param most how many are kept
+   * @param first the index of the first order that is of interest: of those before it nobody is told
+   */
+  constructor(
+    private readonly most: number,
+    private readonly first = 0,
+  ) {}
 
   /**
    * @param score the higher, the more striking
@@ -52,6 +58,7 @@ export class MostStriking {
    * @param make is asked for those only that are kept in the end
    */
   add(score: number, index: number, make: () => Suspect): void {
+    if (index < this.first) return;
     this.count++;
     const { kept } = this;
     const isAhead = (other: { score: number; index: number }): boolean =>

@@ -20,7 +20,7 @@ const LEAST_TIMES_CHANCE = 10;
 
 /** Orders whose timestamp is written in a form that is rare, where one form is usual. */
 export function* oddTimestampPrecision(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
-  const striking = new MostStriking(most);
+  const striking = new MostStriking(most, orders.firstNew);
   const forms = orders.form.values();
   const counts = new Uint32Array(FORMS);
   for (const form of forms) if (form < FORMS) counts[form]!++;

@@ -16,7 +16,7 @@ const ORDERS_PER_STEP = 50_000;
  * median user: ten orders that happen to be alike don't make an outlier of the next one.
  */
 export function* userValueOutliers(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
-  const striking = new MostStriking(most);
+  const striking = new MostStriking(most, orders.firstNew);
   const byUser = grouped(orders.user.values(), orders.users.size);
   const users: number[] = [];
   for (let user = 0; user < orders.users.size; user++) {
@@ -43,7 +43,7 @@ export function* userValueOutliers(orders: PassedOrders, most: number): Stepwise
 
 /** Orders whose value is far from the values of all orders. */
 export function* overallValueOutliers(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
-  const striking = new MostStriking(most);
+  const striking = new MostStriking(most, orders.firstNew);
   if (orders.size < LEAST_ORDERS) return striking.found();
   const all = Uint32Array.from({ length: orders.size }, (_, index) => index);
   yield;

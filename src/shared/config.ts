@@ -258,6 +258,12 @@ class Environment {
   @Matches(/^[\x21-\x7e]{16,}$/, { message: 'METRICS_TOKEN must have at least 16 printable characters and no space' })
   METRICS_TOKEN?: string;
 
+  @WholeNumber(0, 1_440)
+  DATA_QUALITY_CHECK_MINUTES = 0;
+
+  @WholeNumber(1, 500)
+  DATA_QUALITY_SAMPLE = 20;
+
   @IsOptional()
   @IsIn(['on', 'off'], { message: 'DEMO_DATA must be on or off' })
   DEMO_DATA?: 'on' | 'off';
@@ -395,6 +401,10 @@ export interface Config {
   readonly metricsToken: string | null;
   /** Whether a start that finds an empty catalogue fills it with demo data. */
   readonly demoData: boolean;
+  /** How often new failed and suspect orders are checked, in minutes; 0: never. */
+  readonly qualityCheckMinutes: number;
+  /** How many orders such a check looks at. */
+  readonly qualitySample: number;
   /** What commands show to the running service. */
   readonly apiKey: string | null;
   /** Null where none is configured. */
@@ -482,6 +492,8 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     metricsToken: env.METRICS_TOKEN ?? null,
     // Whoever names a server has data of their own in mind.
     demoData: (env.DEMO_DATA ?? (env.DATABASE_URL === 'embedded' ? 'on' : 'off')) === 'on',
+    qualityCheckMinutes: env.DATA_QUALITY_CHECK_MINUTES,
+    qualitySample: env.DATA_QUALITY_SAMPLE,
     apiKey: env.API_KEY ?? null,
     languageModel: languageModelOf(env),
   });

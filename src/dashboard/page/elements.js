@@ -99,6 +99,17 @@ export function bar(share) {
 }
 
 /**
+ * One upright bar of a chart.
+ * @param {number} share from 0 to 1 of the highest
+ * @param {string} title
+ */
+export function column(share, title) {
+  const made = element('div', { title });
+  made.style.height = `${share * 100}%`;
+  return made;
+}
+
+/**
  * A list of names and values; those without a value are left out.
  * @param {[string, Node | string | number | null][]} entries
  * @param {string} [className]

@@ -26,6 +26,7 @@ export function showLive(api) {
  */
 export async function showFigures(api) {
   const state = part('figures-state', HTMLElement);
+  const place = part('figures', HTMLElement);
   try {
     const { body } = await api.get('/stats/global');
     const figures = facts([
@@ -36,10 +37,10 @@ export async function showFigures(api) {
       ['Corrected orders', count(body.corrected_orders)],
       ['Failed orders', count(body.failed_orders)],
     ]);
-    part('figures', HTMLElement).replaceChildren(...figures.children);
+    place.replaceChildren(...figures.children);
     say(state, body.total_orders + body.failed_orders === 0 ? 'No order has come yet. POST /produce sends some.' : '');
   } catch (error) {
-    part('figures', HTMLElement).replaceChildren();
+    place.replaceChildren();
     say(state, `There are no figures right now: ${told(error)}`);
   }
 }

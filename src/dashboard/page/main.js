@@ -12,6 +12,8 @@ const logInForm = part('log-in-form', HTMLFormElement);
 const logInProblem = part('log-in-problem', HTMLElement);
 const logOutButton = part('log-out', HTMLButtonElement);
 const notice = part('notice', HTMLElement);
+const main = part('main', HTMLElement);
+const figures = part('figures', HTMLElement);
 const who = part('who', HTMLElement);
 
 const check = checkPart(api);
@@ -38,7 +40,7 @@ async function enter() {
  */
 function leave(why) {
   inside.hidden = true;
-  part('figures', HTMLElement).replaceChildren();
+  figures.replaceChildren();
   for (const each of [check, report, findings]) each.clear();
   who.textContent = '';
   logOutButton.hidden = true;
@@ -58,7 +60,7 @@ async function logIn() {
     await api.logIn(String(given.get('email')), String(given.get('password')));
     logInForm.reset();
     await enter();
-    part('main', HTMLElement).focus();
+    main.focus();
   } catch (error) {
     logInProblem.textContent = told(error);
   }

@@ -3,6 +3,8 @@ import { element, facts, part, table } from './elements.js';
 import { exact, money, shown, words, yesNo } from './format.js';
 import { repairView } from './repair.js';
 
+const BEGINS_JSON = ['{', '[', '"'];
+
 /** @typedef {import('./api.js').Api} Api */
 
 /**
@@ -57,17 +59,16 @@ export function checkPart(api) {
 }
 
 /**
- * The body of the call for what somebody typed. An order goes as it was typed: to read its numbers and write them again
- * might change them.
+ * The body of the call for what somebody typed.
  * @param {string} typed
  */
 function requestFor(typed) {
   const text = typed.trim();
   if (/^\d{1,15}$/.test(text)) return JSON.stringify({ position: Number(text) });
-  if (!/^[[{"]/.test(text)) return JSON.stringify({ order_id: text });
-  if (jsonIn(text) === null)
-    throw new Error('This begins like JSON, but is none: look for a missing quote or bracket.');
-  return `{"order": ${text}}`;
+  if (!BEGINS_JSON.includes(text.charAt(0))) return JSON.stringify({ order_id: text });
+  const order = jsonIn(text);
+  if (order === null) throw new Error('This begins like JSON, but is none: look for a missing quote or bracket.');
+  return JSON.stringify({ order });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { pause, told } from './api.js';
-import { bar, button, element, facts, part, table } from './elements.js';
+import { bar, button, column, element, facts, part, table } from './elements.js';
 import { count, money, share, shown, words } from './format.js';
 
 const LOOK_EVERY_MS = 1_000;
@@ -157,31 +157,47 @@ function reasonsView(reasons, check) {
 
 /** @param {any[]} days */
 function trendView(days) {
-  const title = element('h3', {}, 'Day by day');
   const latest = days.slice(-MOST_DAYS);
-  const longest = Math.max(...latest.map((day) => day.failed_share), 0);
-  const told = days.length > latest.length ? `The latest ${latest.length} of ${count(days.length)} days.` : '';
+  const worst = Math.max(...latest.map((day) => day.failed_share));
+  const [first, last] = [latest[0].date, latest[latest.length - 1].date];
   return [
-    title,
-    element('p', { class: 'faint' }, told),
-    table(
-      'Orders and failed orders by day',
-      [
-        { title: 'Day' },
-        { title: 'Orders', number: true },
-        { title: 'Corrected', number: true },
-        { title: 'Failed', number: true },
-        { title: 'Share', number: true },
-        { title: '', bar: true },
-      ],
-      latest.map((day) => [
-        day.date,
-        count(day.entries),
-        count(day.corrected),
-        count(day.failed),
-        share(day.failed_share),
-        bar(longest === 0 ? 0 : day.failed_share / longest),
-      ]),
+    element('h3', {}, 'Day by day'),
+    element(
+      'p',
+      {},
+      latest.length < days.length
+        ? `The latest ${latest.length} of ${count(days.length)} days with orders, from ${first} to ${last}. `
+        : '',
+      worst === 0 ? 'On none of them an order failed.' : `On the worst of them ${share(worst)} of the orders failed.`,
+    ),
+    worst === 0
+      ? ''
+      : element(
+          'div',
+          { class: 'columns', role: 'img', 'aria-label': `Shares of failed orders by day, from ${first} to ${last}` },
+          ...latest.map((day) => column(day.failed_share / worst, `${day.date}: ${share(day.failed_share)}`)),
+        ),
+    element(
+      'details',
+      {},
+      element('summary', {}, 'The days in numbers'),
+      table(
+        'Orders by day',
+        [
+          { title: 'Day' },
+          { title: 'Orders', number: true },
+          { title: 'Corrected', number: true },
+          { title: 'Failed', number: true },
+          { title: 'Share', number: true },
+        ],
+        latest.map((day) => [
+          day.date,
+          count(day.entries),
+          count(day.corrected),
+          count(day.failed),
+          share(day.failed_share),
+        ]),
+      ),
     ),
   ];
 }

@@ -22,7 +22,7 @@ export class PersonalDataController {
     description:
       'An account of that user id is closed: its name and address are gone, and nobody can use it. In the stored bodies of the ' +
       'user’s orders and of their repairs, values of fields that name, locate or reach a person ' +
-      'are replaced by `[erased]`. Ids, amounts, times, hashes and figures stay as they were, and the same message sent ' +
+      'are replaced by `[erased]`; findings of checks of them are deleted. Ids, amounts, times, hashes and figures stay as they were, and the same message sent ' +
       'again is still a duplicate. May be repeated at any time, and has to be after an answer other than 200. It is audited.\n\n' +
       'Out of its reach: messages on the queue and among the dead letters, earlier exports and backups, orders whose user ' +
       'id could not be read, and personal data in fields whose names do not say so.',

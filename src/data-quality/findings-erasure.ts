@@ -1,0 +1,38 @@
+import { Injectable } from '@nestjs/common';
+import { sql } from 'drizzle-orm';
+import type { Executor } from '../platform/database/database.js';
+import type { Erased, Eraser } from '../platform/privacy/personal-data.js';
+
+/** One transaction, in which the embedded ledger has nobody else's statement. */
+const FINDINGS_PER_PART = 5_000;
+
+/**
+ * Deletes findings of a user's orders, and of orders whose bodies had personal data taken out since: what was found may quote
+ * it. So it takes part after whatever changes bodies.
+ */
+@Injectable()
+export class FindingsErasure implements Eraser {
+  /** Whoever has a finding has an entry. */
+  async knows(): Promise<boolean> {
+    return false;
+  }
+
+  /** @param after the number of a finding @throws DatabaseUnavailable */
+  async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
+    const looked = await tx.query<{ number: number; isPersonal: boolean }>(
+      sql`select number::float8 as number,
+            coalesce(user_id = ${userId}, false) or sha256(convert_to(body, 'UTF8')) <> body_hash as "isPersonal"
+          from quality_findings join ledger using (position)
+          where number > ${after} order by quality_findings.number limit ${FINDINGS_PER_PART}`,
+    );
+    const numbers = looked.filter(({ isPersonal }) => isPersonal).map(({ number }) => number);
+    await tx.query(
+      sql`delete from quality_findings
+          where number in (select value::bigint from json_array_elements_text(${JSON.stringify(numbers)}::json))`,
+    );
+    return {
+      erased: { quality_findings: numbers.length },
+      next: looked.length === FINDINGS_PER_PART ? looked.at(-1)!.number : null,
+    };
+  }
+}
