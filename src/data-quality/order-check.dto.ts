@@ -41,12 +41,15 @@ export class OrderCheckRequest {
   @Transform(({ obj }: { obj: { order?: unknown } }) => obj.order)
   order?: JsonObject;
 
-  @ApiPropertyOptional({ description: 'The order of the ledger that counts under this id, else the newest' })
+  @ApiPropertyOptional({
+    description: 'The order of the ledger that counts under this id, else the newest',
+    example: 'ORD-1001',
+  })
   @ValidateIf(isGiven)
   @IsString({ message: 'must be the id of an order' })
   order_id?: string;
 
-  @ApiPropertyOptional({ type: 'integer', minimum: 1, description: 'Position of an order in the ledger' })
+  @ApiPropertyOptional({ type: 'integer', minimum: 1, description: 'Position of an order in the ledger', example: 7 })
   @ValidateIf(isGiven)
   @IsInt({ message: 'must be a whole number' })
   @Min(1, { message: 'must be at least 1' })
@@ -247,7 +250,7 @@ export class WouldBeJson {
 
 /** The body of the call that applies a fix. */
 export class ApplyBodyJson {
-  @ApiProperty({ type: 'object', additionalProperties: true })
+  @ApiProperty({ type: 'object', additionalProperties: true, example: { order_id: 'ORD-1001', user_id: 'U042' } })
   order!: JsonObject;
 }
 
@@ -271,7 +274,12 @@ export class ProposedFixJson {
   @ApiProperty({ type: [FixChangeJson] })
   changes!: FixChangeJson[];
 
-  @ApiProperty({ type: 'object', additionalProperties: true, description: 'The order with the changes' })
+  @ApiProperty({
+    type: 'object',
+    additionalProperties: true,
+    description: 'The order with the changes',
+    example: { order_id: 'ORD-1001', user_id: 'U042' },
+  })
   order!: JsonObject;
 
   @ApiProperty({ type: WouldBeJson })
