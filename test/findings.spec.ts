@@ -334,6 +334,16 @@ describe('Erasing a person', () => {
     expect(await findings()).toEqual([]);
   });
 
+  it('has reports made anew, and no old one shown', async () => {
+    await stored(aPersonalOrder({ user_id: 'U12' }));
+    const report = async (): Promise<string> => (await service.get('/data-quality')).body.id;
+    const before = await report();
+    expect(await report()).toBe(before);
+    expect((await erasureOf('U12')).status).toBe(200);
+    expect(await report()).not.toBe(before);
+    expect((await service.get(`/data-quality/reports/${before}`)).status).toBe(404);
+  });
+
   it('is not undone by a check that had the order in hand meanwhile', async () => {
     const position = await stored(aPersonalOrder({ user_id: 'U9' }));
     const { waiting, letGo } = heldChecks();
@@ -351,6 +361,26 @@ describe('Erasing a person', () => {
 });
 
 describe('A scheduled check with a model', () => {
+  it('asks it anew about what it knew when a person was erased', async () => {
+    const model = await StubModel.start();
+    let asking: RunningService | null = null;
+    try {
+      model.will(says(aModelAnswer({ valid: false })));
+      asking = await RunningService.ready({ environment: model.environment });
+      const { position } = await asking.app.get(Ledger).head();
+      await asking.send(aFailingOrder({ user_id: 'U5' }));
+      await asking.settled();
+      const isKnown = async (): Promise<boolean> =>
+        (await asking!.call('POST', '/data-quality/check', { position: position + 1 })).body.model.from_cache;
+      expect([await isKnown(), await isKnown()]).toEqual([false, true]);
+      expect((await asking.call('DELETE', '/api/v1/users/U5/personal-data')).status).toBe(200);
+      expect([await isKnown(), await isKnown()]).toEqual([false, true]);
+    } finally {
+      await asking?.stop();
+      await model.stop();
+    }
+  });
+
   it('asks it as long as its budget lasts, and says where it did not', async () => {
     const model = await StubModel.start();
     let asking: RunningService | null = null;

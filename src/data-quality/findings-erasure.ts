@@ -2,16 +2,30 @@ import { Injectable } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import type { Executor } from '../platform/database/database.js';
 import type { Erased, Eraser } from '../platform/privacy/personal-data.js';
+import { LanguageModel } from './language-model.js';
+import { QualityReports } from './quality-reports.js';
 
 /** One transaction, in which the embedded ledger has nobody else's statement. */
 const FINDINGS_PER_PART = 5_000;
 
 /**
  * Deletes findings of a user's orders, and of orders whose bodies had personal data taken out since: what was found may quote
- * it. So it takes part after whatever changes bodies.
+ * it. So it takes part after whatever changes bodies. Reports and answers of the model that this process remembers are
+ * forgotten, whoever is in them.
  */
 @Injectable()
 export class FindingsErasure implements Eraser {
+  constructor(
+    private readonly reports: QualityReports,
+    private readonly languageModel: LanguageModel,
+  ) {}
+
+  /** What is remembered was made of what was there before. */
+  committed(): void {
+    this.reports.forget();
+    this.languageModel.forget();
+  }
+
   /** Whoever has a finding has an entry. */
   async knows(): Promise<boolean> {
     return false;

@@ -86,6 +86,11 @@ export class LanguageModel implements OnModuleDestroy {
     this.ending.abort();
   }
 
+  /** Forgets all answers: what they quote of a person may have been erased since. */
+  forget(): void {
+    this.answers.clear();
+  }
+
   /** Asks, unless the answer is known. @param question as the user's message of a chat */
   async ask(question: string): Promise<ModelReply> {
     if (!this.settings) {

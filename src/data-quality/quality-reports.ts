@@ -102,6 +102,12 @@ export class QualityReports implements OnModuleDestroy {
     return fits ? fits.run : this.begin(range);
   }
 
+  /** Forgets the reports that are made: what they show of a person may have been erased since. */
+  forget(): void {
+    this.runs.forgetEnded();
+    this.known = this.known.filter(({ run }) => this.runs.find(run.id));
+  }
+
   /** A run of this process; null where it is not known, or no longer. */
   find(id: string): QualityReportRun | null {
     return this.runs.find(id);

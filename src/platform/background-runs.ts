@@ -78,6 +78,11 @@ export class BackgroundRuns<Result> {
     return this.runs.get(id) ?? null;
   }
 
+  /** Forgets what came of runs that have ended. */
+  forgetEnded(): void {
+    for (const { id, state } of this.runs.values()) if (state === 'done' || state === 'failed') this.runs.delete(id);
+  }
+
   private async carryOut(
     run: BackgroundRun<Result>,
     work: (progress: RunProgress, stopping: AbortSignal) => Promise<Result>,
