@@ -1,5 +1,6 @@
 import { readNumber } from '../shared/judging/exact-number.rules.js';
 import { isJsonObject, type JsonObject } from '../shared/judging/message-body.rules.js';
+import { ORDER_FIELDS } from '../shared/order-event.js';
 
 /** What the model is told besides the order. */
 export const INSTRUCTIONS = [
@@ -23,16 +24,6 @@ export const INSTRUCTIONS = [
 export const MOST_ITEMS = 100;
 const MOST_CHARACTERS = 300;
 
-const KNOWN_FIELDS = [
-  'order_id',
-  'user_id',
-  'order_timestamp',
-  'order_value',
-  'items',
-  'currency',
-  'shipping_address',
-  'payment_method',
-] as const;
 const ITEM_FIELDS = ['product_id', 'quantity', 'price_per_unit'] as const;
 
 /** An order as the model is shown it. */
@@ -63,7 +54,7 @@ export function questionAbout(
     if (shown !== (typeof value === 'string' ? value.trim() : value)) hidden.add(pointer);
     return shown;
   };
-  const fields = KNOWN_FIELDS.filter((field) => Object.hasOwn(order, field)).map((field) => {
+  const fields = ORDER_FIELDS.filter((field) => Object.hasOwn(order, field)).map((field) => {
     if (field !== 'items') return [field, show(`/${field}`, order[field], FORMS[field])] as const;
     if (!Array.isArray(items)) return [field, show('/items', items, NOTHING)] as const;
     return [field, items.map((item: unknown, index) => shownItem(item, `/items/${index}`, show))] as const;
@@ -123,7 +114,7 @@ const shownIf = (isOfForm: (text: string) => boolean): Form['shown'] => {
 
 const NUMBER: Form = { of: 'number', shown: shownIf((text) => readNumber(text) !== undefined || AMOUNT.test(text)) };
 const NOTHING: Form = { of: 'text', shown: shapeOf };
-const FORMS: Record<Exclude<(typeof KNOWN_FIELDS)[number], 'items'>, Form> = {
+const FORMS: Record<Exclude<(typeof ORDER_FIELDS)[number], 'items'>, Form> = {
   order_id: { of: 'text', shown: shownIf((text) => ORDER_ID.test(text)) },
   user_id: {
     of: 'text',

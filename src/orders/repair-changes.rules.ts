@@ -1,20 +1,12 @@
 import { isDeeper } from '../shared/nesting.js';
 import { readBody } from '../shared/judging/message-body.rules.js';
+import { ORDER_FIELDS } from '../shared/order-event.js';
 
 /** No order needs more; what is nested deeper is not compared. */
 const MOST_LEVELS = 100;
 
-/** The fields of an order event. What else a sender puts into one has whatever name they gave it. */
-const KNOWN_FIELDS = new Set([
-  'order_id',
-  'user_id',
-  'order_timestamp',
-  'order_value',
-  'items',
-  'currency',
-  'shipping_address',
-  'payment_method',
-]);
+/** What else a sender puts into an order has whatever name they gave it. */
+const KNOWN_FIELDS = new Set<string>(ORDER_FIELDS);
 
 /** A top-level field of an order that a repair gives another value. What is absent on a side has no value there. */
 export interface FieldChange {

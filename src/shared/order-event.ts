@@ -19,6 +19,18 @@ export const BOUNDS = {
   futureMs: 5 * 60 * 1000,
 } as const;
 
+/** The fields of an order event. What else a sender puts into one is kept, and means nothing. */
+export const ORDER_FIELDS = [
+  'order_id',
+  'user_id',
+  'order_timestamp',
+  'order_value',
+  'items',
+  'currency',
+  'shipping_address',
+  'payment_method',
+] as const;
+
 /** What an event is about: an order, or (`type: "refund"`) money that is given back for one. */
 export type EventKind = 'order' | 'refund';
 
