@@ -4,6 +4,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { readSheet } from 'read-excel-file/node';
 import { messageOf } from '../shared/errors.js';
+import { ORDER_FIELDS } from '../shared/order-event.js';
 
 /** A row that can be sent as it is; whether it is a good order is for the pipeline to judge. */
 export interface OrderRow {
@@ -42,16 +43,6 @@ type Cell = string | number | boolean | Date | null | undefined;
 /** No order is this long (a message takes 1 MiB); it keeps a file without line ends out of memory. */
 const LONGEST_LINE = 4 * 1_048_576;
 const LINE_FEED = 10;
-const FIELDS = [
-  'order_id',
-  'user_id',
-  'order_timestamp',
-  'order_value',
-  'items',
-  'shipping_address',
-  'payment_method',
-  'currency',
-];
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?$/;
 
 /**
@@ -216,9 +207,9 @@ function quotesIn(text: string): number {
 
 function columnsOf(path: string, header: string[]): string[] {
   const names = header.map((name) => name.trim());
-  if (!names.some((name) => FIELDS.includes(name))) {
+  if (!names.some((name) => (ORDER_FIELDS as readonly string[]).includes(name))) {
     throw new UnusableFile(
-      `${path} must begin with a header that names columns such as ${FIELDS.slice(0, 5).join(', ')}`,
+      `${path} must begin with a header that names columns such as ${ORDER_FIELDS.slice(0, 5).join(', ')}`,
     );
   }
   const twice = names.find((name, index) => name !== '' && names.indexOf(name) !== index);
