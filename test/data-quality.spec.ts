@@ -351,7 +351,7 @@ describe('Suspects', () => {
   });
 
   it('price_deviation', () => {
-    const evidence = { product_id: 'P1', price_per_unit: 40, median: 10, lines: 229 };
+    const evidence = { product_id: 'P1', price_per_unit: 40, median: 10 };
     expect(ofKind('price_deviation')).toMatchObject([{ order_id: 'ORD-PRICE', evidence }]);
   });
 

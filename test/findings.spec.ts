@@ -237,7 +237,7 @@ describe('A scheduled check', () => {
     await stored(aFailingOrder());
     await scheduleEvery(30).checkWhenDue();
     expect(await findings()).toHaveLength(1);
-    await service.database.query(sql`update quality_schedule set began_at = began_at - interval '30 minutes'`);
+    await service.database.query(sql`update quality_schedule set began_at = began_at - interval '29.7 minutes'`);
     await scheduleEvery(0).checkWhenDue();
     expect(await findings()).toHaveLength(1);
     await scheduleEvery(30).checkWhenDue();

@@ -279,7 +279,7 @@ describe('A check with a model', () => {
     expect(shown.model).toEqual({
       name: 'fixture-model',
       valid: true,
-      fields: [{ field: 'user_id', present: true, correct_type: true, note: 'U1 is a user' }],
+      fields: [{ field: 'user_id', present: true, correct_type: true, note: 'U9 is a user' }],
       value_equals_sum: true,
       extracted: { user_id: 'U1', order_value: 10, order_timestamp: '2026-01-15T13:00:00+01:00' },
       inconsistencies: [{ field: 'shipping_address', problem: 'An Indian country on a Shelbyville street.' }],
@@ -388,6 +388,49 @@ describe('A check with a model', () => {
     expect(({} as Record<string, unknown>)['quantity']).toBeUndefined();
   });
 
+  it('needs no guess of the model where the rules can mend an order', async () => {
+    const counted = anOrderEvent();
+    await stored(service, counted);
+    const order = anOrderEvent({ order_value: -1 });
+    const position = await stored(service, order);
+    const fixes = [
+      { pointer: '/order_id', value: counted.order_id, why: '' },
+      { pointer: '/items/0/price_per_unit', value: 0.01, why: '' },
+    ];
+    model.will(says(aModelAnswer({ fixes })));
+    const { proposed_fix: fix, disagreements } = await check(service, { position });
+    expect(fix).toMatchObject({ by: ['rules'], changes: [{ field: 'order_value', before: -1 }] });
+    expect(fix.apply).not.toBeNull();
+    expect(disagreements).toContainEqual(
+      expect.objectContaining({ about: 'fix of order_id', rules: 'is right as it is', model: counted.order_id }),
+    );
+  });
+
+  it('says where an order is too long to be retried', async () => {
+    const order = { ...anOrderEvent({ order_value: 0 }), note: '' };
+    const note = 'x'.repeat(1_048_500 - JSON.stringify(order).length);
+    const position = await stored(service, { ...order, note });
+    model.will(says(aModelAnswer()));
+    const { proposed_fix: fix } = await check(service, { position });
+    expect(fix).toMatchObject({ by: ['rules'], apply: null, apply_reason: 'The order is too long to be retried.' });
+  });
+
+  it('reads no answer that has no end', async () => {
+    let closed = false;
+    model.will((response) => {
+      response.on('close', () => (closed = true));
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const more = (): void => {
+        while (!closed && response.write('"'.padEnd(65_536)));
+        if (!closed) response.once('drain', more);
+      };
+      more();
+    });
+    const { model_reason } = await check(service, { order: anOrderEvent() });
+    expect(model_reason).toEqual({ code: 'malformed_answer', detail: 'The answer is longer than 262144 bytes.' });
+    await eventually(() => expect(closed).toBe(true));
+  });
+
   it('says of a fix that is refused that it is', async () => {
     model.will(says(aModelAnswer({ fixes: [{ pointer: '/__proto__/x', value: 1, why: '' }] })));
     expect((await check(service, { order: anOrderEvent() })).disagreements).toEqual([
@@ -411,9 +454,9 @@ describe('A check with a model', () => {
   });
 
   it('bounds what it says, and takes out what is no text to be shown', async () => {
-    const inconsistencies = Array.from({ length: 500 }, () => ({
+    const inconsistencies = Array.from({ length: 200 }, () => ({
       field: 'a\u001b[2Jb\u202e',
-      problem: 'x'.repeat(5_000),
+      problem: 'x'.repeat(500),
     }));
     model.will(says(aModelAnswer({ inconsistencies })));
     const { model: said } = await check(service, { order: anOrderEvent() });

@@ -1,6 +1,6 @@
 import { type Grouping, membersOf } from './columns.rules.js';
 import type { PassedOrders } from './passed-orders.rules.js';
-import { MostStriking, type Stepwise, type SuspectsFound } from './suspects.rules.js';
+import { MostStriking, type Stepwise, type Suspect, type SuspectsFound } from './suspects.rules.js';
 import { hasTimeOfDay } from './timestamp-form.rules.js';
 
 /** One every ten seconds, for a minute: quicker than a person fills in a form. */
@@ -40,12 +40,15 @@ export function* bursts(orders: PassedOrders, timelines: Grouping, most: number)
 
 function addBurst(orders: PassedOrders, burst: Uint32Array, striking: MostStriking): void {
   const last = burst.at(-1)!;
-  striking.add(burst.length, last, () => {
+  const make = (): Suspect => {
     const times = orders.orderedAt.values();
     const seconds = Math.round((times[last]! - times[burst[0]!]!) / 1000);
     const explanation = `${burst.length} orders of this user lie within ${seconds} s.`;
     const positions = orders.positions(burst);
     const evidence = { orders: burst.length, seconds, from: orders.time(burst[0]!), to: orders.time(last), positions };
     return orders.suspect(last, 'burst', explanation, evidence);
-  });
+  };
+  // Not spread over arguments, of which there may be too many.
+  const newest = burst.reduce((one, other) => Math.max(one, other));
+  striking.add(burst.length, last, make, newest);
 }

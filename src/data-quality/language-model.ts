@@ -16,7 +16,10 @@ const WINDOW_SECONDS = 60;
 const MOST_RETRIES = 2;
 /** Of an answer, and of what some models think before it; several times what an answer needs. */
 const MOST_TOKENS = 8_000;
+/** Several times what so many tokens take; what is longer is no answer. */
+const MOST_ANSWER_BYTES = 262_144;
 const MOST_KEPT = 500;
+const MOST_KEPT_CHARACTERS = 8_388_608;
 /** What a model quotes of a person is not to outlive that person's erasure by much. */
 const KEPT_MS = 3_600_000;
 
@@ -59,6 +62,8 @@ export class LanguageModel implements OnModuleDestroy {
   private readonly ending = new AbortController();
   private readonly answers = new LRUCache<string, ModelAnswer, string>({
     max: MOST_KEPT,
+    maxSize: MOST_KEPT_CHARACTERS,
+    sizeCalculation: (answer) => JSON.stringify(answer).length,
     ttl: KEPT_MS,
     // One that is dropped while it is on its way was paid for.
     ignoreFetchAbort: true,
@@ -144,10 +149,11 @@ export class LanguageModel implements OnModuleDestroy {
     const { validate, isTimeout, isAbort, connect } = await parts();
     const signal = AbortSignal.any([this.ending.signal, AbortSignal.timeout(timeoutSeconds * 1000)]);
     let lastStatus = 200;
+    let isTooLong = false;
     const client = connect(this.settings!, async (url, init) => {
       const response = await fetch(url, init);
       lastStatus = response.status;
-      return response;
+      return bounded(response, () => (isTooLong = true));
     });
     // Whatever the client promises: it is what some endpoint sent.
     let completion: Partial<OpenAI.ChatCompletion> | null;
@@ -173,6 +179,7 @@ export class LanguageModel implements OnModuleDestroy {
       if (isTimeout(error) || isAbort(error)) {
         throw new NoAnswer({ code: 'timed_out', detail: `The model did not answer within ${timeoutSeconds} s.` });
       }
+      if (isTooLong) throw malformed(`The answer is longer than ${MOST_ANSWER_BYTES} bytes.`);
       if (error instanceof SyntaxError) throw malformed('What the endpoint answered is not JSON.');
       throw unavailable(`The endpoint can't be reached${causeOf(error)}.`);
     }
@@ -223,6 +230,20 @@ function parts(): Promise<Parts> {
     }),
   );
   return loaded;
+}
+
+/** Breaks off a body that is too long, which may have no end. */
+function bounded(response: Response, tooLong: () => void): Response {
+  let bytes = 0;
+  const counted = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      bytes += chunk.byteLength;
+      if (bytes <= MOST_ANSWER_BYTES) return controller.enqueue(chunk);
+      tooLong();
+      controller.error(new Error('The body is too long'));
+    },
+  });
+  return new Response(response.body?.pipeThrough(counted) ?? null, response);
 }
 
 /** @throws NoAnswer */

@@ -9,20 +9,24 @@ const ANSWER: ModelAnswer = {
   fixes: [],
 };
 
-function problem(text: string, userId: { shown: string; real: string } | null): string {
-  return presentable({ ...ANSWER, inconsistencies: [{ field: '', problem: text }] }, userId).inconsistencies[0]!
-    .problem;
+function problem(text: string): string {
+  return presentable({ ...ANSWER, inconsistencies: [{ field: '', problem: text }] }, null).inconsistencies[0]!.problem;
 }
 
 describe('presentable', () => {
   it.each([
-    ['U9 is no user', 'U9', 'U7', 'U7 is no user'],
-    ['U99 and XU9', 'U9', 'U7', 'U99 and XU9'],
-    ['(U-xx.9)', 'U-xx.9', 'U-ab.7', '(U-ab.7)'],
-    ['U9 costs', 'U9', 'U$&', 'U$& costs'],
-    ['nothing', '', 'U7', 'nothing'],
-  ])('puts into "%s" for %s %s', (text, shown, real, made) => {
-    expect(problem(text, { shown, real })).toBe(made);
+    ['U9', 'U9', 'U7', 'U7'],
+    [' U9 ', 'U9', 'U$&', 'U$&'],
+    ['U99', 'U9', 'U7', 'U99'],
+    ['U9', 'U9', `U${'7'.repeat(400)}`, `U${'7'.repeat(298)}…`],
+  ])('makes of the user id "%s", for %s %s', (user_id, shown, real, made) => {
+    const answer = { ...ANSWER, extracted: { ...ANSWER.extracted, user_id } };
+    expect(presentable(answer, { shown, real }).extracted.user_id).toBe(made);
+  });
+
+  it('puts no user id where something else may be meant', () => {
+    const inconsistencies = [{ field: 'items', problem: 'A quantity of 9' }];
+    expect(presentable({ ...ANSWER, inconsistencies }, { shown: '9', real: '7' })).toMatchObject({ inconsistencies });
   });
 
   it('keeps the first word of a field, and texts without what moves a cursor or turns letters around', () => {
@@ -37,7 +41,7 @@ describe('presentable', () => {
   });
 
   it('cuts what is too long', () => {
-    expect(problem('x'.repeat(301), null)).toBe(`${'x'.repeat(299)}…`);
-    expect(problem('😀'.repeat(200), null).isWellFormed()).toBe(true);
+    expect(problem('x'.repeat(301))).toBe(`${'x'.repeat(299)}…`);
+    expect(problem('😀'.repeat(200)).isWellFormed()).toBe(true);
   });
 });

@@ -70,33 +70,39 @@ export const ANSWER_SCHEMA = object({
 });
 
 /**
- * The answer within bounds, as text that is only shown: without control characters, cut where it is too long.
- * @param userId what stood for the order's user id, to be put back
+ * The answer within bounds, as text that is only shown: without control characters, cut where it is too long. The values of
+ * fixes are left alone: what would have to be cut must not be taken over.
+ * @param userId what stood for the order's user id, to be put back where that was asked for, and nowhere else: it may be
+ *   as short as a digit
  */
 export function presentable(answer: ModelAnswer, userId: { shown: string; real: string } | null): ModelAnswer {
-  const text = (given: string): string => withUserId(shown(given), userId);
   const { extracted } = answer;
+  const found = extracted.user_id?.trim();
   return {
     valid: answer.valid,
     fields: firstOfEach(answer.fields).map((field) => ({
       ...field,
-      note: field.note === null ? null : text(field.note),
+      note: field.note === null ? null : shownText(field.note),
     })),
     value_equals_sum: answer.value_equals_sum,
     extracted: {
-      user_id: extracted.user_id === null ? null : text(extracted.user_id),
+      user_id: found === undefined ? null : shownText(found === userId?.shown ? userId.real : found),
       order_value: extracted.order_value,
-      order_timestamp: extracted.order_timestamp === null ? null : shown(extracted.order_timestamp),
+      order_timestamp: extracted.order_timestamp === null ? null : shownText(extracted.order_timestamp),
     },
     inconsistencies: answer.inconsistencies
       .slice(0, MOST_LISTED)
-      .map(({ field, problem }) => ({ field: shown(field), problem: text(problem) })),
-    fixes: answer.fixes.slice(0, MOST_LISTED).map(({ pointer, value, why }) => ({
-      pointer: shown(pointer),
-      value: typeof value === 'string' ? shown(value) : value,
-      why: text(why),
-    })),
+      .map(({ field, problem }) => ({ field: shownText(field), problem: shownText(problem) })),
+    fixes: answer.fixes
+      .slice(0, MOST_LISTED)
+      .map(({ pointer, value, why }) => ({ pointer: shownText(pointer), value, why: shownText(why) })),
   };
+}
+
+/** As it stands in a page or a terminal without doing anything there. */
+export function shownText(text: string): string {
+  const plain = text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  return plain.length > MOST_CHARACTERS ? `${plain.slice(0, MOST_CHARACTERS - 1).toWellFormed()}…` : plain;
 }
 
 /** In what the two differ. Nothing is said where the rules have nothing to compare with. */
@@ -137,21 +143,4 @@ function sameAmount(amount: Cents | null, number: number | null): boolean {
 
 function firstOfEach(fields: ModelAnswer['fields']): ModelAnswer['fields'] {
   return CHECKED_FIELDS.flatMap((name) => fields.find(({ field }) => field === name) ?? []);
-}
-
-/** As it stands in a page or a terminal without doing anything there. */
-function shown(text: string): string {
-  const plain = text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
-  return plain.length > MOST_CHARACTERS ? `${plain.slice(0, MOST_CHARACTERS - 1).toWellFormed()}…` : plain;
-}
-
-/** Only where it stands by itself: U9 is no part of U99. */
-function withUserId(text: string, userId: { shown: string; real: string } | null): string {
-  if (!userId?.shown) return text;
-  const whole = new RegExp(`(?<![\\p{L}\\p{N}])${escaped(userId.shown)}(?![\\p{L}\\p{N}])`, 'gu');
-  return text.replace(whole, () => userId.real);
-}
-
-function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, (character) => `\\u{${character.charCodeAt(0).toString(16)}}`);
 }

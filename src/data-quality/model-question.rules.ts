@@ -1,6 +1,6 @@
 import { readNumber } from '../shared/judging/exact-number.rules.js';
 import { isJsonObject, type JsonObject } from '../shared/judging/message-body.rules.js';
-import { ORDER_FIELDS } from '../shared/order-event.js';
+import { BOUNDS, ORDER_FIELDS } from '../shared/order-event.js';
 
 /** What the model is told besides the order. */
 export const INSTRUCTIONS = [
@@ -23,6 +23,9 @@ export const INSTRUCTIONS = [
 /** More items than this are not sent, and a part of them would say nothing of the sum. */
 export const MOST_ITEMS = 100;
 const MOST_CHARACTERS = 300;
+const MOST_QUANTITY = 10 * BOUNDS.quantity;
+/** In currency units. */
+const MOST_VALUE = 100 * BOUNDS.pricePerUnit;
 
 const ITEM_FIELDS = ['product_id', 'quantity', 'price_per_unit'] as const;
 
@@ -84,7 +87,7 @@ export function shapeOf(text: string): string {
 }
 
 /** What of a field's text is shown although personal data stay here. */
-type Form = { of: 'text' | 'number'; shown: (text: string) => string };
+type Form = { of: 'text' | number; shown: (text: string) => string };
 
 const DATE = String.raw`(?:19|2\d)\d\d[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|2\d)\d\d`;
 const TIME = String.raw`\d{1,2}:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:[Zz]|[+-]\d\d:?\d\d)?`;
@@ -112,7 +115,15 @@ const shownIf = (isOfForm: (text: string) => boolean): Form['shown'] => {
   return (text) => (isOfForm(text) ? text : shapeOf(text));
 };
 
-const NUMBER: Form = { of: 'number', shown: shownIf((text) => readNumber(text) !== undefined || AMOUNT.test(text)) };
+/** A number up to some tens of what an order may have; more digits may be a phone's. */
+const upTo = (most: number): Form => ({
+  of: most,
+  shown: shownIf((text) => {
+    const number = readNumber(text);
+    if (number === undefined) return AMOUNT.test(text) && text.replace(/\D/g, '').length <= String(most).length;
+    return Math.abs(Number(number)) <= most;
+  }),
+});
 const NOTHING: Form = { of: 'text', shown: shapeOf };
 const FORMS: Record<Exclude<(typeof ORDER_FIELDS)[number], 'items'>, Form> = {
   order_id: { of: 'text', shown: shownIf((text) => ORDER_ID.test(text)) },
@@ -121,7 +132,7 @@ const FORMS: Record<Exclude<(typeof ORDER_FIELDS)[number], 'items'>, Form> = {
     shown: (text) => (/^u/i.test(text) ? text.charAt(0) + shapeOf(text.slice(1)) : shapeOf(text)),
   },
   order_timestamp: { of: 'text', shown: shownIf(isMoment) },
-  order_value: NUMBER,
+  order_value: upTo(MOST_VALUE),
   currency: { of: 'text', shown: shownIf((text) => CURRENCIES.has(text.toUpperCase())) },
   shipping_address: { of: 'text', shown: addressShape },
   payment_method: {
@@ -131,8 +142,8 @@ const FORMS: Record<Exclude<(typeof ORDER_FIELDS)[number], 'items'>, Form> = {
 };
 const ITEM_FORMS: Record<(typeof ITEM_FIELDS)[number], Form> = {
   product_id: { of: 'text', shown: shownIf((text) => PRODUCT_ID.test(text)) },
-  quantity: NUMBER,
-  price_per_unit: NUMBER,
+  quantity: upTo(MOST_QUANTITY),
+  price_per_unit: upTo(BOUNDS.pricePerUnit),
 };
 
 function isMoment(text: string): boolean {
@@ -145,7 +156,7 @@ function shownAs(value: unknown, form: Form, sendPersonalData: boolean): unknown
     const text = value.trim();
     return sendPersonalData ? text.slice(0, MOST_CHARACTERS).toWellFormed() : form.shown(text);
   }
-  if (typeof value === 'number') return form.of === 'number' && Number.isFinite(value) ? value : '[a number]';
+  if (typeof value === 'number') return form.of !== 'text' && Math.abs(value) <= form.of ? value : '[a number]';
   if (Array.isArray(value)) return '[a list]';
   return isJsonObject(value) ? '[an object]' : value;
 }

@@ -1,6 +1,6 @@
 import { type Grouping, membersOf } from './columns.rules.js';
 import type { PassedOrders } from './passed-orders.rules.js';
-import { MostStriking, type Stepwise, type SuspectsFound } from './suspects.rules.js';
+import { MostStriking, type Stepwise, type Suspect, type SuspectsFound } from './suspects.rules.js';
 import { hasTimeOfDay } from './timestamp-form.rules.js';
 
 /** Who sends an order twice by mistake does so soon; who wants the same again comes later. */
@@ -43,12 +43,13 @@ function addDuplicate(
   apartMs: number,
   striking: MostStriking,
 ): void {
-  striking.add(-apartMs, order, () => {
+  const make = (): Suspect => {
     const seconds_apart = Math.round(apartMs / 1000);
     const other_order_id = orders.orderId(before);
     const [other_position] = orders.positions([before]) as [number];
     const explanation = `The same user ordered the same items ${seconds_apart} s before, as ${other_order_id}.`;
     const evidence = { other_position, other_order_id, seconds_apart, value: orders.amount(order) };
     return orders.suspect(order, 'near_duplicate', explanation, evidence);
-  });
+  };
+  striking.add(-apartMs, order, make, Math.max(order, before));
 }

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { LedgerEntry } from '../ledger/ledger-entry.js';
 import { Ledger } from '../ledger/ledger.js';
+import { MOST_BYTES_PER_CALL } from '../platform/queue/sqs-limits.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { CallerError, InvalidInput, NotFound } from '../shared/errors.js';
 import { type JsonObject, readBody } from '../shared/judging/message-body.rules.js';
@@ -18,6 +19,9 @@ import { type RulesVerdict, rulesVerdict } from './rules-verdict.rules.js';
 /** What a body over HTTP may be: what is more can't be retried, nor shown in an answer. */
 const MOST_LEVELS = 98;
 const MOST_FIELDS = 1_000;
+
+/** A retry is a request, whose body has this bound, and a message, whose bound it keeps with room for an attribute. */
+const MOST_RETRY_BYTES = MOST_BYTES_PER_CALL - 200;
 
 /** The position is that of a refund or a repair. */
 export class NotAnOrder extends CallerError {
@@ -110,10 +114,7 @@ export class OrderChecks {
     const order = orderIn(entry.body);
     const rules = rulesVerdict(entry, order);
     const apply = applicable(entry);
-    const check = await this.check(rules, order, apply);
-    const fix = check.proposedFix;
-    const stands = fix && 'position' in apply ? await this.wouldCount(fix.order, position) : true;
-    return { subject: { position, orderId, outcome }, rules, ...check, proposedFix: stands ? fix : null };
+    return { subject: { position, orderId, outcome }, rules, ...(await this.check(rules, order, apply)) };
   }
 
   /** @param order judged as if it had been sent now @throws InvalidInput where it is a refund */
@@ -138,9 +139,19 @@ export class OrderChecks {
     const disagreements = model ? disagreementsOf(rules, model.answer) : [];
     const unshowable = order === null || isDeeper(order, MOST_LEVELS) || isWider(order, MOST_FIELDS);
     if (unshowable) return { model, modelReason, disagreements, proposedFix: null };
-    const both = fixedOrder(order, model?.answer.fixes ?? [], hidden);
-    const proposedFix = this.passing(both, apply) ?? this.passing(fixedOrder(order, [], hidden), apply);
-    return { model, modelReason, disagreements: [...disagreements, ...both.refused], proposedFix };
+    const byRules = fixedOrder(order, [], hidden, rules);
+    const byBoth = fixedOrder(order, model?.answer.fixes ?? [], hidden, rules);
+    // What the rules can mend by themselves needs nobody's guess.
+    const ofRules = await this.passing(byRules, apply);
+    const proposedFix = ofRules ?? (await this.passing(byBoth, apply));
+    const notNeeded = (ofRules ? byBoth.changes : [])
+      .filter(({ by }) => by === 'model')
+      .map(({ field, after }): Disagreement => ({
+        about: `fix of ${field}`,
+        rules: 'passes without it',
+        model: after,
+      }));
+    return { model, modelReason, disagreements: [...disagreements, ...byBoth.refused, ...notNeeded], proposedFix };
   }
 
   private async secondLook(order: JsonObject | null): Promise<SecondLook> {
@@ -172,14 +183,18 @@ export class OrderChecks {
     return questionAbout(order, { currency: this.config.currency, sendPersonalData });
   }
 
-  /** The fix, where the rules would let its order pass. */
-  private passing(
+  /** The fix, where the rules would let its order pass and, of a failed entry, a retry would count it. */
+  private async passing(
     { order, changes }: { order: JsonObject; changes: FixChange[] },
     apply: ProposedFix['apply'],
-  ): ProposedFix | null {
+  ): Promise<ProposedFix | null> {
     if (changes.length === 0) return null;
     const { outcome, reasons, value } = this.judged(JSON.stringify(order));
-    return outcome === 'failed' ? null : { changes, order, wouldBe: { outcome, reasons, orderValue: value }, apply };
+    if (outcome === 'failed') return null;
+    if ('position' in apply && !(await this.wouldCount(order, apply.position))) return null;
+    const isTooLong = 'position' in apply && Buffer.byteLength(JSON.stringify({ order })) > MOST_RETRY_BYTES;
+    const wouldBe = { outcome, reasons, orderValue: value };
+    return { changes, order, wouldBe, apply: isTooLong ? { reason: 'The order is too long to be retried.' } : apply };
   }
 
   /** Whether a retry would not find its order id counted with other content. */

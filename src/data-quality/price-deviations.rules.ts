@@ -4,21 +4,26 @@ import { rounded } from './rounding.rules.js';
 import { factorOf, scoreOf, spreadOf, STANDS_OUT } from './spread.rules.js';
 import { MostStriking, type Stepwise, type SuspectsFound } from './suspects.rules.js';
 
-/** Fewer lines don't tell what a product costs. */
-const LEAST_LINES = 10;
+/** Fewer orders don't tell what a product costs. */
+const LEAST_ORDERS = 10;
 /** Discounts, and retail beside wholesale prices, are within it. */
 const LEAST_FACTOR = 3;
 /** What is given away has no logarithm: it counts as a cent. */
 const LEAST_PRICE = 0.01;
 const LINES_PER_STEP = 50_000;
 
-/** Orders with a price that is far from what the product costs otherwise; each once, by its most striking price. */
+/**
+ * Orders with a price that is far from what the product costs otherwise; each once, by its most striking price. What a product
+ * costs is told by one line of each order: an order with thousands of them must not say it alone.
+ */
 export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
   const products = grouped(orders.lineProduct.values(), orders.products.size);
   const prices = orders.linePrice.values();
+  const orderOf = orders.lineOrder.values();
   /** With logarithms. */
   const comparable = prices.map((price) => Math.max(LEAST_PRICE, price));
   const medians = new Float64Array(orders.products.size);
+  const ordersWith = new Uint32Array(orders.products.size);
   /** Of each order the score of its most striking line, 0 where no line stands out, and which it is. */
   const scores = new Float64Array(orders.size);
   const lines = new Uint32Array(orders.size);
@@ -26,12 +31,14 @@ export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<S
   let sinceStep = 0;
   for (let product = 0; product < orders.products.size; product++) {
     const ofProduct = membersOf(products, product);
-    if (ofProduct.length >= LEAST_LINES) {
-      const spread = spreadOf(picked(comparable, ofProduct).sort());
+    const oncePerOrder = ofProduct.filter((line, i) => i === 0 || orderOf[line] !== orderOf[ofProduct[i - 1]!]);
+    if (oncePerOrder.length >= LEAST_ORDERS) {
+      ordersWith[product] = oncePerOrder.length;
+      const spread = spreadOf(picked(comparable, oncePerOrder).sort());
       medians[product] = Math.exp(spread.median);
       for (const line of ofProduct) {
         const score = scoreOf(comparable[line]!, spread);
-        const order = orders.lineOrder.values()[line]!;
+        const order = orderOf[line]!;
         if (Math.abs(score) <= Math.max(STANDS_OUT, Math.abs(scores[order]!))) continue;
         if (factorOf(comparable[line]!, spread) < LEAST_FACTOR) continue;
         scores[order] = score;
@@ -49,14 +56,14 @@ export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<S
     if (score === 0) continue;
     striking.add(Math.abs(score), order, () => {
       const product = orders.lineProduct.values()[lines[order]!]!;
-      const among = membersOf(products, product).length;
+      const among = ordersWith[product]!;
       const product_id = orders.products.textOf(product);
       const price_per_unit = prices[lines[order]!]!;
       const median = rounded(medians[product]!, 4);
       const explanation =
         `The price ${price_per_unit} of ${product_id} is far ${score < 0 ? 'below' : 'above'} ${median}, ` +
-        `the median of the ${among} lines with it.`;
-      const evidence = { product_id, price_per_unit, median, score: rounded(score, 1), lines: among };
+        `the median of the ${among} orders with it.`;
+      const evidence = { product_id, price_per_unit, median, score: rounded(score, 1), orders: among };
       return orders.suspect(order, 'price_deviation', explanation, evidence);
     });
   }

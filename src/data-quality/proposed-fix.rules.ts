@@ -3,7 +3,8 @@ import { roundedCents } from '../shared/judging/exact-number.rules.js';
 import { isJsonObject, type JsonObject } from '../shared/judging/message-body.rules.js';
 import { cleanOrder, Unreadable } from '../shared/judging/order-cleaning.rules.js';
 import { sumOfItems } from '../shared/judging/order-event.rules.js';
-import type { Disagreement, ModelFix } from './model-answer.rules.js';
+import { type Disagreement, type ModelFix, shownText } from './model-answer.rules.js';
+import type { RulesVerdict } from './rules-verdict.rules.js';
 
 /** Nothing else of an order can be changed, so that no other name of an object is ever looked up. */
 const FIELD = /^\/(order_id|user_id|order_timestamp|order_value|currency|shipping_address|payment_method)$/;
@@ -34,8 +35,14 @@ export interface FixedOrder {
  * anything else: arithmetic is the rules'.
  * @param order as received, unwrapped
  * @param hidden pointers of what the model was not shown, and so can't change
+ * @param rules of an order that failed: in it the model can change only what they find wrong
  */
-export function fixedOrder(order: JsonObject, proposed: ModelFix[], hidden: ReadonlySet<string>): FixedOrder {
+export function fixedOrder(
+  order: JsonObject,
+  proposed: ModelFix[],
+  hidden: ReadonlySet<string>,
+  rules: Pick<RulesVerdict, 'outcome' | 'fields'>,
+): FixedOrder {
   const fixed: JsonObject = { ...order };
   if (Array.isArray(order['items'])) {
     fixed['items'] = order['items'].map((item: unknown) => (isJsonObject(item) ? { ...item } : item));
@@ -46,12 +53,20 @@ export function fixedOrder(order: JsonObject, proposed: ModelFix[], hidden: Read
   for (const { pointer, value, why } of proposed) {
     const target = targetOf(fixed, pointer);
     const field = pointer.slice(1).replaceAll('/', '.');
+    const refuse = (because: string): void => {
+      const model = typeof value === 'string' ? shownText(value) : value;
+      refused.push({ about: `fix of ${field}`, rules: because, model });
+    };
     if (target === null) {
       refused.push({ about: 'proposed fix', rules: 'there is no such field to change', model: pointer });
     } else if (hidden.has(pointer)) {
-      refused.push({ about: `fix of ${field}`, rules: 'was not shown to the model', model: value });
+      refuse('was not shown to the model');
+    } else if (typeof value === 'string' && shownText(value) !== value) {
+      refuse('is too long, or has characters that are not for the eye');
     } else if (pointer === '/order_value') {
       proposedValue = value;
+    } else if (rules.outcome === 'failed' && !isFaulted(rules, field)) {
+      refuse('is right as it is');
     } else if (target.object[target.name] !== value) {
       const before = Object.hasOwn(target.object, target.name) ? target.object[target.name] : undefined;
       target.object[target.name] = value;
@@ -63,7 +78,7 @@ export function fixedOrder(order: JsonObject, proposed: ModelFix[], hidden: Read
     fixed['order_value'] = change.after;
     changes.push(change);
   }
-  if (proposedValue !== null && (sum === null || proposedValue !== sum)) {
+  if (proposedValue !== null && (sum === null || Number(proposedValue) !== sum)) {
     refused.push({ about: 'fix of order_value', rules: sum, model: proposedValue });
   }
   return { order: fixed, changes, refused };
@@ -80,6 +95,13 @@ function valueChange(order: JsonObject): { sum: number | null; change: FixChange
   const before = Object.hasOwn(order, 'order_value') ? order['order_value'] : undefined;
   const why = 'The sum of quantity times price_per_unit.';
   return { sum: after, change: { field: 'order_value', before, after, why, by: 'rules' } };
+}
+
+/** What makes a sum impossible may be any quantity or price. */
+function isFaulted({ fields }: Pick<RulesVerdict, 'fields'>, field: string): boolean {
+  const name = field.replace(/\.\d+/, '');
+  const faulted = fields.filter(({ reasons }) => reasons.length > 0).map((verdict) => verdict.field as string);
+  return faulted.includes(name) || (name.startsWith('items.') && faulted.includes('items'));
 }
 
 function targetOf(order: JsonObject, pointer: string): { object: JsonObject; name: string } | null {

@@ -5,6 +5,8 @@ import { Database, type Executor } from '../platform/database/database.js';
 
 /** Longer than any check takes; renewed with each. */
 const CLAIM_SECONDS = 600;
+/** Whoever asks does so once a minute, give or take: the minute that is meant must not be missed by a moment. */
+const EARLY_SECONDS = 30;
 
 /** The right of one process to do what is scheduled. */
 export interface Claim {
@@ -34,7 +36,7 @@ export class ScheduleClaims {
           set claim = ${randomUUID()}, began_at = clock_timestamp(),
             claimed_until = clock_timestamp() + make_interval(secs => ${CLAIM_SECONDS})
           where (claimed_until is null or claimed_until <= clock_timestamp())
-            and (began_at is null or began_at <= clock_timestamp() - make_interval(mins => ${everyMinutes}))
+            and (began_at is null or began_at <= clock_timestamp() - make_interval(secs => ${everyMinutes * 60 - EARLY_SECONDS}))
           returning claim::text as id, failed_position::float8 as "failedPosition",
             suspect_position::float8 as "suspectPosition"`,
     );

@@ -81,11 +81,36 @@ describe('A value far outside all', () => {
     expect(positions(overallValueOutliers, [...times(40, () => worth(1_000)), worth(100_000)])).toEqual([41]));
 });
 
+describe('Suspects among new orders', () => {
+  /** Of which the last came last and has the earlier time. */
+  const late = (count: number): PassedOrders => {
+    const orders = passedOrders([...times(count, (i) => ({ timestamp: at(100 + i) })), { timestamp: at(99) }]);
+    orders.firstNew = count;
+    return orders;
+  };
+
+  it('are those of which one is new, whichever of them is told', () => {
+    expect(outcomeOf(repeated(late(1), 20)).items).toMatchObject([{ position: 1 }]);
+    expect(outcomeOf(inBursts(late(6), 20)).items).toMatchObject([{ position: 6 }]);
+  });
+
+  it('are none where all were there before', () => {
+    const orders = late(6);
+    orders.firstNew = orders.size;
+    expect([repeated, inBursts].map((detector) => outcomeOf(detector(orders, 20)).count)).toEqual([0, 0]);
+  });
+});
+
 describe('A price far from what the product costs', () => {
   const selling = (price: string, product_id = 'P1'): GivenEntry => ({
     lines: [aLine({ product_id, price_per_unit: price })],
   });
   const usual = (count: number) => times(count, () => selling('5'));
+
+  it('is not told by one order with many lines', () => {
+    const flooding = { lines: times(100, () => aLine({ product_id: 'P1', price_per_unit: '1' })) };
+    expect(positions(priceDeviations, [flooding, ...usual(12)])).toEqual([1]);
+  });
 
   it('is told with its evidence', () => {
     const { items } = found(priceDeviations, [...usual(12), selling('50')]);
@@ -95,8 +120,8 @@ describe('A price far from what the product costs', () => {
         orderId: 'ORD13',
         userId: 'U1',
         kind: 'price_deviation',
-        explanation: 'The price 50 of P1 is far above 5, the median of the 13 lines with it.',
-        evidence: { product_id: 'P1', price_per_unit: 50, median: 5, score: expect.any(Number), lines: 13 },
+        explanation: 'The price 50 of P1 is far above 5, the median of the 13 orders with it.',
+        evidence: { product_id: 'P1', price_per_unit: 50, median: 5, score: expect.any(Number), orders: 13 },
       },
     ]);
   });

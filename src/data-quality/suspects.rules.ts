@@ -56,9 +56,10 @@ export class MostStriking {
    * @param score the higher, the more striking
    * @param index of the order; of equals the later one goes first
    * @param make is asked for those only that are kept in the end
+   * @param newest the index of the order that came last of all those that stand out together
    */
-  add(score: number, index: number, make: () => Suspect): void {
-    if (index < this.first) return;
+  add(score: number, index: number, make: () => Suspect, newest = index): void {
+    if (newest < this.first) return;
     this.count++;
     const { kept } = this;
     const isAhead = (other: { score: number; index: number }): boolean =>
