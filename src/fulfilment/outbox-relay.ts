@@ -12,8 +12,8 @@ import { StepQueues } from './step-queues.js';
 const MESSAGES_PER_ROUND = 200;
 const SWEEP_EVERY_MS = 1_000;
 /**
- * How long to wait between rounds, by what the last one sent. What is alone is sent at once; under load, what gathers meanwhile
- * goes with one claim, a call of SQS for every ten and one delete.
+ * How long to wait between rounds, by how much the last one took on. What is alone is sent at once; under load, what gathers
+ * meanwhile goes with one claim, a call of SQS for every ten and one delete.
  */
 const PAUSE_MS_PER_MESSAGE = 10;
 const LONGEST_PAUSE_MS = 250;
@@ -124,11 +124,11 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
     try {
       while (this.again && !this.stopping) {
         this.again = false;
-        const sent = await this.sendRound();
-        if (sent === 0) continue;
+        const taken = await this.sendRound();
+        if (taken === 0) continue;
         // An order's next message can be claimed now that the one before it is gone.
         this.again = true;
-        await pause(Math.min(sent * PAUSE_MS_PER_MESSAGE, LONGEST_PAUSE_MS));
+        await pause(Math.min(taken * PAUSE_MS_PER_MESSAGE, LONGEST_PAUSE_MS));
       }
     } catch (error) {
       // A database that is down says so itself.
