@@ -1,5 +1,6 @@
 import { findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
 import { onServer, parts } from './parts.js';
+import { hasRealParts } from './real-world.js';
 
 type Fact = (name: string, test: () => Promise<void>, timeoutMs?: number) => void;
 
@@ -47,4 +48,13 @@ export function itWithPrivateRedis(): Fact {
 export function itWhereRedisLasts(reason: string): Fact {
   const embedded = findRedisServer(process.env.PATH ?? '') !== null;
   return onlyIf(parts.redisUrl === 'embedded' ? embedded : parts.redisUrl !== 'memory', reason);
+}
+
+/** Whether tests that make a world of real parts run: on parts of its own it comes to the same in every run of the suite. */
+export const onOwnServers = !onServer && parts.redisUrl === 'embedded' && hasRealParts();
+
+/** A test that makes a PostgreSQL, a Redis and a queue of its own, to break them. */
+export function itOnOwnServers(): Fact {
+  if (hasRealParts()) return onlyIf(onOwnServers, 'it makes servers of its own, and runs where none are given');
+  return onlyIf(false, 'no PostgreSQL server or no redis-server is installed');
 }

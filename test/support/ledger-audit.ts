@@ -1,0 +1,118 @@
+/** Runs a statement on the ledger's database. */
+export type LedgerQuery = <Row>(text: string) => Promise<Row[]>;
+
+/** What of an entry figures are made from. Money in cents, times in ms UTC, the day in the business time zone. */
+export interface AuditedEntry {
+  position: number;
+  kind: 'order' | 'repair' | 'refund';
+  outcome: 'accepted' | 'corrected' | 'failed';
+  userId: string | null;
+  day: string | null;
+  orderedAt: number | null;
+  value: number | null;
+  refPosition: number | null;
+  lines: { product_id: string; quantity: number; cents: number }[];
+}
+
+/** A ledger as an audit reads it. */
+export interface AuditedLedger {
+  head: { ledgerId: string; position: number; entryHash: string };
+  projection: { generation: number; base: number; state: string };
+  entries: AuditedEntry[];
+}
+
+const ENTRIES_PER_PAGE = 20_000;
+
+/** Reads all of it. @param timeZone in which days are cut */
+export async function readLedger(query: LedgerQuery, timeZone: string): Promise<AuditedLedger> {
+  const [head] = await query<AuditedLedger['head']>(
+    `select ledger_id::text as "ledgerId", position::float8 as position, encode(entry_hash, 'hex') as "entryHash"
+     from ledger_head`,
+  );
+  const [projection] = await query<AuditedLedger['projection']>(
+    'select generation::float8 as generation, base::float8 as base, state from projection',
+  );
+  const entries: AuditedEntry[] = [];
+  for (;;) {
+    const page = await query<AuditedEntry>(
+      `select position::float8 as position, kind, outcome, user_id as "userId",
+         to_char(ordered_at at time zone '${timeZone}', 'YYYY-MM-DD') as day,
+         (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt", value_cents::float8 as value,
+         ref_position::float8 as "refPosition", array_to_json(lines) as lines
+       from ledger where position > ${entries.at(-1)?.position ?? 0} order by ledger.position limit ${ENTRIES_PER_PAGE}`,
+    );
+    entries.push(...page);
+    if (page.length < ENTRIES_PER_PAGE) return { head: head!, projection: projection!, entries };
+  }
+}
+
+/**
+ * Each finds rows that must not be there. What the history's hash is made of is written in migrations/0000_ledger.sql,
+ * 0001_repairs.sql and 0008_refunds.sql.
+ */
+const MUST_FIND_NOTHING: Record<string, string> = {
+  'orders that count and whose lines do not add up to their value': `
+    select position from ledger
+    where kind = 'order' and outcome <> 'failed'
+      and value_cents is distinct from (select sum(cents) from unnest(lines))`,
+  // The cents of an order are rounded once, and its lines share what that takes or gives.
+  'lines a cent or more beside their quantity times their price': `
+    select position from ledger, unnest(lines) where abs(quantity * price_per_unit * 100 - cents) >= 1`,
+  'failed entries that have a value': `
+    select position from ledger where kind in ('order', 'refund') and outcome = 'failed' and value_cents is not null`,
+  'failed entries without a reason': `
+    select position from ledger where kind in ('order', 'refund') and outcome = 'failed' and cardinality(reasons) = 0`,
+  'entries whose hash does not follow from the one before': `
+    select position from (
+      select *, lag(entry_hash, 1, sha256('')) over (order by position) as before from ledger
+    ) chained
+    where entry_hash <> sha256(before || content_hash || convert_to(
+      case kind
+        when 'order' then concat_ws('|', outcome, value_cents)
+        when 'refund' then concat_ws('|', 'refund', outcome, value_cents, ref_position)
+        else 'repair|' || ref_position
+      end, 'UTF8'))`,
+  'counted orders that are missing among the keys': `
+    select order_id, content_hash, position from ledger where kind = 'order' and outcome <> 'failed'
+    except all select order_id, content_hash, position from counted_orders`,
+  'keys of orders that no entry counts': `
+    select order_id, content_hash, position from counted_orders
+    except all select order_id, content_hash, position from ledger where kind = 'order' and outcome <> 'failed'`,
+  'failed contents that are missing among the keys': `
+    select content_hash, position from ledger where kind in ('order', 'refund') and outcome = 'failed'
+    except all select content_hash, position from failed_contents`,
+  'keys of failed contents that no entry has': `
+    select content_hash, position from failed_contents
+    except all select content_hash, position from ledger where kind in ('order', 'refund') and outcome = 'failed'`,
+  'counted refunds that are missing among the keys': `
+    select refund_id, content_hash, position from ledger where kind = 'refund' and outcome <> 'failed'
+    except all select refund_id, content_hash, position from counted_refunds`,
+  'keys of refunds that no entry counts': `
+    select refund_id, content_hash, position from counted_refunds
+    except all select refund_id, content_hash, position from ledger where kind = 'refund' and outcome <> 'failed'`,
+  'orders whose refunds do not add up to what is noted of them': `
+    select order_id, sum(value_cents) from ledger where kind = 'refund' and outcome <> 'failed' group by order_id
+    except all select order_id, refunded_cents from refunded_orders`,
+  'orders of which more is refunded than they are worth': `
+    select refunded_orders.order_id from refunded_orders join counted_orders using (order_id) join ledger using (position)
+    where refunded_cents > value_cents`,
+  'refunds that wait although their order counts': `
+    select number from early_refunds join counted_orders using (order_id) where early_refunds.position is null`,
+  'failed entries that were mended twice': `
+    select ref_position from ledger where kind = 'repair' group by ref_position having count(*) > 1`,
+};
+
+/** @returns what is wrong with a ledger in itself */
+export async function ledgerFaults(query: LedgerQuery, { head, entries }: AuditedLedger): Promise<string[]> {
+  const faults: string[] = [];
+  const gap = entries.findIndex(({ position }, i) => position !== i + 1);
+  if (gap !== -1) faults.push(`Positions have a gap: ${entries[gap]!.position} follows ${gap}`);
+  if (head.position !== entries.length) {
+    faults.push(`The head is at ${head.position}, and there are ${entries.length} entries`);
+  }
+  for (const [what, statement] of Object.entries(MUST_FIND_NOTHING)) {
+    const rows = await query<Record<string, unknown>>(statement);
+    if (rows.length > 0) faults.push(`${rows.length} ${what}, such as ${JSON.stringify(rows[0])}`);
+  }
+  return faults;
+}

@@ -1,0 +1,193 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, chownSync, constants, cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { Client } from 'pg';
+import { eventually } from './eventually.js';
+import { childrenOf, endedAtExit, freePort, signal } from './own-process.js';
+
+/** Debian keeps the server's programs off the PATH. */
+const DEBIAN = '/usr/lib/postgresql';
+const LEAST_VERSION = 15;
+const STARTS_WITHIN_MS = 60_000;
+
+let folderOfPrograms: string | null | undefined;
+
+/** Whether a PostgreSQL server can be started on this machine. */
+export function hasPostgresServer(): boolean {
+  folderOfPrograms ??= findPrograms();
+  return folderOfPrograms !== null;
+}
+
+/**
+ * A PostgreSQL server of a test's own, to be killed, stopped from answering, filled up and put back. Its files are in a
+ * temporary folder; a kill costs nothing that it had committed, since the machine goes on.
+ */
+export class PostgresServer {
+  private server: ChildProcess | null = null;
+  private readonly forget = endedAtExit(() => this.killAll());
+
+  private constructor(
+    private readonly folder: string,
+    private readonly owner: Owner,
+    private readonly port: number,
+    private readonly settings: string[],
+  ) {}
+
+  /**
+   * @param options.walSegmentMb how large a file of the write-ahead log is
+   * @param options.settings as `name=value`
+   */
+  static async start(options: { walSegmentMb?: number; settings?: string[] } = {}): Promise<PostgresServer> {
+    const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-postgres-'));
+    const owner = ownerOfServer();
+    if (owner.uid !== undefined) chownSync(folder, owner.uid, owner.gid!);
+    const server = new PostgresServer(folder, owner, await freePort(), options.settings ?? []);
+    execFileSync(
+      program('initdb'),
+      [
+        ...['-D', server.data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'],
+        `--wal-segsize=${options.walSegmentMb ?? 16}`,
+      ],
+      { ...owner, cwd: folder, stdio: 'pipe' },
+    );
+    await server.start();
+    return server;
+  }
+
+  /** Of the database that every server has. */
+  get url(): string {
+    return `postgres://postgres@127.0.0.1:${this.port}/postgres`;
+  }
+
+  /** All of its processes. */
+  get pids(): number[] {
+    const pid = this.server?.pid;
+    return pid === undefined ? [] : [pid, ...childrenOf(pid)];
+  }
+
+  /** Starts it again after a kill, on the same port. */
+  async start(): Promise<void> {
+    const settings = [
+      `port=${this.port}`,
+      'listen_addresses=127.0.0.1',
+      'unix_socket_directories=',
+      'fsync=off',
+      ...this.settings,
+    ];
+    this.server = spawn(program('postgres'), ['-D', this.data, ...settings.flatMap((setting) => ['-c', setting])], {
+      ...this.owner,
+      cwd: this.folder,
+      stdio: 'ignore',
+    });
+    await eventually(() => this.answers(), STARTS_WITHIN_MS);
+  }
+
+  /** `kill -9`, all of it at once. */
+  async kill(): Promise<void> {
+    const { server } = this;
+    if (!server) return;
+    const ended = server.exitCode === null && server.signalCode === null ? once(server, 'exit') : null;
+    this.killAll();
+    await ended;
+    this.server = null;
+  }
+
+  /** Nothing that it is asked is answered any more; connections stay. */
+  stall(): void {
+    signal(this.pids, 'SIGSTOP');
+  }
+
+  /** Answers again after {@link stall}. */
+  resume(): void {
+    signal(this.pids, 'SIGCONT');
+  }
+
+  /** Writes down what it holds, for {@link restore}. It is down meanwhile. */
+  async save(): Promise<void> {
+    await this.kill();
+    rmSync(this.saved, { recursive: true, force: true });
+    this.copy(this.data, this.saved);
+    await this.start();
+  }
+
+  /** Puts back what it held at the last {@link save}; all that came after is gone. */
+  async restore(): Promise<void> {
+    await this.kill();
+    rmSync(this.data, { recursive: true, force: true });
+    this.copy(this.saved, this.data);
+    await this.start();
+  }
+
+  /** Ends it and takes its files away. */
+  async remove(): Promise<void> {
+    this.resume();
+    await this.kill();
+    this.forget();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  private get data(): string {
+    return join(this.folder, 'data');
+  }
+
+  private get saved(): string {
+    return join(this.folder, 'saved');
+  }
+
+  /** As its owner, whose the files have to be. */
+  private copy(from: string, to: string): void {
+    if (this.owner.uid === undefined) cpSync(from, to, { recursive: true });
+    else execFileSync('cp', ['-a', from, to], { ...this.owner, cwd: this.folder });
+  }
+
+  private async answers(): Promise<void> {
+    if (this.server!.exitCode !== null) throw new Error(`PostgreSQL ended with code ${this.server!.exitCode}`);
+    const client = new Client(this.url);
+    await client.connect();
+    await client.end();
+  }
+
+  private killAll(): void {
+    // What it has started would end by itself, but not at once.
+    signal(this.pids, 'SIGKILL');
+  }
+}
+
+interface Owner {
+  uid?: number;
+  gid?: number;
+}
+
+/** The server refuses to run as root. */
+function ownerOfServer(): Owner {
+  if (process.getuid!() !== 0) return {};
+  const id = (which: string): number => Number(execFileSync('id', [which, 'postgres'], { encoding: 'utf8' }));
+  return { uid: id('-u'), gid: id('-g') };
+}
+
+function program(name: string): string {
+  if (!hasPostgresServer()) throw new Error('No PostgreSQL server is installed');
+  return join(folderOfPrograms!, name);
+}
+
+function findPrograms(): string | null {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  try {
+    const versions = readdirSync(DEBIAN).filter((version) => Number(version) >= LEAST_VERSION);
+    folders.push(...versions.sort((a, b) => Number(b) - Number(a)).map((version) => join(DEBIAN, version, 'bin')));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  return folders.find((folder) => ['initdb', 'postgres'].every((name) => isProgram(join(folder, name)))) ?? null;
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
