@@ -1,0 +1,222 @@
+import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import { Redis as IORedis } from 'ioredis';
+import { Pool } from 'pg';
+import { queueDepth } from '../../src/platform/queue/queue-setup.js';
+import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
+import { audit } from '../support/audit.js';
+import { eventually } from '../support/eventually.js';
+import { atScale, seededFor, tell } from '../support/fault-scale.js';
+import { diesAt, KILL_POINTS, type KillPoint, withBug } from '../support/kill-points.js';
+import { KnownOrders } from '../support/known-orders.js';
+import type { LedgerQuery } from '../support/ledger-audit.js';
+import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { RealWorld } from '../support/real-world.js';
+import type { SeededRandom } from '../support/seeded-random.js';
+
+const KILLS = atScale(1, 50);
+/** In the short version what is left of all points is looked at once. */
+const GROUPS = atScale<KillPoint[][]>(
+  [[...KILL_POINTS]],
+  KILL_POINTS.map((point) => [point]),
+);
+/** Two die and come back beside each other. */
+const LANES = 2;
+/** Each time a point is passed, up to so many times, a service may be killed there. */
+const MOST_PASSES = 4;
+const LONGEST_MS = 900_000;
+const PLENTY = 30;
+const MORE_THAN_ALL_STEPS = 1_000;
+
+if (onOwnServers) useBuiltService();
+
+let world: RealWorld;
+let sqs: SQSClient;
+let pool: Pool;
+let redis: IORedis;
+let services: ServiceProcess[] = [];
+const query: LedgerQuery = async <Row>(text: string) => (await pool.query(text)).rows as Row[];
+
+beforeAll(async () => {
+  if (!onOwnServers) return;
+  world = await RealWorld.make({
+    // What a killed one had in hand comes again soon, however often it was killed with it.
+    SQS_VISIBILITY_TIMEOUT: '5',
+    SQS_MAX_RECEIVE_COUNT: '1000',
+  });
+  sqs = createSqsClient({ sqsEndpoint: world.queue.endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
+  pool = new Pool({ connectionString: world.postgres.url });
+  redis = new IORedis(world.redis.url);
+  // Makes the queue and the tables.
+  await (await ServiceProcess.ready(world)).kill('SIGTERM');
+}, 120_000);
+
+afterEach(async () => {
+  for (const service of services) await service.end();
+  services = [];
+});
+
+afterAll(async () => {
+  if (!onOwnServers) return;
+  sqs.destroy();
+  redis.disconnect();
+  await pool.end();
+  await world.destroy();
+});
+
+async function send(bodies: string[]): Promise<void> {
+  for (let start = 0; start < bodies.length; start += 10) {
+    const Entries = bodies.slice(start, start + 10).map((MessageBody, i) => ({ Id: String(i), MessageBody }));
+    const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
+    expect(Failed).toEqual([]);
+  }
+}
+
+/** Starts a service that dies at a point, and keeps it busy until it does. */
+async function dieAt(point: KillPoint, random: SeededRandom, orders: KnownOrders): Promise<void> {
+  await send(orders.next(PLENTY));
+  const service = ServiceProcess.launch(world, diesAt(point, random.between(1, MOST_PASSES)));
+  services.push(service);
+  await eventually(async () => {
+    if (!service.isRunning) return;
+    const { visible } = await queueDepth(sqs, 'orders-queue');
+    if (visible < PLENTY) await send(orders.next(PLENTY));
+    throw new Error(`The service lives on:\n${service.output}`);
+  }, 60_000);
+  expect([point, (await service.exited).signal, service.output]).toEqual([point, 'SIGKILL', expect.any(String)]);
+}
+
+/** Starts a service and waits until its figures are proven. */
+async function startProven(environment: Record<string, string> = {}): Promise<ServiceProcess> {
+  const service = await ServiceProcess.ready(world, environment);
+  services.push(service);
+  await eventually(async () => {
+    const { status, body } = await service.get('/stats/verify');
+    expect([status, body]).toEqual([200, expect.objectContaining({ verified: true, drift_cents: 0 })]);
+  }, 30_000);
+  return service;
+}
+
+/** Has a service rebuild the figures and die before a step of that. @returns how many steps the rebuild had where it outlived them */
+async function dieBeforeStep(step: number, bodies: string[]): Promise<number | null> {
+  const service = await startProven(diesAt('rebuild', step));
+  await send(bodies);
+  // It may be dead before it has answered.
+  const answer = await service.call('POST', '/stats/rebuild', {}).catch(() => null);
+  expect([undefined, 202]).toContain(answer?.status);
+  return eventually(async () => {
+    if (!service.isRunning) {
+      expect((await service.exited).signal).toBe('SIGKILL');
+      return null;
+    }
+    const [, steps] = /came to its end after (\d+) steps/.exec(service.output) ?? [];
+    if (steps === undefined) throw new Error(`The service lives on:\n${service.output}`);
+    await service.kill('SIGTERM');
+    return Number(steps);
+  }, 30_000);
+}
+
+/** What a dead process had claimed is free after some seconds, which are over at once. */
+async function leasesRunOut(): Promise<void> {
+  await query("update projection set builder_until = now() - interval '1 second' where builder is not null");
+  await query("update rebuilds set seen_at = seen_at - interval '1 hour' where state in ('requested', 'running')");
+}
+
+/** What is wrong once a service has had time to finish what others left. */
+async function faultsAtTheEnd(orders: KnownOrders): Promise<string[]> {
+  const service = await ServiceProcess.ready(world);
+  services.push(service);
+  await eventually(async () => {
+    const { visible, in_flight, delayed } = await queueDepth(sqs, 'orders-queue');
+    expect([visible, in_flight, delayed]).toEqual([0, 0, 0]);
+    expect((await service.get('/metrics')).body).toMatch(/^stats_projection_lag_entries 0$/m);
+  }, 60_000);
+  const { redisKeyPrefix, businessTimeZone } = {
+    redisKeyPrefix: world.environment.REDIS_KEY_PREFIX!,
+    businessTimeZone: 'UTC',
+  };
+  const faults = [
+    ...(await orders.faults(query)),
+    ...(await audit({ query, redis, redisKeyPrefix, businessTimeZone })),
+  ];
+  const { body } = await service.get('/stats/verify');
+  if (body.verified !== true || body.drift_cents !== 0) faults.push(`Verifying found ${JSON.stringify(body)}`);
+  await service.kill('SIGTERM');
+  return faults;
+}
+
+describe('A service that is killed again and again', () => {
+  for (const points of GROUPS) {
+    itOnOwnServers()(
+      `loses nothing and counts nothing twice: ${points.join(', ')}`,
+      async () => {
+        const random = seededFor(`kills ${points.join(', ')}`);
+        const orders = new KnownOrders(
+          random.branch(0),
+          `K${points[0]!.length}${points[0]!.replace(' ', '-').toUpperCase()}`,
+        );
+        const kills = points.flatMap((point) => Array<KillPoint>(KILLS).fill(point));
+        const due = [...kills.entries()];
+        const lane = async (): Promise<void> => {
+          for (let next = due.shift(); next; next = due.shift())
+            await dieAt(next[1], random.branch(1 + next[0]), orders);
+        };
+        await Promise.all(Array.from({ length: LANES }, lane));
+        expect(await faultsAtTheEnd(orders)).toEqual([]);
+        tell(`${kills.length} kills, ${orders.count} orders, none lost, none counted twice, drift 0`);
+      },
+      LONGEST_MS,
+    );
+  }
+
+  itOnOwnServers()(
+    'serves proven figures after each start: between any two steps of a rebuild',
+    async () => {
+      const random = seededFor('kills between the steps of a rebuild');
+      const orders = new KnownOrders(random.branch(0), 'REBUILD');
+      const steps = (await dieBeforeStep(MORE_THAN_ALL_STEPS, orders.next(PLENTY)))!;
+      expect(steps).toBeGreaterThan(10);
+      const due = atScale(
+        [random.between(1, steps), steps - 1],
+        random.shuffled(Array.from({ length: Math.max(KILLS, 2 * steps) }, (_, i) => 1 + (i % steps))),
+      );
+      let kills = 0;
+      for (const step of due) {
+        await leasesRunOut();
+        if ((await dieBeforeStep(step, orders.next(PLENTY))) === null) kills++;
+      }
+      await leasesRunOut();
+      // What rebuilds that came to nothing have left in Redis is swept away by one that does.
+      const outlived = await dieBeforeStep(MORE_THAN_ALL_STEPS, orders.next(PLENTY));
+      expect(outlived).not.toBeNull();
+      expect(await faultsAtTheEnd(orders)).toEqual([]);
+      tell(`${kills} kills before one of ${steps} steps, ${orders.count} orders`);
+      // Where nothing came meanwhile, a rebuild has a step less.
+      expect(kills).toBeGreaterThanOrEqual(atScale(1, KILLS));
+    },
+    LONGEST_MS,
+  );
+});
+
+describe('Controls: a service that is killed', () => {
+  itOnOwnServers()('and acknowledges before it appends is found to lose orders', async () => {
+    const orders = new KnownOrders(seededFor('control: acknowledges first'), 'FIRST');
+    await send(orders.next(PLENTY));
+    const service = ServiceProcess.launch(world, withBug('acknowledges first', diesAt('before append', 1)));
+    services.push(service);
+    expect((await service.exited).signal).toBe('SIGKILL');
+    expect(await faultsAtTheEnd(orders)).toContainEqual(expect.stringMatching(/^ORD-FIRST-\d+ is lost$/));
+  });
+
+  itOnOwnServers()('and switches to figures before they are complete is found to have wrong ones', async () => {
+    const orders = new KnownOrders(seededFor('control: switches before it fills'), 'SWITCH');
+    await send(orders.next(PLENTY));
+    expect(await faultsAtTheEnd(orders)).toEqual([]);
+    const service = await startProven(withBug('switches before it fills'));
+    await service.call('POST', '/stats/rebuild', {}).catch(() => null);
+    expect((await service.exited).signal).toBe('SIGKILL');
+    expect(await faultsAtTheEnd(orders)).toContainEqual(
+      expect.stringMatching(/^global orders is missing instead of \d+$/),
+    );
+  });
+});
