@@ -1,4 +1,4 @@
-import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import type { SQSClient } from '@aws-sdk/client-sqs';
 import { Redis as IORedis } from 'ioredis';
 import { Pool } from 'pg';
 import { queueDepth } from '../../src/platform/queue/queue-setup.js';
@@ -64,23 +64,15 @@ afterAll(async () => {
   await world.destroy();
 });
 
-async function send(bodies: string[]): Promise<void> {
-  for (let start = 0; start < bodies.length; start += 10) {
-    const Entries = bodies.slice(start, start + 10).map((MessageBody, i) => ({ Id: String(i), MessageBody }));
-    const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
-    expect(Failed).toEqual([]);
-  }
-}
-
 /** Starts a service that dies at a point, and keeps it busy until it does. */
 async function dieAt(point: KillPoint, random: SeededRandom, orders: KnownOrders): Promise<void> {
-  await send(orders.next(PLENTY));
+  await orders.send(sqs, PLENTY);
   const service = ServiceProcess.launch(world, diesAt(point, random.between(1, MOST_PASSES)));
   services.push(service);
   await eventually(async () => {
     if (!service.isRunning) return;
     const { visible } = await queueDepth(sqs, 'orders-queue');
-    if (visible < PLENTY) await send(orders.next(PLENTY));
+    if (visible < PLENTY) await orders.send(sqs, PLENTY);
     throw new Error(`The service lives on:\n${service.output}`);
   }, 60_000);
   expect([point, (await service.exited).signal, service.output]).toEqual([point, 'SIGKILL', expect.any(String)]);
@@ -98,9 +90,9 @@ async function startProven(environment: Record<string, string> = {}): Promise<Se
 }
 
 /** Has a service rebuild the figures and die before a step of that. @returns how many steps the rebuild had where it outlived them */
-async function dieBeforeStep(step: number, bodies: string[]): Promise<number | null> {
+async function dieBeforeStep(step: number, orders: KnownOrders): Promise<number | null> {
   const service = await startProven(diesAt('rebuild', step));
-  await send(bodies);
+  await orders.send(sqs, PLENTY);
   // It may be dead before it has answered.
   const answer = await service.call('POST', '/stats/rebuild', {}).catch(() => null);
   expect([undefined, 202]).toContain(answer?.status);
@@ -174,7 +166,7 @@ describe('A service that is killed again and again', () => {
     async () => {
       const random = seededFor('kills between the steps of a rebuild');
       const orders = new KnownOrders(random.branch(0), 'REBUILD');
-      const steps = (await dieBeforeStep(MORE_THAN_ALL_STEPS, orders.next(PLENTY)))!;
+      const steps = (await dieBeforeStep(MORE_THAN_ALL_STEPS, orders))!;
       expect(steps).toBeGreaterThan(10);
       const due = atScale(
         [random.between(1, steps), steps - 1],
@@ -183,11 +175,11 @@ describe('A service that is killed again and again', () => {
       let kills = 0;
       for (const step of due) {
         await leasesRunOut();
-        if ((await dieBeforeStep(step, orders.next(PLENTY))) === null) kills++;
+        if ((await dieBeforeStep(step, orders)) === null) kills++;
       }
       await leasesRunOut();
       // What rebuilds that came to nothing have left in Redis is swept away by one that does.
-      const outlived = await dieBeforeStep(MORE_THAN_ALL_STEPS, orders.next(PLENTY));
+      const outlived = await dieBeforeStep(MORE_THAN_ALL_STEPS, orders);
       expect(outlived).not.toBeNull();
       expect(await faultsAtTheEnd(orders)).toEqual([]);
       tell(`${kills} kills before one of ${steps} steps, ${orders.count} orders`);
@@ -199,24 +191,32 @@ describe('A service that is killed again and again', () => {
 });
 
 describe('Controls: a service that is killed', () => {
-  itOnOwnServers()('and acknowledges before it appends is found to lose orders', async () => {
-    const orders = new KnownOrders(seededFor('control: acknowledges first'), 'FIRST');
-    await send(orders.next(PLENTY));
-    const service = ServiceProcess.launch(world, withBug('acknowledges first', diesAt('before append', 1)));
-    services.push(service);
-    expect((await service.exited).signal).toBe('SIGKILL');
-    expect(await faultsAtTheEnd(orders)).toContainEqual(expect.stringMatching(/^ORD-FIRST-\d+ is lost$/));
-  });
+  itOnOwnServers()(
+    'and acknowledges before it appends is found to lose orders',
+    async () => {
+      const orders = new KnownOrders(seededFor('control: acknowledges first'), 'FIRST');
+      await orders.send(sqs, PLENTY);
+      const service = ServiceProcess.launch(world, withBug('acknowledges first', diesAt('before append', 1)));
+      services.push(service);
+      expect((await service.exited).signal).toBe('SIGKILL');
+      expect(await faultsAtTheEnd(orders)).toContainEqual(expect.stringMatching(/^ORD-FIRST-\d+ is lost$/));
+    },
+    LONGEST_MS,
+  );
 
-  itOnOwnServers()('and switches to figures before they are complete is found to have wrong ones', async () => {
-    const orders = new KnownOrders(seededFor('control: switches before it fills'), 'SWITCH');
-    await send(orders.next(PLENTY));
-    expect(await faultsAtTheEnd(orders)).toEqual([]);
-    const service = await startProven(withBug('switches before it fills'));
-    await service.call('POST', '/stats/rebuild', {}).catch(() => null);
-    expect((await service.exited).signal).toBe('SIGKILL');
-    expect(await faultsAtTheEnd(orders)).toContainEqual(
-      expect.stringMatching(/^global orders is missing instead of \d+$/),
-    );
-  });
+  itOnOwnServers()(
+    'and switches to figures before they are complete is found to have wrong ones',
+    async () => {
+      const orders = new KnownOrders(seededFor('control: switches before it fills'), 'SWITCH');
+      await orders.send(sqs, PLENTY);
+      expect(await faultsAtTheEnd(orders)).toEqual([]);
+      const service = await startProven(withBug('switches before it fills'));
+      await service.call('POST', '/stats/rebuild', {}).catch(() => null);
+      expect((await service.exited).signal).toBe('SIGKILL');
+      expect(await faultsAtTheEnd(orders)).toContainEqual(
+        expect.stringMatching(/^global orders is missing instead of \d+$/),
+      );
+    },
+    LONGEST_MS,
+  );
 });

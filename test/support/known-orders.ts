@@ -1,3 +1,4 @@
+import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import type { LedgerQuery } from './ledger-audit.js';
 import { anOrderEvent } from './order-events.js';
 import type { SeededRandom } from './seeded-random.js';
@@ -7,6 +8,7 @@ const DAYS = 60;
 const FIRST_DAY = Date.UTC(2026, 0, 1);
 const DAY_MS = 86_400_000;
 const MOST_FAULTS_TOLD = 5;
+const ENTRIES_PER_CALL = 10;
 
 /** What must become of an order that was sent, however often it comes. Value in cents, null where it fails. */
 interface Fate {
@@ -17,7 +19,9 @@ interface Fate {
 /** Makes orders of which it is known what must become of them, and tells whether a ledger has just that. */
 export class KnownOrders {
   private readonly fates = new Map<string, Fate>();
-  private readonly bodies: string[] = [];
+  private readonly bodies: { orderId: string; body: string }[] = [];
+  /** Orders that a queue has taken at least once. */
+  private readonly taken = new Set<string>();
 
   /** @param name in every order id, to tell them from those of others */
   constructor(
@@ -25,19 +29,23 @@ export class KnownOrders {
     private readonly name = 'KNOWN',
   ) {}
 
-  /** How many different ones there are. */
+  /** How many different ones a queue has taken. */
   get count(): number {
-    return this.fates.size;
+    return this.taken.size;
   }
 
-  /** The next bodies to send: most are right, some claim a wrong value, some fail, some have come before. */
-  next(count: number): string[] {
-    return Array.from({ length: count }, () => {
-      if (this.bodies.length > 0 && this.random.happens(0.1)) return this.random.oneOf(this.bodies);
-      const body = this.another();
-      this.bodies.push(body);
-      return body;
-    });
+  /**
+   * Sends the next ones: most are right, some claim a wrong value, some fail, some have come before.
+   * @throws what the queue says; whether it has taken those of the call that failed is not known then
+   */
+  async send(sqs: SQSClient, count: number): Promise<void> {
+    for (let left = count; left > 0; left -= ENTRIES_PER_CALL) {
+      const orders = Array.from({ length: Math.min(left, ENTRIES_PER_CALL) }, () => this.next());
+      const Entries = orders.map(({ body }, i) => ({ Id: String(i), MessageBody: body }));
+      const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
+      if (Failed.length > 0) throw new Error(`SQS refused ${Failed.length} messages: ${Failed[0]!.Message}`);
+      for (const { orderId } of orders) this.taken.add(orderId);
+    }
   }
 
   /** @returns what is missing in the ledger, there twice, or something else than it must be */
@@ -56,14 +64,21 @@ export class KnownOrders {
         faults.push(`${orderId} is ${outcome} with ${cents} instead of ${fate?.outcome} with ${fate?.cents}`);
       }
     }
-    for (const orderId of this.fates.keys()) if (!seen.has(orderId)) faults.push(`${orderId} is lost`);
+    for (const orderId of this.taken) if (!seen.has(orderId)) faults.push(`${orderId} is lost`);
     if (faults.length <= MOST_FAULTS_TOLD) return faults;
     return [...faults.slice(0, MOST_FAULTS_TOLD), `… and ${faults.length - MOST_FAULTS_TOLD} more`];
   }
 
-  private another(): string {
+  private next(): { orderId: string; body: string } {
+    if (this.bodies.length > 0 && this.random.happens(0.1)) return this.random.oneOf(this.bodies);
+    const orderId = `ORD-${this.name}-${this.fates.size + 1}`;
+    const order = { orderId, body: this.another(orderId) };
+    this.bodies.push(order);
+    return order;
+  }
+
+  private another(order_id: string): string {
     const { random } = this;
-    const order_id = `ORD-${this.name}-${this.fates.size + 1}`;
     const [quantity, cents] = [random.between(1, 9), random.between(1, 9_999)];
     const order = anOrderEvent({
       order_id,

@@ -20,6 +20,11 @@ export function itOnServer(reason: string): Fact {
   return onlyIf(onServer, reason);
 }
 
+/** A test of the embedded ledger, in a service that is a process of its own. */
+export function itOnEmbeddedLedger(): Fact {
+  return onlyIf(!onServer, 'the ledger is on a server here');
+}
+
 /**
  * A test that only a ledger and a Redis on servers can show, which several services may share.
  * @param reason why embedded ones can't

@@ -13,13 +13,22 @@ service('reflect-metadata');
 const classOf = (module, name) => service(module)[name].prototype;
 
 const BUGS = {
-  /** Messages are acknowledged while they are still on their way into the ledger. */
+  /** Messages are acknowledged, and only then put into the ledger. */
   'acknowledges first': () => {
     const intake = classOf('./orders/order-intake.js', 'OrderIntake');
     const { handle } = intake;
+    const acknowledged = [];
     intake.handle = function (messages) {
-      setTimeout(() => void handle.call(this, messages), 100);
+      acknowledged.push(() => void handle.call(this, messages));
       return Promise.resolve(messages);
+    };
+    const client = classOf('@aws-sdk/client-sqs', 'SQSClient');
+    const { send } = client;
+    client.send = async function (command, ...rest) {
+      const answer = await send.call(this, command, ...rest);
+      if (command.constructor.name === 'DeleteMessageBatchCommand')
+        for (const append of acknowledged.splice(0)) append();
+      return answer;
     };
   },
   /** A rebuild puts figures into service and fills them in then; it dies in between. */

@@ -1,0 +1,123 @@
+import { EmbeddedLedger } from '../../src/platform/embedded/embedded-ledger.js';
+import { queueDepth } from '../../src/platform/queue/queue-setup.js';
+import { aWorld, type World } from '../support/app.js';
+import { eventually } from '../support/eventually.js';
+import { atScale, seededFor, tell } from '../support/fault-scale.js';
+import { diesAt, KILL_POINTS, withBug } from '../support/kill-points.js';
+import { KnownOrders } from '../support/known-orders.js';
+import { ledgerFaults, type LedgerQuery, readLedger } from '../support/ledger-audit.js';
+import { itOnEmbeddedLedger } from '../support/only-on.js';
+import { onServer } from '../support/parts.js';
+import { ServiceProcess, useBuiltService } from '../support/process.js';
+import type { SeededRandom } from '../support/seeded-random.js';
+
+const KILLS = atScale(3, 100);
+const LONGEST_MS = 1_800_000;
+const AT_ONCE = 50;
+/** A kill that aims at no point comes when so many orders have been stored at most. */
+const MOST_STORED = 200;
+
+if (!onServer) useBuiltService();
+
+let world: World;
+let services: ServiceProcess[] = [];
+
+beforeEach(async () => {
+  world = await aWorld({ SQS_VISIBILITY_TIMEOUT: '5', SQS_MAX_RECEIVE_COUNT: '1000' });
+});
+
+afterEach(async () => {
+  for (const service of services) await service.end();
+  services = [];
+  await world.destroy();
+});
+
+/** Starts a service, which must open what the one before has left. */
+async function start(environment: Record<string, string> = {}): Promise<ServiceProcess> {
+  const service = await ServiceProcess.start(world, environment);
+  services.push(service);
+  return service;
+}
+
+/** Keeps a service busy until it is dead. What is on its way to its queue then may be lost, or not. */
+async function sendUntilDead(service: ServiceProcess, orders: KnownOrders, kill: () => Promise<void>): Promise<void> {
+  await eventually(async () => {
+    if (!service.isRunning) return;
+    await orders.send(service.sqs, AT_ONCE).catch((error: unknown) => mustBeDead(service, error));
+    await kill();
+    throw new Error(`The service lives on:\n${service.output}`);
+  }, 60_000);
+  expect((await service.exited).signal).toBe('SIGKILL');
+}
+
+/** Nothing but its end may keep a queue from taking messages. */
+async function mustBeDead(service: ServiceProcess, error: unknown): Promise<void> {
+  await eventually(() => {
+    if (service.isRunning) throw error;
+  }, 5_000);
+}
+
+/** Has a service die at a point, or by a kill that comes when it comes. @returns how */
+async function die(random: SeededRandom, orders: KnownOrders): Promise<string> {
+  const point = random.oneOf([...KILL_POINTS, null, null]);
+  if (point) {
+    const nth = random.between(1, 6);
+    await sendUntilDead(await start(diesAt(point, nth)), orders, () => Promise.resolve());
+    return point;
+  }
+  const stored = random.below(MOST_STORED);
+  const service = await start();
+  await sendUntilDead(service, orders, async () => {
+    const accepted = await service.metric('orders_processed_total{outcome="accepted"}').catch(() => 0);
+    if (accepted >= stored) await service.kill('SIGKILL');
+  });
+  return 'from outside';
+}
+
+/** What is wrong when a last service has done all that is left to do, and has ended. */
+async function faultsAtTheEnd(orders: KnownOrders): Promise<string[]> {
+  const service = await start();
+  await eventually(async () => {
+    const { visible, in_flight, delayed } = await queueDepth(service.sqs, 'orders-queue');
+    expect([visible, in_flight, delayed]).toEqual([0, 0, 0]);
+    expect(await service.metric('stats_projection_lag_entries')).toBe(0);
+    expect((await service.get('/stats/verify')).body).toMatchObject({ verified: true, drift_cents: 0 });
+  }, 120_000);
+  expect(await service.kill('SIGTERM')).toMatchObject({ code: 0 });
+  const store = await EmbeddedLedger.open(world.dataDir);
+  try {
+    const query: LedgerQuery = (text) => store.query(text);
+    return [...(await orders.faults(query)), ...(await ledgerFaults(query, await readLedger(query, 'UTC')))];
+  } finally {
+    await store.close();
+  }
+}
+
+describe('A service on embedded parts', () => {
+  itOnEmbeddedLedger()(
+    'opens after every kill -9, and has stored all that its queue had taken, once',
+    async () => {
+      const random = seededFor('kills on embedded parts');
+      const orders = new KnownOrders(random.branch(0));
+      const ways: Record<string, number> = {};
+      for (let kill = 1; kill <= KILLS; kill++) {
+        const way = await die(random.branch(kill), orders);
+        ways[way] = (ways[way] ?? 0) + 1;
+      }
+      expect(await faultsAtTheEnd(orders)).toEqual([]);
+      tell(`${KILLS} kills (${JSON.stringify(ways)}), ${orders.count} orders, none lost, none stored twice`);
+    },
+    LONGEST_MS,
+  );
+
+  itOnEmbeddedLedger()(
+    'control: that acknowledges before it appends is found to lose orders',
+    async () => {
+      const orders = new KnownOrders(seededFor('control: acknowledges first, on embedded parts'));
+      const service = await start(withBug('acknowledges first', diesAt('before append', 1)));
+      await sendUntilDead(service, orders, () => Promise.resolve());
+      expect(await faultsAtTheEnd(orders)).toContainEqual(expect.stringMatching(/is lost$/));
+    },
+    LONGEST_MS,
+  );
+});
