@@ -1,3 +1,5 @@
+import type { Redis as IORedis } from 'ioredis';
+import { RedisKeys } from '../../src/platform/redis/redis-keys.js';
 import { Projector } from '../../src/stats/projector.js';
 import type { RunningService } from './app.js';
 
@@ -14,16 +16,19 @@ export type Dump = Record<string, DumpedKey>;
  * Reads everything that the generation in service holds in Redis. What differs between two runs of the same orders
  * although they agree (which ledger, which generation, how far, when) is left out.
  */
-export async function dumpOfGeneration(service: RunningService): Promise<Dump> {
-  const { client, keys } = service.redis;
-  const { generation } = service.app.get(Projector).served();
-  const root = keys.generation(generation).checkpoint.replace(/checkpoint$/, '');
+export function dumpOfGeneration({ redis, config, app }: RunningService): Promise<Dump> {
+  return dumpOfRedis(redis.client, config.redisKeyPrefix, app.get(Projector).served().generation);
+}
+
+/** The same past the service. */
+export async function dumpOfRedis(client: IORedis, prefix: string, generation: number): Promise<Dump> {
+  const root = new RedisKeys(prefix).generation(generation).checkpoint.replace(/checkpoint$/, '');
   // Not by pattern: a pattern that matches too little would make any two dumps equal.
-  const found = (await allKeys(service)).filter((key) => key.startsWith(root)).sort();
+  const found = (await keysOf(client, prefix)).filter((key) => key.startsWith(root)).sort();
   const dump: Dump = {};
   for (const key of found) {
     const type = await client.type(key);
-    const values = type === 'zset' ? members(await client.zrange(key, 0, -1, 'WITHSCORES')) : await hash(service, key);
+    const values = type === 'zset' ? members(await client.zrange(key, 0, -1, 'WITHSCORES')) : await hash(client, key);
     dump[key.slice(root.length)] = { type: type as DumpedKey['type'], values };
   }
   const checkpoint = dump['checkpoint']!.values;
@@ -42,19 +47,23 @@ export function sumOver(dump: Dump, beginning: string, field?: string): number {
 }
 
 /** All keys of this service's Redis; on one that is shared, those of the service's own prefix. */
-export async function allKeys({ redis, config }: RunningService): Promise<string[]> {
+export function allKeys({ redis, config }: RunningService): Promise<string[]> {
+  return keysOf(redis.client, config.redisKeyPrefix);
+}
+
+async function keysOf(client: IORedis, prefix: string): Promise<string[]> {
   const found = new Set<string>();
   let cursor = '0';
   do {
-    const [next, keys] = await redis.client.scan(cursor, 'COUNT', 1000);
+    const [next, keys] = await client.scan(cursor, 'COUNT', 1000);
     cursor = next;
-    for (const key of keys) if (key.startsWith(`{${config.redisKeyPrefix}}:`)) found.add(key);
+    for (const key of keys) if (key.startsWith(`{${prefix}}:`)) found.add(key);
   } while (cursor !== '0');
   return [...found];
 }
 
-async function hash({ redis }: RunningService, key: string): Promise<Record<string, string>> {
-  return sorted(Object.entries(await redis.client.hgetall(key)));
+async function hash(client: IORedis, key: string): Promise<Record<string, string>> {
+  return sorted(Object.entries(await client.hgetall(key)));
 }
 
 function members(withScores: string[]): Record<string, string> {
