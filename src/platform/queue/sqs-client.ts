@@ -1,5 +1,11 @@
-import { GetQueueUrlCommand, SQSClient } from '@aws-sdk/client-sqs';
+import {
+  type DeleteMessageBatchCommandInput,
+  type DeleteMessageBatchCommandOutput,
+  GetQueueUrlCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs';
 import type { Config } from '../../shared/config.js';
+import { pause } from '../back-off.js';
 
 /** The emulator accepts any credentials, but the SDK wants some; real ones in the environment go first. */
 const EMULATOR_CREDENTIALS = { accessKeyId: 'local', secretAccessKey: 'local' };
@@ -10,12 +16,17 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const PROMPT_TIMEOUT_MS = 5_000;
 /** Every poller waits on one; senders and the tidying commands need some besides. */
 const MAX_SOCKETS = 128;
+/** Waits before messages that SQS failed to delete by its own fault are to be deleted again. */
+const DELETE_AGAIN_AFTER_MS = [50, 200];
 
 /**
  * An SQS client in which a queue's **name** may stand wherever a command takes a QueueUrl. The address is asked
  * for once and again after the queue turns out to be gone, so nothing needs the queue to exist when it is wired.
  * For an endpoint that is not AWS the address is put together from the endpoint, because the addresses that
  * emulators hand out name hosts and ports of their own.
+ *
+ * What of a batch SQS fails to delete by its own fault is deleted again at once, a few times: the poll loops do not look
+ * at it, and each further delivery of what is stored already would count towards the dead-letter queue.
  */
 export function createSqsClient(config: Pick<Config, 'sqsEndpoint' | 'awsRegion' | 'awsCredentialsGiven'>): SQSClient {
   const onAws = config.sqsEndpoint === 'aws';
@@ -53,7 +64,46 @@ export function createSqsClient(config: Pick<Config, 'sqsEndpoint' | 'awsRegion'
     },
     { step: 'initialize', name: 'queueNames', priority: 'high' },
   );
+  client.middlewareStack.add(
+    (next, { commandName }) =>
+      async (args) => {
+        const { response, output } = await next(args);
+        if (commandName !== 'DeleteMessageBatchCommand') return { response, output };
+        const input = args.input as DeleteMessageBatchCommandInput;
+        const again = async (
+          Entries: DeleteMessageBatchCommandInput['Entries'],
+        ): Promise<DeleteMessageBatchCommandOutput> =>
+          (await next({ ...args, input: { ...input, Entries } })).output as DeleteMessageBatchCommandOutput;
+        return { response, output: await deletingAgain(input, output as DeleteMessageBatchCommandOutput, again) };
+      },
+    { step: 'initialize', name: 'deletesAgain', priority: 'low' },
+  );
   return client;
+}
+
+/** @param answer to the input @param again asks for some of its entries once more @returns what became of them in the end */
+async function deletingAgain(
+  { Entries = [] }: DeleteMessageBatchCommandInput,
+  answer: DeleteMessageBatchCommandOutput,
+  again: (entries: DeleteMessageBatchCommandInput['Entries']) => Promise<DeleteMessageBatchCommandOutput>,
+): Promise<DeleteMessageBatchCommandOutput> {
+  for (const delay of DELETE_AGAIN_AFTER_MS) {
+    const failed = new Set(answer.Failed?.filter(({ SenderFault }) => !SenderFault).map(({ Id }) => Id));
+    if (failed.size === 0) break;
+    await pause(delay);
+    try {
+      const next = await again(Entries.filter(({ Id }) => failed.has(Id)));
+      const refused = answer.Failed!.filter(({ Id }) => !failed.has(Id));
+      answer = {
+        ...answer,
+        Successful: [...(answer.Successful ?? []), ...(next.Successful ?? [])],
+        Failed: [...refused, ...(next.Failed ?? [])],
+      };
+    } catch {
+      break; // The others are deleted all the same; whoever calls next meets the failure itself.
+    }
+  }
+  return answer;
 }
 
 /**
