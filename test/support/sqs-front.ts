@@ -7,7 +7,8 @@ export type BatchAction = 'SendMessageBatch' | 'DeleteMessageBatch';
 /** What becomes of an entry that SQS says it failed to deal with. */
 export type EntryFault = 'not done' | 'done all the same';
 
-interface BatchEntry {
+/** An entry of a batch, as it is sent. */
+export interface BatchEntry {
   Id: string;
   MessageBody?: string;
   ReceiptHandle?: string;
@@ -38,7 +39,7 @@ export class SqsFront {
   /** Entries that were said to have failed. */
   readonly failed: Record<BatchAction, number> = { SendMessageBatch: 0, DeleteMessageBatch: 0 };
   /** Decides which entries of a batch are said to have failed, and what really becomes of them; null where all is well. */
-  faultOf: (action: BatchAction) => EntryFault | null = () => null;
+  faultOf: (action: BatchAction, entry: BatchEntry) => EntryFault | null = () => null;
 
   private readonly handles = new Map<string, string>();
   private readonly agent = new Agent({ keepAlive: true });
@@ -84,7 +85,7 @@ export class SqsFront {
 
   private async passBatch(action: BatchAction, question: IncomingMessage, body: string): Promise<Forwarded> {
     const { Entries, ...rest } = JSON.parse(body) as { Entries: BatchEntry[] };
-    const faults = new Map(Entries.map(({ Id }) => [Id, this.faultOf(action)]));
+    const faults = new Map(Entries.map((entry) => [entry.Id, this.faultOf(action, entry)]));
     const taken = Entries.filter(({ Id }) => faults.get(Id) !== 'not done');
     const forwarded =
       taken.length > 0
