@@ -4,6 +4,7 @@ import { RunningService, type World } from '../support/app.js';
 import type { Dump } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
+import { makeForgetful } from '../support/forgetful-ledger.js';
 import { itOnOwnServers } from '../support/only-on.js';
 import { ServiceProcess, useBuiltService } from '../support/process.js';
 import { RealWorld } from '../support/real-world.js';
@@ -186,16 +187,7 @@ describe('Every message three times, shuffled, on several processes of which one
       await onOwnWorld({}, async (world, view) => {
         const service = await RunningService.ready({ world });
         try {
-          // Contents are not known again.
-          await view.query(
-            `create function forget() returns trigger language plpgsql as $$ begin
-               new.content_hash := sha256(new.content_hash || convert_to(new.position::text, 'UTF8'));
-               return new;
-             end $$`,
-          );
-          for (const table of ['counted_orders', 'failed_contents']) {
-            await view.query(`create trigger forget before insert on ${table} for each row execute function forget()`);
-          }
+          await makeForgetful(view.query);
           await send(view, messages);
           const once = await remainsIn(view);
           await send(view, messages);

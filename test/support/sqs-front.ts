@@ -34,8 +34,10 @@ const JSON_PROTOCOL = { 'content-type': 'application/x-amz-json-1.0' };
 export class SqsFront {
   /** How often each message was delivered so far, by its id. */
   readonly receives = new Map<string, number>();
-  /** How often each message had been delivered when it was deleted, by its id. */
+  /** How often each message had been delivered when it was first deleted, by its id. */
   readonly receivesWhenDeleted = new Map<string, number>();
+  /** How often SQS was told to delete each message, by its id. */
+  readonly deletes = new Map<string, number>();
   /** Entries that were said to have failed. */
   readonly failed: Record<BatchAction, number> = { SendMessageBatch: 0, DeleteMessageBatch: 0 };
   /** Decides which entries of a batch are said to have failed, and what really becomes of them; null where all is well. */
@@ -114,6 +116,7 @@ export class SqsFront {
 
   private deleted(receiptHandle: string): void {
     const id = this.handles.get(receiptHandle)!;
+    this.deletes.set(id, (this.deletes.get(id) ?? 0) + 1);
     if (!this.receivesWhenDeleted.has(id)) this.receivesWhenDeleted.set(id, this.receives.get(id)!);
   }
 
