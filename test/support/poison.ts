@@ -1,12 +1,14 @@
+import { sampleOrders } from '../../src/producer/sample-orders.rules.js';
 import type { Reason } from '../../src/shared/order-event.js';
 import type { SeededRandom } from './seeded-random.js';
 
-/** A message that is meant to do harm, and what has to become of it. */
-export interface Poison {
-  kind: string;
+/** A message and what has to become of it. */
+export interface Expected {
   body: string;
-  /** In the order of the contract; empty where it is odd, but an order all the same, and counts. */
+  /** Why it fails, in the order of the contract; empty where it counts, as what is odd but an order all the same does. */
   reasons: Reason[];
+  /** The kind of poison that it is; null where it is nothing but a good order. */
+  poison: string | null;
 }
 
 type Fields = Record<string, unknown>;
@@ -193,22 +195,33 @@ const HUGE: Record<string, Maker> = {
   },
 };
 
-/** Every kind of poison but for the huge ones, and these. */
+/** Names of all kinds of poison. */
 export const POISON_KINDS = { small: Object.keys(SMALL), huge: Object.keys(HUGE) };
 
 /**
- * Poison without an end: each kind in its turn, and of every so many one that is huge.
- * @param run stands in every order_id, so that no two are the same content
- * @param hugeEvery of how many one is huge
+ * Good orders of which some are replaced by poison, each kind in its turn, shuffled. No two have the same content.
+ * @param options.run stands in every order_id
+ * @param options.poisoned share of the messages, 0 to 1
+ * @param options.hugeEvery of how many poisons one is huge
  */
-export function* poisons(run: string, random: SeededRandom, hugeEvery: number): Generator<Poison, never, undefined> {
-  for (let i = 0, small = 0, huge = 0; ; i++) {
+export function poisonedTraffic(
+  options: { run: string; messages: number; poisoned: number; hugeEvery: number },
+  random: SeededRandom,
+): Expected[] {
+  const { run: runId, messages, hugeEvery } = options;
+  const bad = Math.round(messages * options.poisoned);
+  const asOf = Date.parse('2026-01-31T12:00:00Z');
+  const run = { count: messages - bad, invalidRate: 0, seed: random.below(2 ** 31), runId, asOf };
+  const all: Expected[] = [...sampleOrders(run)].map(({ body }) => ({ body, reasons: [], poison: null }));
+  for (let i = 0, small = 0, huge = 0; i < bad; i++) {
     const isHuge = i % hugeEvery === hugeEvery - 1;
-    const kind = isHuge
+    const poison = isHuge
       ? POISON_KINDS.huge[huge++ % POISON_KINDS.huge.length]!
       : POISON_KINDS.small[small++ % POISON_KINDS.small.length]!;
-    yield { kind, ...(SMALL[kind] ?? HUGE[kind]!)(anOrder(`ORD-${run}-POISON-${i}`, random), random) };
+    const make = SMALL[poison] ?? HUGE[poison]!;
+    all.push({ poison, ...make(anOrder(`ORD-${runId}-POISON-${i}`, random), random) });
   }
+  return random.shuffled(all);
 }
 
 /** One of 10.00, of another user and with another product each. */

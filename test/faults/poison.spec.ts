@@ -1,0 +1,217 @@
+import { sql } from 'drizzle-orm';
+import { AppendQueue } from '../../src/ledger/append-queue.js';
+import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
+import { QueueSender } from '../../src/platform/queue/queue-sender.js';
+import type { Reason } from '../../src/shared/order-event.js';
+import { RunningService } from '../support/app.js';
+import { auditOf, partsOf } from '../support/audit.js';
+import { eventually } from '../support/eventually.js';
+import { atScale, seededFor, tell } from '../support/fault-scale.js';
+import { makeForgetful } from '../support/forgetful-ledger.js';
+import { anOrderEvent } from '../support/order-events.js';
+import { type Expected, POISON_KINDS, poisonedTraffic } from '../support/poison.js';
+import type { SeededRandom } from '../support/seeded-random.js';
+import { SqsFront } from '../support/sqs-front.js';
+
+const MESSAGES = atScale(600, 10_000);
+/** Of all messages. */
+const POISONED = 0.2;
+/** Of the poison one in so many is as large as it can be, which is each of the huge kinds at least once. */
+const HUGE_EVERY = Math.floor((MESSAGES * POISONED) / POISON_KINDS.huge.length);
+/** The first delivery, and one more. */
+const MOST_RECEIVES = 2;
+const WITHIN_MS = atScale(120_000, 900_000);
+/** What the database refuses. */
+const CURSED = 'U-CURSED';
+
+const ORDERS_WITH_CULPRITS = atScale(100, 1_000);
+
+let queue: EmbeddedQueue;
+let front: SqsFront;
+let service: RunningService;
+
+async function start(environment: Record<string, string> = {}): Promise<void> {
+  queue = await EmbeddedQueue.start(0, null);
+  front = await SqsFront.before(queue.endpoint);
+  service = await RunningService.ready({
+    environment: { SQS_ENDPOINT: front.endpoint, SQS_WAIT_TIME_SECONDS: '1', ...environment },
+  });
+}
+
+/** Runs a statement on the ledger's database. */
+async function plant(statement: string): Promise<void> {
+  await service.database.query(sql.raw(statement));
+}
+
+/** From now on what is received or given back comes again after 1 s. */
+function hurry(): void {
+  service.sqs.middlewareStack.add(
+    (next, { commandName }) =>
+      (args) => {
+        const input = args.input as { VisibilityTimeout?: number; Entries?: { VisibilityTimeout?: number }[] };
+        if (commandName === 'ReceiveMessageCommand') input.VisibilityTimeout = 1;
+        if (commandName === 'ChangeMessageVisibilityBatchCommand') {
+          for (const entry of input.Entries!) entry.VisibilityTimeout = 1;
+        }
+        return next(args);
+      },
+    { step: 'initialize', name: 'hurry' },
+  );
+}
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await service?.stop();
+  await front?.close();
+  await queue?.stop();
+});
+
+function trafficFrom(random: SeededRandom): Expected[] {
+  return poisonedTraffic({ run: 'RUN', messages: MESSAGES, poisoned: POISONED, hugeEvery: HUGE_EVERY }, random);
+}
+
+/** Puts them on the queue. @returns the messages by their ids */
+async function send(messages: Expected[]): Promise<Map<string, Expected>> {
+  const { messageIds, failed } = await new QueueSender(service.sqs, 'orders-queue').sendAll(
+    messages.map(({ body }) => body),
+  );
+  expect(failed).toEqual([]);
+  return new Map(messageIds.map((id, i) => [id!, messages[i]!]));
+}
+
+interface StoredMessage {
+  message_id: string;
+  outcome: string;
+  reasons: Reason[];
+  digest: string;
+}
+
+/** What of the messages is not in the ledger once as it has to be, and what it holds besides. */
+async function misfits(sent: Map<string, Expected>): Promise<string[]> {
+  const rows = await service.database.query<StoredMessage>(
+    sql`select message_id, outcome, to_json(reasons) as reasons, md5(body) as digest from ledger`,
+  );
+  const digests = await service.database.query<{ id: string; digest: string }>(
+    sql`select key as id, md5(value) as digest
+        from json_each_text(${JSON.stringify(Object.fromEntries([...sent].map(([id, { body }]) => [id, body])))}::json)`,
+  );
+  const expected = new Map(digests.map(({ id, digest }) => [id, { ...sent.get(id)!, digest }]));
+  const found: string[] = [];
+  for (const { message_id, outcome, reasons, digest } of rows) {
+    const message = expected.get(message_id);
+    expected.delete(message_id);
+    const what = message?.poison ?? 'a good order';
+    if (!message) found.push(`${message_id}, ${outcome}, is there twice or never was sent`);
+    else if (String(reasons) !== String(message.reasons)) found.push(`${what}: ${outcome} for ${String(reasons)}`);
+    else if ((outcome === 'failed') !== message.reasons.length > 0) found.push(`${what}: ${outcome}`);
+    else if (digest !== message.digest) found.push(`${what}: another body`);
+  }
+  for (const { poison } of expected.values()) found.push(`${poison ?? 'a good order'}: not there`);
+  return found;
+}
+
+/** Innocents that were delivered more often than that by when they were acknowledged. */
+function delayed(sent: Map<string, Expected>): number[] {
+  const innocent = [...sent].filter(([, { poison }]) => poison === null);
+  return innocent.map(([id]) => front.receivesWhenDeleted.get(id)!).filter((count) => !(count <= MOST_RECEIVES));
+}
+
+describe('Where a fifth of the traffic is poison', () => {
+  it(
+    'every good order is counted, every bad one stored once with its reasons, and no innocent delivered more than once again',
+    async () => {
+      await start();
+      const traffic = trafficFrom(seededFor('a fifth of the traffic is poison'));
+      const sent = await send(traffic);
+      await service.settled(WITHIN_MS);
+      expect(await misfits(sent)).toEqual([]);
+      expect(delayed(sent)).toEqual([]);
+      const counted = traffic.filter(({ reasons }) => reasons.length === 0).length;
+      expect((await service.get('/stats/global')).body).toMatchObject({
+        total_orders: counted,
+        failed_orders: MESSAGES - counted,
+      });
+      expect(await auditOf(service)).toEqual([]);
+      expect(new Set(traffic.map(({ poison }) => poison)).size).toBe(
+        1 + POISON_KINDS.small.length + POISON_KINDS.huge.length,
+      );
+      tell(
+        `${MESSAGES} messages, ${traffic.filter(({ poison }) => poison).length} of them poison of ` +
+          `${POISON_KINDS.small.length + POISON_KINDS.huge.length} kinds; ` +
+          `a message was received up to ${Math.max(...front.receives.values())} times`,
+      );
+    },
+    2 * WITHIN_MS,
+  );
+
+  it('control: that only the first reason is stored, and that a message is stored twice, is found', async () => {
+    await start();
+    await plant(`create function keep_one() returns trigger language plpgsql as $$ begin
+      new.reasons := new.reasons[1:1];
+      return new;
+    end $$`);
+    await plant('create trigger keep_one before insert on ledger for each row execute function keep_one()');
+    await makeForgetful(partsOf(service).query);
+    const traffic = trafficFrom(seededFor('only the first reason is stored')).slice(0, 200);
+    const sent = await send(traffic);
+    await service.settled(WITHIN_MS);
+    expect(await misfits(sent)).toContainEqual(expect.stringMatching(/: failed for \w+$/));
+    await send(traffic);
+    await service.settled(WITHIN_MS);
+    expect(await misfits(sent)).toContainEqual(expect.stringMatching(/is there twice or never was sent$/));
+  });
+});
+
+describe('Where the database itself refuses some of the orders', () => {
+  /** Every tenth is one that the database does not take. */
+  async function sendWithCulprits(): Promise<{ innocent: Map<string, Expected>; culprits: string[] }> {
+    await plant(`create function refuse() returns trigger language plpgsql as $$ begin
+      if new.user_id = '${CURSED}' then raise exception 'cursed' using errcode = '22003'; end if;
+      return new;
+    end $$`);
+    await plant('create trigger refuse before insert on ledger for each row execute function refuse()');
+    const orders = Array.from({ length: ORDERS_WITH_CULPRITS }, (_, i): Expected => {
+      const isCulprit = i % 10 === 4;
+      const body = JSON.stringify(anOrderEvent(isCulprit ? { user_id: CURSED } : {}));
+      return { body, reasons: [], poison: isCulprit ? 'a culprit' : null };
+    });
+    const sent = [...(await send(orders))];
+    return {
+      innocent: new Map(sent.filter(([, { poison }]) => poison === null)),
+      culprits: sent.filter(([, { poison }]) => poison !== null).map(([id]) => id),
+    };
+  }
+
+  async function reprieve(): Promise<void> {
+    await plant('drop trigger refuse on ledger');
+    await service.settled(WITHIN_MS);
+    expect((await service.get('/stats/global')).body).toMatchObject({ total_orders: ORDERS_WITH_CULPRITS });
+    expect(await auditOf(service)).toEqual([]);
+  }
+
+  it('innocents of the same batch are not delayed, and the others count as soon as it takes them', async () => {
+    await start({ SQS_VISIBILITY_TIMEOUT: '10' });
+    const { innocent, culprits } = await sendWithCulprits();
+    await eventually(() => expect([...innocent.keys()].every((id) => front.deletes.has(id))).toBe(true), WITHIN_MS);
+    expect(delayed(innocent)).toEqual([]);
+    expect(culprits.filter((id) => front.deletes.has(id))).toEqual([]);
+    await reprieve();
+  });
+
+  it('control: that innocents are given back with the culprit is found', async () => {
+    await start({ SQS_MAX_RECEIVE_COUNT: '1000' });
+    hurry();
+    const prototype = AppendQueue.prototype as unknown as Record<'store' | 'call', (messages: unknown[]) => unknown>;
+    jest.spyOn(prototype, 'store').mockImplementation(function (this: typeof prototype, messages) {
+      return this.call(messages);
+    });
+    const { innocent } = await sendWithCulprits();
+    await eventually(() => {
+      const most = [...innocent.keys()].map((id) => front.receives.get(id) ?? 0);
+      expect(Math.max(...most)).toBeGreaterThan(MOST_RECEIVES);
+    }, WITHIN_MS);
+    jest.restoreAllMocks();
+    await reprieve();
+    expect(delayed(innocent)).not.toEqual([]);
+  });
+});
