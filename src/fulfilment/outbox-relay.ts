@@ -3,6 +3,7 @@ import { Interval } from '@nestjs/schedule';
 import { setTimeout as pause } from 'node:timers/promises';
 import { atMost } from '../platform/back-off.js';
 import { Database } from '../platform/database/database.js';
+import { OutageNotice } from '../platform/outage-notice.js';
 import { QueueSender } from '../platform/queue/queue-sender.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
 import { OrderWorkflow } from './order-workflow.js';
@@ -32,7 +33,7 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
   private busy = false;
   private stopping = false;
   private ended: Promise<void> = Promise.resolve();
-  private readonly failing = new Set<Destination>();
+  private readonly notices: Record<Destination, OutageNotice>;
 
   constructor(
     private readonly outbox: Outbox,
@@ -47,6 +48,14 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
       payment: queues.of('payment').sender,
       shipment: queues.of('shipment').sender,
     };
+    const noticeOf = (queue: Destination): OutageNotice =>
+      new OutageNotice(this.logger, `The outbox can be sent to the ${queue} queue again`);
+    this.notices = {
+      orders: noticeOf('orders'),
+      inventory: noticeOf('inventory'),
+      payment: noticeOf('payment'),
+      shipment: noticeOf('shipment'),
+    };
   }
 
   onApplicationBootstrap(): void {
@@ -58,6 +67,7 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
     await atMost(LONGEST_STOP_MS, this.ended);
+    for (const notice of Object.values(this.notices)) notice.stop();
   }
 
   /** Has what is in the outbox sent soon. */
@@ -106,17 +116,9 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
     }
     if (sent.length > 0) await this.outbox.sent(sent);
     if (failed.length > 0) await this.outbox.release(failed, PAUSE_AFTER_FAILURE_SECONDS);
-    this.say(queue, failed.length, reason);
-  }
-
-  /** Once when it begins and once when it is over. */
-  private say(queue: Destination, failed: number, reason: string): void {
-    if (failed > 0 && !this.failing.has(queue)) {
-      this.logger.warn(`${failed} messages wait in the outbox for the ${queue} queue: ${reason}`);
-    }
-    if (failed === 0 && this.failing.has(queue)) this.logger.log(`The outbox can be sent to the ${queue} queue again`);
-    if (failed > 0) this.failing.add(queue);
-    else this.failing.delete(queue);
+    const notice = this.notices[queue];
+    if (failed.length === 0) notice.isWell();
+    else notice.fails(`${failed.length} messages wait in the outbox for the ${queue} queue: ${reason}`);
   }
 
   private async run(): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Logger } from '@nestjs/common';
 import { messageOf } from '../shared/errors.js';
 import { atMost, backOff, pause } from './back-off.js';
+import { OutageNotice } from './outage-notice.js';
 
 const LONGEST_PAUSE_MS = 2_000;
 const LONGEST_STOP_MS = 1_000;
@@ -9,8 +10,7 @@ const STEADY_MS = 10_000;
 
 /**
  * Whether a part (the database, the queue, Redis) can be used, kept up to date: after a failure the part is
- * prepared again with back-off until that succeeds. The log hears of a part going and coming once each, not of
- * every attempt.
+ * prepared again with back-off until that succeeds. The log hears of a part going and coming, not of every attempt.
  */
 export class Availability {
   private state: 'starting' | 'up' | 'down' = 'starting';
@@ -20,7 +20,9 @@ export class Availability {
   private readonly stopping = new AbortController();
   private loop: Promise<void> | null = null;
   private attempts = 0;
-  private upSince = 0;
+  /** When the latest attempt was over: where the part is up, since when. */
+  private attemptedAt = -Infinity;
+  private readonly notice: OutageNotice;
 
   /**
    * @param part how the log names it, e.g. `PostgreSQL`
@@ -31,8 +33,10 @@ export class Availability {
     private readonly part: string,
     private readonly prepare: () => Promise<void>,
     private readonly check: () => Promise<void>,
-    private readonly logger: Logger,
-  ) {}
+    logger: Logger,
+  ) {
+    this.notice = new OutageNotice(logger, `${part} is up`);
+  }
 
   get up(): boolean {
     return this.state === 'up';
@@ -73,10 +77,10 @@ export class Availability {
   /** To be told of every failure that means the part is gone. */
   failed(error: unknown): void {
     if (!this.up || this.stopping.signal.aborted) return;
-    if (performance.now() - this.upSince > STEADY_MS) this.attempts = 0;
+    if (performance.now() - this.attemptedAt > STEADY_MS) this.attempts = 0;
     this.state = 'down';
     this.reason = messageOf(error);
-    this.logger.warn(`${this.part} is down: ${this.reason}; waiting for it`);
+    this.notice.fails(`${this.part} is down: ${this.reason}; waiting for it`);
     this.loop ??= this.prepareUntilUp(() => undefined);
   }
 
@@ -92,34 +96,39 @@ export class Availability {
   /** Ends the background work. */
   async stop(): Promise<void> {
     this.stopping.abort();
+    this.notice.stop();
     this.release();
     if (this.loop) await atMost(LONGEST_STOP_MS, this.loop);
   }
 
   private async prepareUntilUp(firstAttemptOver: () => void): Promise<void> {
-    let said = this.state === 'down' ? this.reason : '';
     for (; !this.stopping.signal.aborted; this.attempts++) {
-      if (this.attempts > 0) await pause(backOff(this.attempts, LONGEST_PAUSE_MS), this.stopping.signal);
+      if (this.attempts > 0) await this.untilNextAttempt();
       try {
         await this.prepare();
         for (const listener of this.listeners) await listener();
-        const comesBack = said !== '';
         this.state = 'up';
-        this.upSince = performance.now();
+        this.attemptedAt = performance.now();
         this.attempts++;
         this.loop = null;
-        if (comesBack) this.logger.log(`${this.part} is up`);
+        this.notice.isWell();
         this.release();
         firstAttemptOver();
         return;
       } catch (error) {
+        this.attemptedAt = performance.now();
         this.reason = messageOf(error);
-        if (!said) this.logger.warn(`${this.part} can't be used yet: ${this.reason}; waiting for it`);
-        said ||= this.reason;
+        this.notice.fails(`${this.part} can't be used yet: ${this.reason}; waiting for it`);
       }
       firstAttemptOver();
     }
     this.loop = null;
+  }
+
+  /** The pause is one between attempts: a part that was up for as long is tried at once. */
+  private async untilNextAttempt(): Promise<void> {
+    const sinceLast = performance.now() - this.attemptedAt;
+    await pause(Math.max(0, backOff(this.attempts, LONGEST_PAUSE_MS) - sinceLast), this.stopping.signal);
   }
 
   private release(): void {

@@ -21,6 +21,13 @@ const SHORT_WAIT_SECONDS = 2;
 const STOP_DEADLINE_MS = 6_000;
 const STOP_CHECK_MS = 20;
 
+/** SQS neither answers a poll nor ends the connection. */
+class PollUnanswered extends Error {
+  constructor() {
+    super('SQS does not answer');
+  }
+}
+
 /** Codes of the errors that a poll loop ends its wait with when it was stopped; by now it may run again. */
 const CALLED_BACK = [ReceivingStopped.name, 'AbortError'];
 
@@ -93,7 +100,9 @@ export class PollLoops {
       const { isRunning } = loop.consumer.status;
       const hangs = this.gate.isOpen && Date.now() - loop.activeAt > this.longestSilenceMs(loop.phase);
       if (isRunning && !hangs) continue;
-      this.logger.error(`${loop.name} ${isRunning ? `hangs ${loop.phase}` : 'has ended'} and is started again`);
+      // That is the queue's fault, which is said once for all its loops.
+      if (isRunning && loop.phase === 'receiving') this.queue.availability.failed(new PollUnanswered());
+      else this.logger.error(`${loop.name} ${isRunning ? `hangs ${loop.phase}` : 'has ended'} and is started again`);
       loop.consumer.stop({ abort: true });
       this.gate.leave(loop.index);
       this.moved(loop, 'waiting at the gate');
