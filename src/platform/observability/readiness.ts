@@ -12,7 +12,12 @@ export interface PartHealth {
 @Injectable()
 export class Readiness {
   private readonly checks = new Map<string, () => Promise<PartHealth> | PartHealth>();
-  private stopping = false;
+  private stopsSince: number | null = null;
+
+  /** When the process began to end, ms of performance.now(); null while it does not. */
+  get stoppingSince(): number | null {
+    return this.stopsSince;
+  }
 
   /** @param part how the health page names it, e.g. `ledger` */
   add(part: string, check: () => Promise<PartHealth> | PartHealth): void {
@@ -23,12 +28,12 @@ export class Readiness {
   async parts(): Promise<Record<string, PartHealth>> {
     const asked = [...this.checks].map(async ([part, check]) => [part, await ask(check)] as const);
     const parts = Object.fromEntries(await Promise.all(asked));
-    return this.stopping ? { ...parts, process: { up: false, reason: 'shutting down' } } : parts;
+    return this.stoppingSince !== null ? { ...parts, process: { up: false, reason: 'shutting down' } } : parts;
   }
 
   /** From now on this process should get no more traffic. */
   shutDown(): void {
-    this.stopping = true;
+    this.stopsSince ??= performance.now();
   }
 }
 
