@@ -1,0 +1,193 @@
+import type { SQSClient } from '@aws-sdk/client-sqs';
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Redis as IORedis } from 'ioredis';
+import { Client } from 'pg';
+import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
+import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
+import { audit } from '../support/audit.js';
+import { eventually } from '../support/eventually.js';
+import { atScale, seededFor, tell } from '../support/fault-scale.js';
+import { aProduct, QUICK } from '../support/fulfilment.js';
+import { KeepAliveClients, type Probe } from '../support/keep-alive-clients.js';
+import { itOnOwnServers } from '../support/only-on.js';
+import { OrderLoad } from '../support/order-load.js';
+import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { RealWorld } from '../support/real-world.js';
+import type { SeededRandom } from '../support/seeded-random.js';
+
+const ROUNDS = atScale(3, 50);
+const CLIENTS = 8;
+const SHUTDOWN_LIMIT_MS = 10_000;
+const TEST_TIMEOUT_MS = 30 * 60_000;
+const WITNESS = { NODE_OPTIONS: `--require=${join(__dirname, '..', 'support', 'request-witness.cjs')}` };
+/** Numbers of requests of one round stay below it. */
+const MOST_PROBES = 1_000_000;
+
+useBuiltService();
+jest.setTimeout(TEST_TIMEOUT_MS);
+
+let world: RealWorld | null = null;
+let sqs: SQSClient | null = null;
+let service: ServiceProcess | null = null;
+let load: OrderLoad | null = null;
+
+afterEach(async () => {
+  await load?.end();
+  await service?.end();
+  sqs?.destroy();
+  await world?.destroy();
+  [world, sqs, service, load] = [null, null, null, null];
+});
+
+/** What a round of ending a service under load was like. */
+interface Round {
+  /** What must not be. */
+  faults: string[];
+  tookMs: number;
+  answered: number;
+  /** Requests that the service has never seen: written to a connection that it closed, or to one that it never accepted. */
+  crossed: number;
+  /** Of those, the ones to a connection that had been used before. */
+  crossedOnUsed: number;
+}
+
+/** What clients ask for: figures, health, entries, and things that must not get lost. */
+function probesOf(random: SeededRandom): () => Probe {
+  return () => {
+    switch (random.below(6)) {
+      case 0:
+        return { method: 'GET', path: '/stats/global' };
+      case 1:
+        return { method: 'GET', path: '/health/ready' };
+      case 2:
+        return { method: 'GET', path: '/order-events?limit=5' };
+      case 3:
+        return { method: 'POST', path: '/produce', body: { count: 20, invalid_rate: 0 } };
+      case 4:
+        return { method: 'POST', path: '/produce', body: { count: 0 } };
+      default:
+        return {
+          method: 'POST',
+          path: '/api/v1/orders',
+          headers: { 'idempotency-key': randomUUID() },
+          body: {
+            currency: 'USD',
+            items: [{ sku: 'A123', quantity: 1 }],
+            shipping_address: '1 Fixture Street',
+            payment_method: 'CARD',
+          },
+        };
+    }
+  };
+}
+
+/** Takes note of what was taken. */
+function note(probe: Probe, status: number, body: string): void {
+  if (probe.path === '/produce' && status === 200) {
+    load!.taken += (JSON.parse(body) as { orders: unknown[] }).orders.length;
+  }
+  if (probe.path === '/api/v1/orders' && status === 202) load!.taken++;
+}
+
+/** Ends the service at some moment under load, and says how that went. */
+async function endUnderLoad(running: ServiceProcess, random: SeededRandom, round: number): Promise<Round> {
+  const clients = new KeepAliveClients(running.url, probesOf(random), note, round * MOST_PROBES);
+  clients.begin(CLIENTS);
+  await eventually(() => expect(clients.fates.size).toBeGreaterThan(2 * CLIENTS), 30_000);
+  await pause(random.below(300));
+  const { code, tookMs } = await running.kill('SIGTERM');
+  await clients.end();
+
+  const faults: string[] = [];
+  if (code !== 0) faults.push(`It ended with code ${code}`);
+  if (tookMs > SHUTDOWN_LIMIT_MS) faults.push(`It took ${tookMs} ms to end`);
+  const [, report] = /^WITNESS (.*)$/m.exec(running.output)!;
+  const { received, unanswered } = JSON.parse(report!) as Record<'received' | 'unanswered', number[]>;
+  if (unanswered.length > 0) faults.push(`${unanswered.length} requests were received and not answered`);
+  for (const number of received) {
+    const fate = clients.fates.get(number);
+    if (fate?.kind !== 'answered' || !fate.whole)
+      faults.push(`Request ${number} has ended so: ${JSON.stringify(fate)}`);
+  }
+  const seen = new Set(received);
+  const unseen = [...clients.fates].flatMap(([number, fate]) =>
+    fate.kind === 'broken' && !seen.has(number) ? [fate] : [],
+  );
+  for (const [number, fate] of clients.fates) {
+    if (fate.kind === 'answered' && ![200, 202, 400, 503].includes(fate.status)) {
+      faults.push(`Request ${number} was answered with ${fate.status}`);
+    }
+  }
+  const { in_flight } = await queueDepth(sqs!, 'orders-queue');
+  if (in_flight > 0) faults.push(`${in_flight} messages were left in hand`);
+  const answered = [...clients.fates.values()].filter(({ kind }) => kind === 'answered').length;
+  const crossedOnUsed = unseen.filter(({ onUsedConnection }) => onUsedConnection).length;
+  return { faults, tookMs, answered, crossed: unseen.length, crossedOnUsed };
+}
+
+async function aWorldUnderLoad(environment: Record<string, string> = {}): Promise<RealWorld> {
+  world = await RealWorld.make({ ...QUICK, ...WITNESS, ...environment });
+  sqs = createSqsClient({ sqsEndpoint: world.queue.endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
+  service = await ServiceProcess.ready(world);
+  await aProduct(service, { stock: { EAST: 1_000_000 } });
+  load = new OrderLoad(sqs, null);
+  load.begin();
+  return world;
+}
+
+async function auditOfWorld({ postgres, redis, environment }: RealWorld): Promise<string[]> {
+  const database = new Client(postgres.url);
+  const client = new IORedis(redis.url);
+  await database.connect();
+  try {
+    return await audit({
+      query: async (text) => (await database.query(text)).rows as never[],
+      redis: client,
+      redisKeyPrefix: environment.REDIS_KEY_PREFIX!,
+      businessTimeZone: 'UTC',
+    });
+  } finally {
+    client.disconnect();
+    await database.end();
+  }
+}
+
+describe('A service that is ended by SIGTERM under load', () => {
+  itOnOwnServers()(
+    `ends within 10 s with code 0, answers what it has received and leaves nothing in hand, ${ROUNDS} times: all is counted once`,
+    async () => {
+      const random = seededFor('SIGTERM under load');
+      const home = await aWorldUnderLoad();
+      const rounds: Round[] = [];
+      for (let round = 0; round < ROUNDS; round++) {
+        rounds.push(await endUnderLoad(service!, random, round));
+        service = await ServiceProcess.ready(home);
+      }
+      await load!.end();
+      await eventually(async () => {
+        const { body } = await service!.get('/stats/global');
+        expect(body).toMatchObject({ total_orders: load!.taken, failed_orders: 0 });
+      }, 120_000);
+      const sum = (what: 'answered' | 'crossed' | 'crossedOnUsed'): number =>
+        rounds.reduce((all, round) => all + round[what], 0);
+      tell(
+        `measured: ${ROUNDS} ends in ${Math.round(Math.min(...rounds.map(({ tookMs }) => tookMs)))} to ` +
+          `${Math.round(Math.max(...rounds.map(({ tookMs }) => tookMs)))} ms, ${load!.taken} orders, ` +
+          `${sum('answered')} requests answered, ${sum('crossed')} never seen (${sum('crossedOnUsed')} of them on a connection used before)`,
+      );
+      expect(rounds.flatMap(({ faults }) => faults)).toEqual([]);
+      expect(await service!.metric('orders_processed_total{outcome="duplicate"}')).toBe(0);
+      expect(await queueDepth(sqs!, deadLetterQueueOf('orders-queue'))).toMatchObject({ visible: 0, in_flight: 0 });
+      expect(await auditOfWorld(home)).toEqual([]);
+    },
+  );
+
+  itOnOwnServers()('control: is found where it ends without finishing what it has begun', async () => {
+    const random = seededFor('SIGTERM that ends at once');
+    await aWorldUnderLoad({ ENDS_AT_ONCE: 'yes' });
+    const { faults } = await endUnderLoad(service!, random, 0);
+    expect(faults).toContainEqual(expect.stringMatching(/ were received and not answered$/));
+  });
+});
