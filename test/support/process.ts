@@ -13,14 +13,27 @@ const BATCH = 10;
 
 let build: string | null = null;
 
+/**
+ * Has processes run a build.
+ * @param made where the programs are; its parent, which holds what a build needs beside it, is where they run
+ */
+export function useBuild(made: string): void {
+  build = made;
+}
+
+/** Puts what a build needs beside it into a folder. @returns where in it the build itself is to be */
+export function folderForBuild(repository: string, folder: string): string {
+  for (const name of ['package.json', 'migrations', 'node_modules']) {
+    symlinkSync(join(repository, name), join(folder, name));
+  }
+  return join(folder, 'built');
+}
+
 /** Builds the service into a folder of its own before the tests of a file, and removes it after them. */
 export function useBuiltService(): void {
   beforeAll(async () => {
     const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-build-'));
-    for (const name of ['package.json', 'migrations', 'node_modules']) {
-      symlinkSync(join(REPOSITORY, name), join(folder, name));
-    }
-    const made = join(folder, 'built');
+    const made = folderForBuild(REPOSITORY, folder);
     await promisify(execFile)(
       process.execPath,
       [
@@ -29,7 +42,7 @@ export function useBuiltService(): void {
       ],
       { cwd: REPOSITORY },
     );
-    build = made;
+    useBuild(made);
   });
   afterAll(() => {
     if (build) rmSync(dirname(build), { recursive: true, force: true });
@@ -106,12 +119,7 @@ export class ServiceProcess extends Program {
   /** Starts it and waits until its banner is there. @throws Error with its output where it ends instead */
   static async start(world: World, environment: Record<string, string> = {}): Promise<ServiceProcess> {
     const service = ServiceProcess.launch(world, environment);
-    const ended = service.exited.then(({ code }) => {
-      throw new Error(`The service ended with code ${code}:\n${service.output}`);
-    });
-    const [, address] = await Promise.race([service.says(/API +http:\/\/localhost:(\d+)\/docs/), ended]);
-    ended.catch(() => undefined);
-    service.url = `http://127.0.0.1:${address}`;
+    await service.answers();
     return service;
   }
 
@@ -126,8 +134,18 @@ export class ServiceProcess extends Program {
   }
 
   /** Starts it and waits for nothing. */
-  static launch(world: World, environment: Record<string, string> = {}): ServiceProcess {
+  static launch(world: Pick<World, 'environment'>, environment: Record<string, string> = {}): ServiceProcess {
     return new ServiceProcess(launch('main.js', { ...world.environment, ...environment }));
+  }
+
+  /** Waits until its banner is there. @throws Error with its output where it ends instead */
+  async answers(withinMs = 30_000): Promise<void> {
+    const ended = this.exited.then(({ code }) => {
+      throw new Error(`The service ended with code ${code}:\n${this.output}`);
+    });
+    const [, address] = await Promise.race([this.says(/API +http:\/\/localhost:(\d+)\/docs/, withinMs), ended]);
+    ended.catch(() => undefined);
+    this.url = `http://127.0.0.1:${address}`;
   }
 
   async get(path: string): Promise<Answer> {

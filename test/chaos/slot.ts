@@ -1,0 +1,164 @@
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { ServiceProcess } from '../support/process.js';
+import type { RealWorld } from '../support/real-world.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
+import type { Findings } from './invariants.js';
+
+const LONGEST_START_MS = 60_000;
+const LONGEST_END_MS = 10_000;
+
+/** The networks of one process: to each part one of its own, so that it can be cut off alone. */
+export interface Networks {
+  redis: TcpProxy;
+  postgres: TcpProxy;
+  queue: TcpProxy;
+}
+
+/** The place of one process of the service: the process that is there now, its networks, its logs. */
+export class Slot {
+  /** Where it answers; empty while nobody does. */
+  url = '';
+  /** Grows with everything that may keep a request from being answered. */
+  changes = 0;
+  /** Whether a process is there, is not stopped, and has no order to end. */
+  isWell = false;
+  private process: ServiceProcess | null = null;
+  private readonly living = new Set<ServiceProcess>();
+  private readonly told = new WeakSet<ServiceProcess>();
+  private launched = 0;
+
+  private constructor(
+    readonly number: number,
+    readonly networks: Networks,
+    private readonly environment: Record<string, string>,
+    private readonly logFolder: string,
+    private readonly findings: Findings,
+  ) {}
+
+  /** A place whose process reaches the parts of a world through networks of its own; nobody is there yet. */
+  static async make(
+    number: number,
+    world: RealWorld,
+    logFolder: string,
+    environment: Record<string, string>,
+    findings: Findings,
+  ): Promise<Slot> {
+    const networks = {
+      redis: await TcpProxy.before(world.redis.url),
+      postgres: await TcpProxy.before(world.postgres.url),
+      queue: await TcpProxy.before(world.queue.endpoint),
+    };
+    const own = {
+      ...world.environment,
+      ...environment,
+      REDIS_URL: networks.redis.through(world.redis.url),
+      DATABASE_URL: networks.postgres.through(world.postgres.url),
+      SQS_ENDPOINT: networks.queue.through(world.queue.endpoint),
+    };
+    return new Slot(number, networks, own, logFolder, findings);
+  }
+
+  get name(): string {
+    return `process ${this.number}`;
+  }
+
+  /** The process that is there. */
+  get service(): ServiceProcess {
+    return this.process!;
+  }
+
+  /** Starts a process and waits until it answers over HTTP. */
+  async start(): Promise<void> {
+    const started = await this.launch();
+    this.changes++;
+    this.process = started;
+    this.url = started.url;
+    this.isWell = true;
+  }
+
+  /** `kill -9`. */
+  async kill(): Promise<void> {
+    const { process } = this;
+    this.leave(process);
+    await process?.kill('SIGKILL');
+  }
+
+  /** SIGTERM, and waits for its end. */
+  async terminate(process = this.process!): Promise<void> {
+    if (process === this.process) this.leave(process);
+    else this.told.add(process);
+    const { code, signal, tookMs } = await process.kill('SIGTERM');
+    const took = `${Math.round(tookMs)} ms`;
+    const faults = [];
+    if (code !== 0) faults.push(`${this.name} ended with ${code ?? signal} after SIGTERM, in ${took}`);
+    if (tookMs > LONGEST_END_MS) faults.push(`${this.name} took ${took} to end after SIGTERM`);
+    this.findings.checked('exits', faults);
+  }
+
+  /** Starts another process in this place, and ends the one that was there when the other one answers. */
+  async replace(): Promise<void> {
+    const before = this.process!;
+    await this.start();
+    await this.terminate(before);
+  }
+
+  /** SIGSTOP, for so long. */
+  async pause(wait: () => Promise<void>): Promise<void> {
+    const { process } = this;
+    this.changes++;
+    this.isWell = false;
+    process!.child.kill('SIGSTOP');
+    await wait();
+    process!.child.kill('SIGCONT');
+    this.changes++;
+    this.isWell = true;
+  }
+
+  /** Ends all that runs here, however it fares. */
+  async end(): Promise<void> {
+    this.leave(this.process);
+    await Promise.all([...this.living].map((process) => this.endNow(process)));
+    for (const network of Object.values(this.networks) as TcpProxy[]) await network.close();
+  }
+
+  /** To be called where nothing can be waited for any more. */
+  endAtOnce(): void {
+    for (const process of this.living) process.child.kill('SIGKILL');
+  }
+
+  private async launch(): Promise<ServiceProcess> {
+    const process = ServiceProcess.launch({ environment: this.environment });
+    this.living.add(process);
+    const log = createWriteStream(join(this.logFolder, `process-${this.number}-${++this.launched}.log`));
+    process.child.stdout!.pipe(log, { end: false });
+    process.child.stderr!.pipe(log, { end: false });
+    void process.exited.then(({ code, signal }) => this.ended(process, log, code ?? signal));
+    await process.answers(LONGEST_START_MS);
+    return process;
+  }
+
+  private ended(process: ServiceProcess, log: NodeJS.WritableStream, how: number | string | null): void {
+    log.end(`It ended with ${how}\n`);
+    this.living.delete(process);
+    if (this.told.has(process)) return;
+    if (process === this.process) this.leave(process);
+    this.findings.checked('exits', [`${this.name} ended with ${how}, and nobody had told it to:\n${tailOf(process)}`]);
+  }
+
+  private leave(process: ServiceProcess | null): void {
+    this.changes++;
+    this.isWell = false;
+    this.url = '';
+    if (process) this.told.add(process);
+  }
+
+  private async endNow(process: ServiceProcess): Promise<void> {
+    this.told.add(process);
+    await process.end();
+  }
+}
+
+function tailOf({ output }: ServiceProcess): string {
+  return output.slice(-2_000);
+}
