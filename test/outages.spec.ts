@@ -8,10 +8,11 @@ import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { sql } from 'drizzle-orm';
 import { Redis as IORedis } from 'ioredis';
+import { Client } from 'pg';
 import { OrderConsumer } from '../src/orders/order-consumer.js';
 import { OrderIntake } from '../src/orders/order-intake.js';
 import { Ledger } from '../src/ledger/ledger.js';
-import { DatabaseUnavailable } from '../src/platform/database/database.js';
+import { DatabaseUnavailable, MIGRATION_LOCK } from '../src/platform/database/database.js';
 import { deadLetterQueueOf, queueDepth } from '../src/platform/queue/queue-setup.js';
 import { aWorld, RunningService, type World } from './support/app.js';
 import {
@@ -201,6 +202,46 @@ describe('An outage of the ledger', () => {
       expect(await queueDepth(service.sqs, deadLetterQueueOf('orders-queue'))).toEqual(NO_MESSAGES);
     },
   );
+});
+
+describe('A connection to PostgreSQL that breaks', () => {
+  const onServer = itOnServer('the embedded ledger has no connections');
+
+  onServer('in the middle of a transaction costs that transaction, and not the service', async () => {
+    const home = await world();
+    const ledger = removed(await aLedgerBehindNetwork(home));
+    const service = await ready(home, ledger.environment);
+    const broken = service.database.transaction(async (tx) => {
+      await tx.query(sql`select 1`);
+      // It is to break while nothing is being asked.
+      ledger.goAway(service);
+      await eventually(() => expect(service.database.availability.up).toBe(false));
+      await tx.query(sql`select 1`);
+    });
+    await expect(broken).rejects.toThrow(DatabaseUnavailable);
+    await ledger.comeBack();
+    await service.isReady();
+    await service.send(...someOrders(5));
+    await hasCounted(service, 5);
+  });
+
+  onServer('while the start waits for the migration of another process is waited out', async () => {
+    const home = await world();
+    const ledger = removed(await aLedgerBehindNetwork(home));
+    const other = new Client(home.environment.DATABASE_URL);
+    await other.connect();
+    cleanUps.push(() => other.end());
+    await other.query(`select pg_advisory_lock(${MIGRATION_LOCK})`);
+    const starting = started(home, ledger.environment);
+    await eventually(async () => {
+      const { rows } = await other.query(`select from pg_locks where locktype = 'advisory' and not granted`);
+      expect(rows).toHaveLength(1);
+    });
+    ledger.network.cut();
+    await other.query(`select pg_advisory_unlock(${MIGRATION_LOCK})`);
+    const service = await starting;
+    await service.isReady();
+  });
 });
 
 describe('A rush on the ledger', () => {

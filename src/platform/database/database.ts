@@ -19,7 +19,7 @@ const POOL_SIZE = 10;
 /** A server that stalls answers no goodbye either. */
 const LONGEST_CLOSE_MS = 1_000;
 /** Any number, the same in all processes: the key of the lock under which migrations run. */
-const MIGRATION_LOCK = 4_711_001;
+export const MIGRATION_LOCK = 4_711_001;
 
 /** The ledger's database can't be used right now. */
 export class DatabaseUnavailable extends UnavailableError {
@@ -157,16 +157,20 @@ function serverDriver(url: string, statementTimeoutMs: number): Driver {
   };
 }
 
-/** A connection that gives up early where the server does not answer, however long the pool lets others wait for their turn. */
+/**
+ * A connection that gives up early where the server does not answer, however long the pool lets others wait for their
+ * turn. One that breaks while somebody has it in hand fails what they ask next, and not the process.
+ */
 class PromptClient extends Client {
   constructor(config?: ClientConfig) {
     super({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+    this.on('error', () => undefined);
   }
 }
 
 /** On a connection of its own without time limits: a migration may take long, and so may waiting for another's. */
 async function migrateOnce(url: string): Promise<void> {
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+  const client = new PromptClient({ connectionString: url });
   await client.connect();
   try {
     const db = drizzlePg(client);
