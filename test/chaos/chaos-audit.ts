@@ -63,10 +63,7 @@ export class ChaosAudit {
     const settled = eventually(async () => {
       const { waiting, inHand } = await this.world.depth();
       if (waiting + inHand > 0) throw new Error(`${waiting} messages wait, ${inHand} are in hand`);
-      for (const slot of this.world.slots) {
-        const { status, body } = await slot.service.get('/health/ready');
-        if (status !== 200) throw new Error(`${slot.name} is not ready: ${JSON.stringify(body)}`);
-      }
+      for (const slot of this.world.slots) await slot.isReady(0);
     }, SETTLES_WITHIN_MS);
     const faults = await settled.then(
       () => [],

@@ -15,6 +15,7 @@ const MOST_WAITING = 60;
 const LOOK_EVERY_MS = 8;
 /** A fault whose moment does not come, since another one keeps the service from going on, comes then. */
 const LONGEST_WAIT_FOR_MOMENT_MS = 2_500;
+const READY_WITHIN_MS = 60_000;
 const DRAINED_WITHIN_MS = 30_000;
 /** A repair whose message was lost with the process that had it in hand is sent again after a minute. */
 const REPAIRED_WITHIN_MS = 150_000;
@@ -52,12 +53,19 @@ export class ChaosRun {
     this.audit = new ChaosAudit(world, this.reader, findings);
   }
 
+  /** Starts all processes, and waits until they are ready: then there is a queue. */
+  async begin(): Promise<void> {
+    await Promise.all(this.world.slots.map((slot) => slot.start()));
+    await Promise.all(this.world.slots.map((slot) => slot.isReady(READY_WITHIN_MS)));
+  }
+
   /** Sends the messages of a round, makes its faults at their moments, and waits until the service has recovered. */
   async round(round: Round): Promise<void> {
     this.findings.round = round.number;
     await this.faults.prepare(round.faults);
     const sending = new Sending(this.world, round.messages, this.totals.messages);
     const sent = sending.run();
+    sent.catch(() => undefined); // it is waited for below
     this.totals.messages += round.messages.length;
     for (const { mark } of round.messages) this.sent.add(mark);
     this.totals.contents = this.sent.size;

@@ -88,8 +88,8 @@ async function chaos(planned: Plan, options: Options, io: CommandIo): Promise<nu
   let keep = true;
   try {
     io.out.write(await headerOf(options, world));
-    await Promise.all(world.slots.map((slot) => slot.start()));
     const run = new ChaosRun(world, planned, findings);
+    await run.begin();
     const rounds = await allRounds(run, planned, options, findings, io);
     await run.end();
     keep = findings.violations.length > 0;

@@ -1,5 +1,7 @@
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
+import { eventually } from '../support/eventually.js';
+import { endedAtExit } from '../support/own-process.js';
 import { ServiceProcess } from '../support/process.js';
 import type { RealWorld } from '../support/real-world.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
@@ -68,6 +70,14 @@ export class Slot {
     return this.process!;
   }
 
+  /** Waits until its process says that it can do everything. */
+  async isReady(withinMs: number): Promise<void> {
+    await eventually(async () => {
+      const { status, body } = await this.service.get('/health/ready');
+      if (status !== 200) throw new Error(`${this.name} is not ready: ${JSON.stringify(body)}`);
+    }, withinMs);
+  }
+
   /** Starts a process and waits until it answers over HTTP. */
   async start(): Promise<void> {
     const started = await this.launch();
@@ -122,24 +132,23 @@ export class Slot {
     for (const network of Object.values(this.networks) as TcpProxy[]) await network.close();
   }
 
-  /** To be called where nothing can be waited for any more. */
-  endAtOnce(): void {
-    for (const process of this.living) process.child.kill('SIGKILL');
-  }
-
   private async launch(): Promise<ServiceProcess> {
     const process = ServiceProcess.launch({ environment: this.environment });
     this.living.add(process);
+    const forget = endedAtExit(() => process.child.kill('SIGKILL'));
     const log = createWriteStream(join(this.logFolder, `process-${this.number}-${++this.launched}.log`));
     process.child.stdout!.pipe(log, { end: false });
     process.child.stderr!.pipe(log, { end: false });
-    void process.exited.then(({ code, signal }) => this.ended(process, log, code ?? signal));
+    void process.exited.then(({ code, signal }) => {
+      forget();
+      log.end(`It ended with ${code ?? signal}\n`);
+      this.ended(process, code ?? signal);
+    });
     await process.answers(LONGEST_START_MS);
     return process;
   }
 
-  private ended(process: ServiceProcess, log: NodeJS.WritableStream, how: number | string | null): void {
-    log.end(`It ended with ${how}\n`);
+  private ended(process: ServiceProcess, how: number | string | null): void {
     this.living.delete(process);
     if (this.told.has(process)) return;
     if (process === this.process) this.leave(process);

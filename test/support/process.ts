@@ -29,19 +29,25 @@ export function folderForBuild(repository: string, folder: string): string {
   return join(folder, 'built');
 }
 
+/** Compiles folders of this repository. @param options of swc besides */
+export async function compile(sources: string[], into: string, options: string[] = []): Promise<void> {
+  await promisify(execFile)(
+    process.execPath,
+    [
+      join(REPOSITORY, 'node_modules', '@swc', 'cli', 'bin', 'swc.js'),
+      ...[...sources, '--out-dir', into, ...options, '--extensions', '.ts'],
+      ...['--copy-files', '--ignore', '**/*.spec.ts', '--quiet'],
+    ],
+    { cwd: REPOSITORY },
+  );
+}
+
 /** Builds the service into a folder of its own before the tests of a file, and removes it after them. */
 export function useBuiltService(): void {
   beforeAll(async () => {
     const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-build-'));
     const made = folderForBuild(REPOSITORY, folder);
-    await promisify(execFile)(
-      process.execPath,
-      [
-        join(REPOSITORY, 'node_modules', '@swc', 'cli', 'bin', 'swc.js'),
-        ...['src', '--out-dir', made, '--strip-leading-paths', '--copy-files', '--ignore', '**/*.spec.ts', '--quiet'],
-      ],
-      { cwd: REPOSITORY },
-    );
+    await compile(['src'], made, ['--strip-leading-paths']);
     useBuild(made);
   });
   afterAll(() => {

@@ -1,0 +1,105 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fullFaults } from '../support/fault-scale.js';
+import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { compile, folderForBuild } from '../support/process.js';
+
+const REPOSITORY = join(__dirname, '..', '..');
+const PLANTED = join(REPOSITORY, 'test', 'chaos', 'planted-bugs');
+const WITHIN_MS = 300_000;
+
+/** What a run of the command came to. */
+interface Run {
+  code: number;
+  out: string;
+  err: string;
+}
+
+describe('The chaos command', () => {
+  let folder: string;
+  let program: string;
+
+  beforeAll(async () => {
+    if (!onOwnServers) return;
+    folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-build-'));
+    const made = folderForBuild(REPOSITORY, folder);
+    await compile(['src'], made, ['--strip-leading-paths']);
+    await compile(['src', 'test/support', 'test/chaos'], join(made, 'chaos'));
+    program = join(made, 'chaos', 'test', 'chaos', 'main.js');
+  }, 60_000);
+
+  afterAll(() => {
+    if (folder) rmSync(folder, { recursive: true, force: true });
+  });
+
+  const chaos = (argv: string[], environment?: Record<string, string>): Promise<Run> =>
+    new Promise((resolve) => {
+      execFile(process.execPath, [program, ...argv], { env: environment }, (error, out, err) => {
+        resolve({ code: error ? Number(error.code) : 0, out, err });
+      });
+    });
+
+  const itFinds = (bug: string, invariant: string, seed: number, rounds: number): void => {
+    itOnOwnServers()(
+      `control: finds a service that ${bug.replaceAll('-', ' ')}, and exits with 1`,
+      async () => {
+        const plant = join(PLANTED, `${bug}.cjs`);
+        const argv = ['--seed', String(seed), '--rounds', String(rounds), '--audit-every', '1', '--require', plant];
+        const { code, out } = await chaos(argv);
+        expect(out).toMatch(new RegExp(`^VIOLATION in round \\d+, ${invariant}: `, 'm'));
+        expect(out).toContain(`The same faults again: npm run chaos -- ${argv.join(' ')}\n`);
+        const logs = /^Logs of all processes: (.+)$/m.exec(out)![1]!;
+        expect(existsSync(join(logs, 'process-1-1.log'))).toBe(true);
+        rmSync(dirname(logs), { recursive: true });
+        expect(code).toBe(1);
+      },
+      WITHIN_MS,
+    );
+  };
+
+  itOnOwnServers()(
+    'finds every invariant of a sound service held, exits with 0 and leaves nothing behind',
+    async () => {
+      const { code, out, err } = await chaos(['--seed', '20', '--rounds', '3']);
+      expect({ code, err, violations: out.match(/^VIOLATION.*$/gm) }).toEqual({ code: 0, err: '', violations: null });
+      expect(out).toMatch(/^Every message is accounted for, once +[1-9]\d* +0$/m);
+      expect(out).toMatch(/^Redis equals the ledger +1 +0$/m);
+      expect(out).toMatch(/^Messages +[1-9]\d*: /m);
+      expect(out).toContain('Every invariant held.');
+      expect(existsSync(/^Logs: (.+)$/m.exec(out)![1]!)).toBe(false);
+    },
+    WITHIN_MS,
+  );
+
+  itOnOwnServers()('plans the same faults for the same seed, and others for another one', async () => {
+    const plans = await Promise.all(
+      ['7', '7', '8'].map((seed) => chaos(['--print-plan', '--seed', seed, '--rounds', '20'])),
+    );
+    expect(plans[0]!.out.trim().split('\n')).toHaveLength(20);
+    expect(plans[1]).toEqual(plans[0]);
+    expect(plans[2]!.out).not.toEqual(plans[0]!.out);
+  });
+
+  itOnOwnServers()('says what to install where a server is missing, and exits with 2', async () => {
+    const { code, err } = await chaos([], { PATH: '/nowhere' });
+    expect({ code, lines: err.trim().split('\n').length }).toEqual({ code: 2, lines: 1 });
+    expect(err).toMatch(/^This needs .*redis-server or valkey-server \(Debian: apt-get install redis-server\)/);
+  });
+
+  itOnOwnServers()('exits with 2 where it is not understood', async () => {
+    const { code, err } = await chaos(['--rounds', 'many']);
+    expect(code).toBe(2);
+    expect(err).toMatch(/^--rounds must be a whole number from 1 to 100000, not "many"\n\n.*Usage: /s);
+  });
+
+  itFinds('loses-messages', 'accounted', 20, 1);
+  if (fullFaults) {
+    itFinds('counts-twice', '(redis|reads)', 20, 2);
+    itFinds('skips-a-position', 'positions', 20, 2);
+    itFinds('rewrites-history', 'history', 20, 3);
+    itFinds('tells-too-much', 'reads', 20, 2);
+    itFinds('does-not-end', 'exits', 20, 40);
+  }
+});
