@@ -64,19 +64,21 @@ export class ChaosRun {
     this.findings.round = round.number;
     await this.faults.prepare(round.faults);
     const sending = new Sending(this.world, round.messages, this.totals.messages);
-    const sent = sending.run();
-    sent.catch(() => undefined); // it is waited for below
     this.totals.messages += round.messages.length;
     for (const { mark } of round.messages) this.sent.add(mark);
     this.totals.contents = this.sent.size;
 
-    const lasting: Promise<void>[] = [];
-    const events = [...round.faults, ...round.requests].sort((a, b) => a.after - b.after);
-    for (const event of events) {
+    const underWay: Promise<void>[] = [];
+    const begin = (work: Promise<void>): void => {
+      work.catch(() => undefined); // it is waited for below, and may fail before
+      underWay.push(work);
+    };
+    begin(sending.run());
+    for (const event of [...round.faults, ...round.requests].sort((a, b) => a.after - b.after)) {
       await sending.acknowledged(event.after);
-      lasting.push(isFault(event) ? this.break(event) : this.ask(event));
+      begin(isFault(event) ? this.break(event) : this.ask(event));
     }
-    await Promise.all([sent, ...lasting]);
+    await Promise.all(underWay);
     await this.drained();
   }
 
