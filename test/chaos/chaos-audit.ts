@@ -8,8 +8,10 @@ import type { GlobalReader } from './global-reader.js';
 import { invariantOf, type Findings, type Invariant } from './invariants.js';
 
 const SETTLES_WITHIN_MS = 60_000;
-/** A generation of figures may still be on its way when all messages are in. */
-const FIGURES_WITHIN_MS = 20_000;
+/** Who was to make figures anew and died at it keeps others from it for 15 s. */
+const FIGURES_WITHIN_MS = 45_000;
+/** A moment after they have caught up, another generation may still be on its way. */
+const FIGURES_ARE_RIGHT_WITHIN_MS = 10_000;
 const BY_AUDIT: Invariant[] = ['positions', 'lines', 'keys', 'history', 'redis', 'sums', 'rankings'];
 
 /** A part of the ledger as it was when it was first seen. */
@@ -75,6 +77,8 @@ export class ChaosAudit {
   /** The ledger and the live figures in themselves, and with each other. */
   private async compare(query: LedgerQuery): Promise<AuditedLedger> {
     const redisKeys = new RedisKeys(this.world.redisKeyPrefix);
+    // What is not there in the end is told by the comparison.
+    await eventually(() => this.caughtUp(query, redisKeys), FIGURES_WITHIN_MS).catch(() => undefined);
     let faults: string[] = [];
     const ledger = await eventually(async () => {
       const read = await readLedger(query, TIME_ZONE);
@@ -83,7 +87,7 @@ export class ChaosAudit {
       faults = figureFaults(stored, plainFigures(read.entries, read.projection.base, keys), read, keys);
       if (faults.length > 0) throw Object.assign(new Error(faults[0]), { read });
       return read;
-    }, FIGURES_WITHIN_MS).catch((error: Error & { read?: AuditedLedger }) => {
+    }, FIGURES_ARE_RIGHT_WITHIN_MS).catch((error: Error & { read?: AuditedLedger }) => {
       if (!error.read) throw error;
       return error.read;
     });
@@ -95,6 +99,16 @@ export class ChaosAudit {
       );
     }
     return ledger;
+  }
+
+  /** Throws while the generation in service is behind the ledger. */
+  private async caughtUp(query: LedgerQuery, redisKeys: RedisKeys): Promise<void> {
+    const [authority] = await query<{ generation: number; position: number }>(
+      'select generation::float8 as generation, position::float8 as position from projection, ledger_head',
+    );
+    const { checkpoint } = redisKeys.generation(authority!.generation);
+    const position = await this.world.redis.hget(checkpoint, 'position');
+    if (Number(position ?? -1) !== authority!.position) throw new Error(`The figures are at ${position}`);
   }
 
   /** What was once seen of the ledger must never change. */

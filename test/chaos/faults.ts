@@ -29,6 +29,8 @@ interface Kind {
 const aProcess = (random: SeededRandom): number => random.between(1, PROCESSES);
 const ms = (random: SeededRandom, ...choices: number[]): number => random.oneOf(choices);
 
+const often = (times: number): string => (times === 1 ? 'once' : `${times} times`);
+
 /** Every kind of fault there is. */
 export const FAULTS = {
   kill: {
@@ -89,7 +91,7 @@ export const FAULTS = {
   'redis-cut': {
     part: 'Redis',
     draw: (random) => ({ times: random.between(1, 8) }),
-    says: ({ times }) => `connections to Redis cut, ${times} times`,
+    says: ({ times }) => `connections to Redis cut ${often(times)}`,
   },
   'redis-away': {
     part: 'Redis',
@@ -109,12 +111,12 @@ export const FAULTS = {
   'postgres-cut': {
     part: 'PostgreSQL',
     draw: (random) => ({ times: random.between(1, 8) }),
-    says: ({ times }) => `connections to PostgreSQL cut, ${times} times`,
+    says: ({ times }) => `connections to PostgreSQL cut ${often(times)}`,
   },
   'postgres-disconnect': {
     part: 'PostgreSQL',
     draw: (random) => ({ times: random.between(1, 4) }),
-    says: ({ times }) => `all sessions ended by PostgreSQL, ${times} times`,
+    says: ({ times }) => `all sessions ended by PostgreSQL ${often(times)}`,
   },
   'postgres-away': {
     part: 'PostgreSQL',
@@ -124,7 +126,7 @@ export const FAULTS = {
   'queue-cut': {
     part: 'queue',
     draw: (random) => ({ times: random.between(1, 8) }),
-    says: ({ times }) => `connections to the queue cut, ${times} times`,
+    says: ({ times }) => `connections to the queue cut ${often(times)}`,
   },
   'queue-stall': {
     part: 'queue',

@@ -76,7 +76,7 @@ function missingServers(): string | null {
     ...(hasPostgresServer() ? [] : ['a PostgreSQL server, 15 or later (Debian: apt-get install postgresql)']),
     ...(hasRedisServer() ? [] : ['redis-server or valkey-server (Debian: apt-get install redis-server)']),
   ];
-  return missing.length > 0 ? `This needs ${missing.join(' and ')} on the PATH.` : null;
+  return missing.length > 0 ? `This needs ${missing.join(' and ')}.` : null;
 }
 
 /** Carries a plan out in a world of its own, and tells of it. @returns the exit code */
