@@ -9,6 +9,7 @@ import type { Findings } from './invariants.js';
 
 const LONGEST_START_MS = 60_000;
 const LONGEST_END_MS = 10_000;
+const GIVEN_UP_AFTER_MS = 15_000;
 
 /** The networks of one process: to each part one of its own, so that it can be cut off alone. */
 export interface Networks {
@@ -98,7 +99,9 @@ export class Slot {
   async terminate(process = this.process!): Promise<void> {
     if (process === this.process) this.leave(process);
     else this.told.add(process);
+    const givenUp = setTimeout(() => process.child.kill('SIGKILL'), GIVEN_UP_AFTER_MS);
     const { code, signal, tookMs } = await process.kill('SIGTERM');
+    clearTimeout(givenUp);
     const took = `${Math.round(tookMs)} ms`;
     const faults = [];
     if (code !== 0) faults.push(`${this.name} ended with ${code ?? signal} after SIGTERM, in ${took}`);
