@@ -104,9 +104,8 @@ export class PollLoops {
       if (isRunning && loop.phase === 'receiving') this.queue.availability.failed(new PollUnanswered());
       else this.logger.error(`${loop.name} ${isRunning ? `hangs ${loop.phase}` : 'has ended'} and is started again`);
       loop.consumer.stop({ abort: true });
-      this.gate.leave(loop.index);
       this.moved(loop, 'waiting at the gate');
-      loop.consumer.start();
+      this.gate.restart(loop.index, () => loop.consumer.start());
     }
   }
 

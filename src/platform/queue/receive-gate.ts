@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Database } from '../database/database.js';
 import type { Queue } from './queue.js';
 
@@ -18,6 +19,10 @@ export class ReceiveGate {
   private readonly receiving = new Set<number>();
   /** Loops that wait for another to end its receive; each is called in its turn. */
   private readonly queued: (() => void)[] = [];
+  /** Which start of a loop it is that runs. */
+  private readonly start = new AsyncLocalStorage<symbol>();
+  /** The last start of each loop that was started again. */
+  private readonly restarts = new Map<number, symbol>();
   private moved: (loop: number, phase: GatePhase) => void = () => undefined;
   private open: () => void = () => undefined;
   private readonly opened = new Promise<void>((resolve) => (this.open = resolve));
@@ -39,6 +44,17 @@ export class ReceiveGate {
     return !this.stopping.signal.aborted && this.database.availability.up && this.queue.availability.up;
   }
 
+  /**
+   * Starts a loop again that hangs. Should what hung go on after all, it waits here for ever: it would receive beside the
+   * one that was started in its place.
+   */
+  restart(loop: number, start: () => void): void {
+    this.leave(loop);
+    const restart = Symbol();
+    this.restarts.set(loop, restart);
+    this.start.run(restart, start);
+  }
+
   /** Resolves when a loop may receive messages; it has to {@link leave} once it has its answer. @throws ReceivingStopped */
   async pass(loop: number): Promise<void> {
     await this.opened;
@@ -46,6 +62,7 @@ export class ReceiveGate {
       if (this.stopping.signal.aborted) throw new ReceivingStopped();
       await (this.isOpen ? this.turn(loop) : this.bothUp());
     }
+    if (this.start.getStore() !== this.restarts.get(loop)) return new Promise(() => undefined);
     this.receiving.add(loop);
     this.moved(loop, 'receiving');
   }
