@@ -2,7 +2,7 @@ import { GetQueueAttributesCommand, SendMessageBatchCommand, type SQSClient } fr
 import { type Redis as IORedis } from 'ioredis';
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { Client } from 'pg';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
 import type { LedgerQuery } from '../support/ledger-audit.js';
@@ -52,16 +52,21 @@ export class ChaosWorld {
    */
   static async make(build: string, preload: string | null, findings: Findings): Promise<ChaosWorld> {
     const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-chaos-'));
-    const made = folderForBuild(dirname(build), folder);
-    cpSync(build, made, { recursive: true, filter: (path) => !NOT_THE_SERVICE.includes(path.slice(build.length + 1)) });
-    useBuild(made);
-    const logs = join(folder, 'logs');
-    mkdirSync(logs);
-    const parts = await RealWorld.make(SETTINGS);
-    const environment: Record<string, string> = preload ? { NODE_OPTIONS: `--require=${resolve(preload)}` } : {};
-    const numbers = Array.from({ length: PROCESSES }, (_, index) => index + 1);
-    const slots = await Promise.all(numbers.map((number) => Slot.make(number, parts, logs, environment, findings)));
-    return new ChaosWorld(folder, parts, slots);
+    try {
+      const made = folderForBuild(dirname(build), folder);
+      cpSync(build, made, { recursive: true, filter: (path) => !BESIDE_THE_SERVICE.includes(relative(build, path)) });
+      useBuild(made);
+      const logs = join(folder, 'logs');
+      mkdirSync(logs);
+      const parts = await RealWorld.make(SETTINGS);
+      const environment: Record<string, string> = preload ? { NODE_OPTIONS: `--require=${resolve(preload)}` } : {};
+      const numbers = Array.from({ length: PROCESSES }, (_, index) => index + 1);
+      const slots = await Promise.all(numbers.map((number) => Slot.make(number, parts, logs, environment, findings)));
+      return new ChaosWorld(folder, parts, slots);
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   get logFolder(): string {
@@ -120,17 +125,16 @@ export class ChaosWorld {
     return this.parts.redis.client;
   }
 
-  /** Ends everything and takes it away. @param keepFolder whether the logs stay */
-  async destroy(keepFolder: boolean): Promise<void> {
-    this.sqs.destroy();
+  /** Ends everything and takes it away. @param keepLogs whether those stay */
+  async destroy({ keepLogs }: { keepLogs: boolean }): Promise<void> {
     await Promise.all(this.slots.map((slot) => slot.end()));
+    this.sqs.destroy();
     await this.parts.destroy();
-    if (!keepFolder) rmSync(this.folder, { recursive: true, force: true });
-    else
-      for (const name of ['built', 'package.json', 'migrations', 'node_modules'])
-        rmSync(join(this.folder, name), { recursive: true, force: true });
+    const gone = keepLogs ? BESIDE_THE_LOGS.map((name) => join(this.folder, name)) : [this.folder];
+    for (const path of gone) rmSync(path, { recursive: true, force: true });
   }
 }
 
-/** What else is built into the same folder. */
-const NOT_THE_SERVICE = ['chaos', 'bench'];
+const BESIDE_THE_LOGS = ['built', 'package.json', 'migrations', 'node_modules'];
+/** What else is built into the folder of the service. */
+const BESIDE_THE_SERVICE = ['chaos', 'bench'];

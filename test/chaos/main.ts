@@ -83,24 +83,31 @@ function missingServers(): string | null {
 async function chaos(planned: Plan, options: Options, io: CommandIo): Promise<number> {
   const began = performance.now();
   const findings = new Findings();
-  const world = await ChaosWorld.make(SERVICE, options.preload, findings);
-  const stopListening = onInterrupt(world, io);
-  let keep = true;
+  const making = ChaosWorld.make(SERVICE, options.preload, findings);
+  const interruption = new Interruption(making, io);
+  const world = await making;
+  let isWell = false;
   try {
     io.out.write(await headerOf(options, world));
     const run = new ChaosRun(world, planned, findings);
     await run.begin();
     const rounds = await allRounds(run, planned, options, findings, io);
     await run.end();
-    keep = findings.violations.length > 0;
+    isWell = findings.violations.length === 0;
     io.out.write(`\n${findings.report()}\n\n${totalsOf(run, rounds, performance.now() - began)}\n`);
+  } catch (error) {
+    await interruption.endsFirst();
+    io.out.write(`\nThis could not go on. What was found so far:\n\n${findings.report()}\n\n`);
+    throw error;
   } finally {
-    stopListening();
-    await world.destroy(keep);
-    if (keep) io.out.write(`Logs of all processes: ${world.logFolder}\nThe same faults again: ${replayOf(options)}\n`);
+    interruption.off();
+    await world.destroy({ keepLogs: !isWell });
+    if (!isWell) {
+      io.out.write(`Logs of all processes: ${world.logFolder}\nThe same faults again: ${replayOf(options)}\n`);
+    }
   }
-  if (!keep) io.out.write('Every invariant held.\n');
-  return keep ? 1 : 0;
+  if (isWell) io.out.write('Every invariant held.\n');
+  return isWell ? 0 : 1;
 }
 
 /** One round after the other, up to the first in which something is found. @returns how many */
@@ -162,24 +169,37 @@ function replayOf({ seed, rounds, auditEvery, preload }: Options): string {
   return `npm run chaos -- --seed ${seed} --rounds ${rounds} --audit-every ${auditEvery}${plant}`;
 }
 
-/** Has Ctrl-C end everything and leave nothing behind; a second one does not wait for that. @returns undoes it */
-function onInterrupt(world: ChaosWorld, io: CommandIo): () => void {
-  let interrupted = false;
-  const interrupt = async (): Promise<void> => {
-    if (interrupted) process.exit(130);
-    interrupted = true;
-    io.err.write('\nInterrupted; taking everything away again …\n');
-    await world.destroy(false);
-    process.exit(130);
-  };
-  const listener = (): void => void interrupt();
-  for (const signal of SIGNALS) process.on(signal, listener);
-  return () => {
-    for (const signal of SIGNALS) process.off(signal, listener);
-  };
-}
-
 const SIGNALS: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
+
+/** Has Ctrl-C end everything and leave nothing behind; a second one does not wait for that. */
+class Interruption {
+  private happened = false;
+  private readonly listener = (): void => void this.interrupt();
+
+  constructor(
+    private readonly world: Promise<ChaosWorld>,
+    private readonly io: CommandIo,
+  ) {
+    for (const signal of SIGNALS) process.on(signal, this.listener);
+  }
+
+  off(): void {
+    for (const signal of SIGNALS) process.off(signal, this.listener);
+  }
+
+  /** Where it has happened, this process ends with it and with nothing that comes of it. */
+  async endsFirst(): Promise<void> {
+    if (this.happened) await new Promise(() => undefined);
+  }
+
+  private async interrupt(): Promise<void> {
+    if (this.happened) process.exit(130);
+    this.happened = true;
+    this.io.err.write('\nInterrupted; taking everything away again …\n');
+    await (await this.world).destroy({ keepLogs: false });
+    process.exit(130);
+  }
+}
 
 /** Ends by itself where all is taken away; but a stalled part's connection must not keep a command from ending. */
 if (require.main === module) {

@@ -30,6 +30,7 @@ export class Slot {
   private readonly living = new Set<ServiceProcess>();
   private readonly told = new WeakSet<ServiceProcess>();
   private launched = 0;
+  private isOver = false;
 
   private constructor(
     readonly number: number,
@@ -128,14 +129,16 @@ export class Slot {
     this.isWell = true;
   }
 
-  /** Ends all that runs here, however it fares. */
+  /** Ends all that runs here, however it fares; nothing is started any more. */
   async end(): Promise<void> {
+    this.isOver = true;
     this.leave(this.process);
     await Promise.all([...this.living].map((process) => this.endNow(process)));
     for (const network of Object.values(this.networks) as TcpProxy[]) await network.close();
   }
 
   private async launch(): Promise<ServiceProcess> {
+    if (this.isOver) throw new Error(`${this.name} is not started any more`);
     const process = ServiceProcess.launch({ environment: this.environment });
     this.living.add(process);
     const forget = endedAtExit(() => process.child.kill('SIGKILL'));
