@@ -300,6 +300,7 @@ describe('on the stores', () => {
       position: 10,
       entryHash: 'hash 10',
       at: 1_000,
+      evicted: 0,
     };
     const onwards = { position: 11, entryHash: 'hash 11', at: 2_000 };
     const keys = (): ReturnType<Redis['keys']['generation']> => redis.keys.generation(1);
@@ -504,6 +505,7 @@ const aCheckpoint: Checkpoint = {
   position: 1,
   entryHash: 'e',
   at: 1,
+  evicted: 0,
 };
 
 function anEntry(position: number, given: Partial<ProjectedEntry> = {}): ProjectedEntry {

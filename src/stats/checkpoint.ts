@@ -1,3 +1,6 @@
+import type { RedisCommand } from '../platform/redis/redis.js';
+import { evictedKeysIn } from '../platform/redis/server-info.js';
+
 /**
  * The version of what the live figures hold and mean. Must change with every figure added, removed or counted
  * otherwise: a checkpoint of another version is a mismatch, and the figures are rebuilt.
@@ -19,6 +22,8 @@ export interface Checkpoint {
   entryHash: string;
   /** When the figures came this far, ms UTC. */
   at: number;
+  /** How many keys Redis had evicted when the figures were begun. Where it has evicted more since, some may be gone. */
+  evicted: number;
 }
 
 /** What readers of figures are told of their checkpoint; the rest goes with the generation. */
@@ -38,12 +43,32 @@ export const CHECKPOINT_FIELDS = [
   'position',
   'entry_hash',
   'at',
+  'evicted',
 ] as const;
 
-/** Reads what HMGET of {@link CHECKPOINT_FIELDS} gave; null where there is no checkpoint or it is incomplete. */
-export function checkpointFrom(values: (string | null)[]): Checkpoint | null {
-  const [ledgerId, generation, foldVersion, base, position, entryHash, at] = values;
-  if (!ledgerId || !generation || !foldVersion || !base || !position || !entryHash || !at) return null;
+/** What reads a checkpoint, in the same transaction as the figures: see {@link checkpointFrom}. */
+export function checkpointReads(key: string): [RedisCommand, RedisCommand] {
+  return [
+    ['hmget', key, ...CHECKPOINT_FIELDS],
+    ['info', 'stats'],
+  ];
+}
+
+/**
+ * Reads what {@link checkpointReads} gave; null where there is no checkpoint, where it is incomplete, or where figures
+ * may have been evicted since they were begun.
+ * @throws Error as Redis answered it in place of the fields
+ */
+export function checkpointFrom([fields, info]: unknown[]): Checkpoint | null {
+  if (fields instanceof Error) throw fields;
+  const checkpoint = checkpointIn(fields as (string | null)[]);
+  return checkpoint?.evicted === evictedKeysIn(String(info)) ? checkpoint : null;
+}
+
+/** The same, whatever has been evicted since. */
+export function checkpointIn(values: (string | null)[]): Checkpoint | null {
+  const [ledgerId, generation, foldVersion, base, position, entryHash, at, evicted] = values;
+  if (!ledgerId || !generation || !foldVersion || !base || !position || !entryHash || !at || !evicted) return null;
   return {
     ledgerId,
     generation: Number(generation),
@@ -52,6 +77,7 @@ export function checkpointFrom(values: (string | null)[]): Checkpoint | null {
     position: Number(position),
     entryHash,
     at: Number(at),
+    evicted: Number(evicted),
   };
 }
 
@@ -72,5 +98,7 @@ export function checkpointFields(checkpoint: Checkpoint): string[] {
     checkpoint.entryHash,
     'at',
     String(checkpoint.at),
+    'evicted',
+    String(checkpoint.evicted),
   ];
 }

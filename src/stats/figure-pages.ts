@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Redis, type RedisCommand } from '../platform/redis/redis.js';
-import { CHECKPOINT_FIELDS, checkpointFrom, type Checkpoint } from './checkpoint.js';
+import { checkpointFrom, checkpointReads, type Checkpoint } from './checkpoint.js';
 
 const MEMBERS_PER_SCAN = 1_000;
 
@@ -88,8 +88,8 @@ export class FigurePages {
 
   private async read(generation: number, commands: RedisCommand[]): Promise<Page<unknown[]>> {
     const key = this.redis.keys.generation(generation).checkpoint;
-    const [fields, ...found] = await this.redis.atomicallyEach([['hmget', key, ...CHECKPOINT_FIELDS], ...commands]);
-    return { checkpoint: fields instanceof Error ? null : checkpointFrom(fields as (string | null)[]), found };
+    const [fields, info, ...found] = await this.redis.atomicallyEach([...checkpointReads(key), ...commands]);
+    return { checkpoint: fields instanceof Error ? null : checkpointFrom([fields, info]), found };
   }
 }
 

@@ -2,11 +2,14 @@ import { Injectable } from '@nestjs/common';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis, type RedisCommand, type RedisScript } from '../platform/redis/redis.js';
+import { evictedKeysIn } from '../platform/redis/server-info.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
 import {
   CHECKPOINT_FIELDS,
   checkpointFields,
   checkpointFrom,
+  checkpointIn,
+  checkpointReads,
   type Checkpoint,
   type CheckpointMark,
 } from './checkpoint.js';
@@ -47,10 +50,22 @@ export class FigureStore {
     this.readTopProducts = redis.script('topProducts', luaOf('top-products.lua'));
   }
 
-  /** @throws RedisUnavailable */
+  /** @returns null where there is none, or where figures may have been evicted @throws RedisUnavailable */
   async checkpoint(generation: number): Promise<Checkpoint | null> {
     const key = this.redis.keys.generation(generation).checkpoint;
-    return checkpointFrom(await this.redis.guarded((client) => client.hmget(key, ...CHECKPOINT_FIELDS)));
+    return checkpointFrom(await this.redis.atomically(checkpointReads(key)));
+  }
+
+  /** Whether a generation is there, but some of it may have been evicted since it was begun. @throws RedisUnavailable */
+  async mayHaveLost(generation: number): Promise<boolean> {
+    const key = this.redis.keys.generation(generation).checkpoint;
+    const checkpoint = checkpointIn(await this.redis.guarded((client) => client.hmget(key, ...CHECKPOINT_FIELDS)));
+    return checkpoint !== null && checkpoint.evicted !== (await this.evicted());
+  }
+
+  /** How many keys Redis has evicted so far; to be asked before figures are begun. @throws RedisUnavailable */
+  async evicted(): Promise<number> {
+    return evictedKeysIn(await this.redis.guarded((client) => client.info('stats')));
   }
 
   /**
@@ -274,18 +289,21 @@ function luaOf(name: string): string {
   return readFileSync(join(__dirname, name), 'utf8');
 }
 
-/** The checkpoint that the scripts put before their answer, and the lines after it. */
+/** The checkpoint that the scripts put before their answer, as {@link checkpointFrom} reads it, and the lines after it. */
 function linesOf(answer: string): { checkpoint: CheckpointMark | null; rest: string[] } {
-  const [ledgerId, generation, foldVersion, position, at, ...rest] = answer.split('\n');
-  const checkpoint = ledgerId
-    ? {
-        ledgerId,
-        generation: Number(generation),
-        foldVersion: foldVersion!,
-        position: Number(position),
-        at: Number(at),
-      }
-    : null;
+  const [ledgerId, generation, foldVersion, position, at, evicted, evictedSoFar, ...rest] = answer.split('\n');
+  const complete = evicted !== '' && evicted === evictedSoFar;
+  const checkpoint =
+    ledgerId && complete
+      ? {
+          ledgerId,
+          generation: Number(generation),
+          foldVersion: foldVersion!,
+          position: Number(position),
+          at: Number(at),
+          evicted: Number(evicted),
+        }
+      : null;
   return { checkpoint, rest };
 }
 

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
 import { pause } from '../platform/back-off.js';
 import { Redis, type RedisCommand } from '../platform/redis/redis.js';
-import { CHECKPOINT_FIELDS, checkpointFrom, type Checkpoint } from './checkpoint.js';
+import { checkpointFrom, checkpointReads, type Checkpoint } from './checkpoint.js';
 
 /** Redis serves nobody else while it runs a transaction. */
 const MOST_COMMANDS = 500;
@@ -65,9 +65,7 @@ export class GatheredReads {
   private gatheringFor(generation: number): Gathering {
     const open = this.gatherings.get(generation);
     if (open && open.commands.length < MOST_COMMANDS) return open;
-    const commands: RedisCommand[] = [
-      ['hmget', this.redis.keys.generation(generation).checkpoint, ...CHECKPOINT_FIELDS],
-    ];
+    const commands: RedisCommand[] = checkpointReads(this.redis.keys.generation(generation).checkpoint);
     const gathering: Gathering = { commands, places: new Map(), answer: this.send(generation, commands) };
     this.gatherings.set(generation, gathering);
     return gathering;
@@ -81,8 +79,7 @@ export class GatheredReads {
     await (arriving ? pause(PAUSE_WHILE_ENTRIES_ARRIVE_MS) : setImmediate());
     if (this.gatherings.get(generation)?.commands === commands) this.gatherings.delete(generation);
     const replies = await this.redis.atomicallyEach(commands);
-    if (replies[0] instanceof Error) throw replies[0];
-    return { checkpoint: checkpointFrom(replies[0] as (string | null)[]), replies };
+    return { checkpoint: checkpointFrom(replies), replies };
   }
 }
 

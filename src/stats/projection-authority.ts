@@ -115,6 +115,22 @@ export class ProjectionAuthority {
     );
   }
 
+  /**
+   * Takes a generation out of service for good, whoever may still find it in Redis. Until another one is built the row
+   * names one that there is none of.
+   * @returns the number that it names; null where another generation is in service already, or is being built
+   * @throws DatabaseUnavailable
+   */
+  async withdraw(generation: number): Promise<number | null> {
+    const [row] = await this.database.query<{ generation: number }>(
+      sql`update projection
+          set generation = ${NEXT_GENERATION}, last_generation = ${NEXT_GENERATION}
+          where generation = ${generation} and (builder is null or builder_until < now())
+          returning generation::float8 as generation`,
+    );
+    return row?.generation ?? null;
+  }
+
   /** Gives the lease back after a build that failed. @throws DatabaseUnavailable */
   async giveUp(lease: BuildLease): Promise<void> {
     await this.database.query(

@@ -25,6 +25,7 @@ const PAUSE_AFTER_FAILURE_MS = 250;
 const PAUSE_AFTER_DISTRUST_MS = 25;
 const PROGRESS_INTERVAL_MS = 200;
 const LONGEST_STOP_MS = 1_500;
+const EVICTED = 'Redis had evicted some of them';
 
 /** There are no complete figures to serve right now; they are being made. */
 export class StatsRebuilding extends UnavailableError {
@@ -82,6 +83,10 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private seen: Pick<Checkpoint, 'ledgerId' | 'generation' | 'position'> | null = null;
   /** The generation in which a key was found to hold what no fold wrote. */
   private damaged: number | null = null;
+  /** Whether Redis was found to evict keys, and the generation in service is therefore to be withdrawn. */
+  private evicting = false;
+  /** The number that stands for a generation that was withdrawn: there is none of that number. */
+  private withdrawn: number | null = null;
   private progress: Authority['building'] = null;
   /** One fold, examination or clearing of this process at a time. */
   private turn: Promise<unknown> = Promise.resolve();
@@ -105,6 +110,10 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     // What either of them holds after an absence may be something else.
     this.redis.availability.onUp(() => this.distrust());
     this.database.availability.onUp(() => this.distrust());
+    this.redis.onEvicting(() => {
+      this.evicting = true;
+      this.distrust();
+    });
     this.loop = this.run();
   }
 
@@ -176,7 +185,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       await this.redis.guarded((client) => client.del(this.redis.keys.consumerLogs));
       const position = base;
       const { foldVersion } = this;
-      const checkpoint = { ledgerId, generation, foldVersion, base, position, entryHash, at: Date.now() };
+      const evicted = await this.store.evicted();
+      const checkpoint = { ledgerId, generation, foldVersion, base, position, entryHash, at: Date.now(), evicted };
       await this.store.begin(checkpoint);
       await this.store.sweep(generation);
       // Another process may have found these figures missing before they began, and have built others.
@@ -240,8 +250,10 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private async goOn(current: Checkpoint): Promise<void> {
     if (this.authorityDue) {
       const { generation } = await this.authority.read();
+      // While entries keep coming nobody else looks whether Redis has evicted some of the figures.
+      const found = await this.store.checkpoint(current.generation);
       this.authorityDue = false;
-      if (generation !== current.generation) return void (await this.takeUpServed());
+      if (generation !== current.generation || !found) return void (await this.takeUpServed());
     }
     await this.advance(current);
   }
@@ -340,10 +352,16 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
 
   /** Compares Redis's figures with the ledger, and rebuilds them where they do not fit. */
   private async examine(): Promise<void> {
+    if (this.evicting) await this.withdrawServed();
     const { checkpoint, mismatch, building } = await this.assess();
     if (checkpoint) {
       this.takeUp(checkpoint);
       return this.advance(checkpoint);
+    }
+    if (mismatch === EVICTED) {
+      await this.withdrawServed();
+      // One that goes on evicting would lose them again: it is not used until it is well.
+      await this.redis.availability.confirm();
     }
     this.progress = building;
     const watch = setInterval(() => void this.watchProgress(), PROGRESS_INTERVAL_MS);
@@ -368,7 +386,9 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
 
   private async mismatch(found: Checkpoint | null, authority: Authority, head: LedgerHead): Promise<string | null> {
     if (authority.state === 'empty') return 'there were none yet';
-    if (!found) return 'Redis had none of this generation';
+    if (!found) {
+      return (await this.store.mayHaveLost(authority.generation)) ? EVICTED : 'Redis had none of this generation';
+    }
     if (found.ledgerId !== head.ledgerId) return 'Redis had those of another ledger';
     if (found.generation !== authority.generation || found.base !== authority.base)
       return 'Redis had those of another generation';
@@ -387,6 +407,16 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private replaceDamaged(generation: number): void {
     this.damaged = generation;
     this.distrust();
+  }
+
+  /**
+   * What Redis has evicted is gone, but its count of that begins anew with every start: so the ledger's database is told,
+   * and whoever comes next, however soon, does not take what is left for whole.
+   */
+  private async withdrawServed(): Promise<void> {
+    const { generation } = await this.authority.read();
+    if (generation !== this.withdrawn) this.withdrawn = await this.authority.withdraw(generation);
+    this.evicting = false;
   }
 
   private async watchProgress(): Promise<void> {

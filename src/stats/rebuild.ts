@@ -148,6 +148,7 @@ export class Rebuild {
 
   private async build(lease: BuildLease, signal?: AbortSignal): Promise<Checkpoint> {
     const head = await this.ledger.head();
+    const evicted = await this.store.evicted();
     await this.store.sweep(lease.generation, { keeping: lease.replaces });
     const figures = noFigures();
     const total = head.position - lease.base;
@@ -165,6 +166,7 @@ export class Rebuild {
       position: Math.max(head.position, lease.base),
       entryHash: head.entryHash,
       at: Date.now(),
+      evicted,
     };
     signal?.throwIfAborted();
     await this.store.fill(figures, checkpoint);

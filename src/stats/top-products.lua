@@ -6,7 +6,7 @@
 -- ARGV[1] how many at most in each list
 --
 -- Returns lines in one string, as month-users.lua does and for the same reason: ledger_id, generation, fold_version,
--- position, at (each empty where absent), the number of products by revenue, then three lines a product, by revenue
+-- position, at, evicted (each empty where absent), how many keys Redis has evicted so far, the number of products by revenue, then three lines a product, by revenue
 -- and after them by quantity: id, revenue, quantity.
 
 local lines = {}
@@ -14,8 +14,11 @@ local function put(value)
   lines[#lines + 1] = type(value) == 'string' and value or ''
 end
 
-local fields = { 'ledger_id', 'generation', 'fold_version', 'position', 'at' }
+local fields = { 'ledger_id', 'generation', 'fold_version', 'position', 'at', 'evicted' }
 for i = 1, #fields do put(redis.call('HGET', KEYS[1], fields[i])) end
+local info = redis.call('INFO', 'stats')
+-- The model in memory hands out no text here; it evicts nothing.
+put(type(info) == 'string' and string.match(info, 'evicted_keys:(%d+)') or '0')
 
 local last = tonumber(ARGV[1]) - 1
 local by_revenue = redis.call('ZREVRANGE', KEYS[2], 0, last)

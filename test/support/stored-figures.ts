@@ -38,7 +38,16 @@ export async function figuresOf(redis: Redis, generation: number): Promise<Store
 export async function storedFormOf(figures: Figures): Promise<StoredFigures> {
   const redis = new RedisService({ kind: 'memory' }, 'expected');
   await redis.availability.start();
-  const checkpoint = { ledgerId: 'l', generation: 1, foldVersion: 'f', base: 0, position: 1, entryHash: 'e', at: 1 };
+  const checkpoint = {
+    ledgerId: 'l',
+    generation: 1,
+    foldVersion: 'f',
+    base: 0,
+    position: 1,
+    entryHash: 'e',
+    at: 1,
+    evicted: 0,
+  };
   await new FigureStore(redis).fill(figures, checkpoint);
   const stored = await figuresOf(redis, 1);
   await redis.onApplicationShutdown();

@@ -51,7 +51,7 @@ export class GenerationKeys {
     return key === this.usersBySpend || key === this.productsByRevenue || key.startsWith(this.monthUsers(''));
   }
 
-  /** Hash: ledger_id, generation, fold_version, base, position, entry_hash, at (ms UTC). */
+  /** Hash: ledger_id, generation, fold_version, base, position, entry_hash, at (ms UTC), evicted. */
   get checkpoint(): string {
     return `${this.root}checkpoint`;
   }

@@ -34,6 +34,7 @@ export class Redis implements OnApplicationShutdown {
   readonly client: IORedis;
   private readonly inMemory: boolean;
   private lastStreamId = 0;
+  private readonly evictionListeners: (() => void)[] = [];
 
   constructor(location: RedisLocation, keyPrefix: string) {
     this.keys = new RedisKeys(keyPrefix);
@@ -49,6 +50,11 @@ export class Redis implements OnApplicationShutdown {
     let lastError: unknown = new Error('connection closed');
     this.client.on('error', (error) => (lastError = error));
     this.client.on('close', () => this.availability.failed(lastError));
+  }
+
+  /** Is called whenever this Redis is found to evict keys: some may be gone, and others may follow. */
+  onEvicting(listener: () => void): void {
+    this.evictionListeners.push(listener);
   }
 
   /**
@@ -102,6 +108,7 @@ export class Redis implements OnApplicationShutdown {
     }
     const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1];
     if (policy && policy !== 'noeviction') {
+      for (const listener of this.evictionListeners) listener();
       return `maxmemory-policy is ${policy}: it must be noeviction, or figures would vanish silently`;
     }
     return /role:slave/.test(info) ? 'this Redis is a replica and takes no writes' : null;
