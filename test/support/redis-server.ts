@@ -61,6 +61,12 @@ export class RedisServer {
     await eventually(async () => expectAnswer(await this.control!.ping()), 30_000);
   }
 
+  /** Starts it again after a kill, empty. */
+  async startEmpty(): Promise<void> {
+    rmSync(join(this.folder, 'dump.rdb'), { force: true });
+    await this.start();
+  }
+
   /** `kill -9`. */
   async kill(): Promise<void> {
     const { server } = this;

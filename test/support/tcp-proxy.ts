@@ -17,6 +17,10 @@ export class TcpProxy {
   private listeningPort = 0;
   /** How often somebody has tried to connect since it last failed. */
   attempts = 0;
+  /** Sees what the server sends: where it says yes, that is not passed on, and the connection breaks. */
+  losesAnswer: (bytes: Buffer) => boolean = () => false;
+  /** By how many ms everything that the server sends comes later; for connections that are made from then on. */
+  delayMs = 0;
 
   private constructor(private readonly server: NetConnectOpts) {}
 
@@ -95,11 +99,16 @@ export class TcpProxy {
     const pair = { client, upstream: connect(this.server) };
     this.pairs.add(pair);
     const { upstream } = pair;
+    const { delayMs } = this;
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],
     ] as const) {
-      from.on('data', (bytes) => to.write(bytes));
+      from.on('data', (bytes: Buffer) => {
+        if (from === upstream && this.losesAnswer(bytes)) from.destroy();
+        else if (from === upstream && delayMs > 0) setTimeout(() => to.write(bytes), delayMs);
+        else to.write(bytes);
+      });
       from.on('error', () => undefined); // its `close` follows
       from.on('close', () => {
         to.destroy();
