@@ -1,10 +1,11 @@
-import { sql, type SQL } from 'drizzle-orm';
 import { setImmediate } from 'node:timers/promises';
-import { DatabaseUnavailable, type Database } from '../platform/database/database.js';
+import type { Availability } from '../platform/availability.js';
+import { DatabaseUnavailable } from '../platform/database/database.js';
 import { isFaultOfRow } from '../platform/database/sql-state.js';
 import { pause } from '../platform/back-off.js';
-import type { EventKind, JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-event.js';
-import type { AppendResult, RepairFault } from './ledger-entry.js';
+import type { JudgedMessage } from '../shared/order-event.js';
+import { isRetry, type AppendStatement } from './append-statement.js';
+import type { AppendResult } from './ledger-entry.js';
 
 /**
  * One append holds at most this many messages, or about this many characters of bodies. By default that is less than
@@ -22,15 +23,6 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-interface AnswerRow {
-  i: number;
-  kind: 'stored' | 'duplicate' | 'repaired' | 'not_repaired';
-  outcome: Outcome | 'waiting';
-  reasons: RepairFault[];
-  /** Null where it waits. */
-  position: number | null;
-}
-
 /**
  * Brings the appends of all pollers together: while one is in flight the next gathers, so that a busy process
  * commits dozens of messages at once and an idle one loses no time.
@@ -41,9 +33,14 @@ export class AppendQueue {
   /** Fires when outages are no longer to be waited out. */
   private readonly impatience = new AbortController();
 
-  /** @param appended is told after every append that stored something */
+  /**
+   * @param statement commits an append or throws, see {@link AppendStatement}
+   * @param availability of the database that it runs on
+   * @param appended is told after every append that stored something
+   */
   constructor(
-    private readonly database: Database,
+    private readonly statement: AppendStatement,
+    private readonly availability: Availability,
     private readonly appended: () => void,
   ) {}
 
@@ -124,38 +121,19 @@ export class AppendQueue {
     const patience = Math.min(...retry.map((waiting) => waiting.deadline)) - Date.now();
     const tooLate = AbortSignal.any([AbortSignal.timeout(Math.max(0, patience)), this.impatience.signal]);
     await pause(PAUSE_AFTER_FAILURE_MS, tooLate);
-    await this.database.availability.whenUp(tooLate);
+    await this.availability.whenUp(tooLate);
   }
 
   /** Where the database refuses a row, halves the append until only the culprit is left out. */
   private async store(messages: JudgedMessage[]): Promise<AppendResult[]> {
     try {
-      return await this.call(messages);
+      return await this.statement(messages);
     } catch (error) {
       if (!isFaultOfRow(error)) throw error;
       if (messages.length === 1) return [{ kind: 'refused', error }];
       const half = Math.ceil(messages.length / 2);
       return [...(await this.store(messages.slice(0, half))), ...(await this.store(messages.slice(half)))];
     }
-  }
-
-  private async call(messages: JudgedMessage[]): Promise<AppendResult[]> {
-    const entries = messages.map(rowOf);
-    const of = (kind: EventKind): SQL => sql`${JSON.stringify(entries.filter((entry) => entry.kind === kind))}::json`;
-    const rows = await this.database.query<AnswerRow>(
-      !isRetry(messages)
-        ? sql`select i, case when duplicate then 'duplicate' else 'stored' end as kind, outcome, reasons,
-                position::float8 as position
-              from append_entries(${of('order')}, ${of('refund')})`
-        : sql`select i, kind, outcome, reasons, position::float8 as position
-              from append_retries(${JSON.stringify(entries)}::json)`,
-    );
-    if (rows.length !== messages.length) {
-      throw new Error(`The ledger answered ${rows.length} of ${messages.length} messages`);
-    }
-    const results: AppendResult[] = Array.from({ length: messages.length });
-    for (const row of rows) results[row.i] = resultOf(row);
-    return results;
   }
 }
 
@@ -168,56 +146,4 @@ function runsOf(messages: JudgedMessage[]): JudgedMessage[][] {
     else runs.push([message]);
   }
   return runs;
-}
-
-function isRetry([message]: JudgedMessage[]): boolean {
-  return message?.repairId !== undefined;
-}
-
-function resultOf({ kind, position, outcome, reasons }: AnswerRow): AppendResult {
-  if (kind === 'duplicate') return { kind, position };
-  if (outcome === 'waiting' || position === null) return { kind: 'waiting' };
-  switch (kind) {
-    case 'stored':
-      return { kind, position, outcome, reasons: reasons as Reason[] };
-    case 'repaired':
-      return { kind, position, outcome };
-    case 'not_repaired':
-      return { kind, position, reasons };
-  }
-}
-
-function rowOf(message: JudgedMessage, i: number): Record<string, unknown> {
-  return {
-    i,
-    kind: message.kind,
-    outcome: message.outcome,
-    order_id: message.orderId,
-    user_id: message.userId,
-    refund_id: message.refundId ?? undefined,
-    ordered_at: message.orderedAt,
-    value_cents: message.value,
-    claimed_cents: message.claimed,
-    lines: `{${message.lines.map(lineLiteral).join(',')}}`,
-    reasons: message.reasons,
-    content_hash: message.contentHash,
-    message_id: message.messageId,
-    sent_at: message.sentAt,
-    received_at: message.receivedAt,
-    body: storable(message.body),
-    repair_id: message.repairId,
-  };
-}
-
-/** A line as an element of PostgreSQL's text form of an array of rows: quoted as a row's field, then as an element. */
-function lineLiteral(line: OrderLine): string {
-  const id = /^[\w-]+$/.test(line.product_id)
-    ? line.product_id
-    : `"${line.product_id.replace(/["\\]/g, '$&$&')}"`.replace(/["\\]/g, '\\$&');
-  return `"(${id},${line.quantity},${line.price_per_unit},${line.cents})"`;
-}
-
-/** PostgreSQL's text holds no NUL and no half of a surrogate pair; both are kept as the replacement character. */
-function storable(body: string): string {
-  return body.toWellFormed().replaceAll('\0', '\uFFFD');
 }

@@ -3,6 +3,7 @@ import { sql, type SQL } from 'drizzle-orm';
 import { Database, type Executor } from '../platform/database/database.js';
 import type { JudgedMessage, Outcome, Reason } from '../shared/order-event.js';
 import { AppendQueue } from './append-queue.js';
+import { appendStatement } from './append-statement.js';
 import type {
   AppendResult,
   EntryBody,
@@ -46,7 +47,7 @@ export class Ledger {
   private readonly queue: AppendQueue;
 
   constructor(private readonly database: Database) {
-    this.queue = new AppendQueue(database, () => {
+    this.queue = new AppendQueue(appendStatement(database), database.availability, () => {
       for (const listener of this.appendListeners) listener();
     });
   }
