@@ -157,13 +157,12 @@ function serverDriver(url: string, statementTimeoutMs: number): Driver {
   };
 }
 
-/**
- * A connection that gives up early where the server does not answer, however long the pool lets others wait for their
- * turn. One that breaks while somebody has it in hand fails what they ask next, and not the process.
- */
+/** A connection that gives up early where the server does not answer, however long the pool lets others wait for their turn. */
 class PromptClient extends Client {
   constructor(config?: ClientConfig) {
     super({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+    // Between two statements of a transaction nobody else listens, and such an error would end the process. Whoever uses the
+    // connection meets it at the next statement.
     this.on('error', () => undefined);
   }
 }
