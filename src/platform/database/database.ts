@@ -62,7 +62,9 @@ export class Database implements Executor, OnApplicationShutdown {
 
   /** @param statementTimeoutMs after which PostgreSQL cancels a statement */
   static onServer(url: string, statementTimeoutMs: number): Database {
-    return new Database(serverDriver(url, statementTimeoutMs), 'PostgreSQL');
+    const askAnew = (): void => void database.availability.confirm();
+    const database = new Database(serverDriver(url, statementTimeoutMs, askAnew), 'PostgreSQL');
+    return database;
   }
 
   static embedded(store: EmbeddedLedger): Database {
@@ -120,7 +122,8 @@ export class Database implements Executor, OnApplicationShutdown {
   }
 }
 
-function serverDriver(url: string, statementTimeoutMs: number): Driver {
+/** @param lost is called when a connection breaks that nobody uses */
+function serverDriver(url: string, statementTimeoutMs: number, lost: () => void): Driver {
   const pool = new Pool({
     connectionString: url,
     max: POOL_SIZE,
@@ -133,8 +136,8 @@ function serverDriver(url: string, statementTimeoutMs: number): Driver {
     application_name: 'order-pipeline',
     options: `-c statement_timeout=${statementTimeoutMs} -c lock_timeout=${Math.round(statementTimeoutMs / 2)} -c timezone=UTC -c default_transaction_isolation=read\\ committed`,
   });
-  // An idle connection that breaks is dropped by the pool; whoever needs one next meets the failure itself.
-  pool.on('error', () => undefined);
+  // The pool drops it. Where the server is gone, whoever asks next may meet another one already, with other data.
+  pool.on('error', lost);
 
   async function withClient<T>(work: (db: NodePgDatabase) => Promise<T>): Promise<T> {
     const client = await pool.connect();
