@@ -68,6 +68,16 @@ export class FigureStore {
     return evictedKeysIn(await this.redis.guarded((client) => client.info('stats')));
   }
 
+  /** The checkpoint of the latest generation that has one, whoever it belongs to. @throws RedisUnavailable */
+  async latest(): Promise<Checkpoint | null> {
+    const generations = new Set([...(await this.allKeys())].map((key) => this.redis.keys.generationOf(key) ?? 0));
+    for (const generation of [...generations].sort((a, b) => b - a)) {
+      const checkpoint = await this.checkpoint(generation);
+      if (checkpoint) return checkpoint;
+    }
+    return null;
+  }
+
   /**
    * Adds figures to a generation and moves its checkpoint from one place to another, or does nothing.
    * @throws RedisUnavailable

@@ -80,7 +80,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** Whether they may be served: not before they have caught up, or they would pass for live ones. */
   private serving = false;
   /** The furthest that figures were ever seen to be; what is behind it later is an older snapshot. */
-  private seen: Pick<Checkpoint, 'ledgerId' | 'generation' | 'position'> | null = null;
+  private seen: Checkpoint | null = null;
   /** The generation in which a key was found to hold what no fold wrote. */
   private damaged: number | null = null;
   /** Whether Redis was found to evict keys, and the generation in service is therefore to be withdrawn. */
@@ -91,6 +91,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** One fold, examination or clearing of this process at a time. */
   private turn: Promise<unknown> = Promise.resolve();
   private saidFailure = '';
+  /** The hash of the entry that the ledger was last said to have lost. */
+  private saidLoss = '';
 
   constructor(
     private readonly ledger: Ledger,
@@ -363,6 +365,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       // One that goes on evicting would lose them again: it is not used until it is well.
       await this.redis.availability.confirm();
     }
+    await this.sayLoss();
     this.progress = building;
     const watch = setInterval(() => void this.watchProgress(), PROGRESS_INTERVAL_MS);
     try {
@@ -402,6 +405,21 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     }
     if (head.position - found.position > REBUILD_WHEN_BEHIND) return 'Redis was far behind the ledger';
     return null;
+  }
+
+  /**
+   * Says where the ledger no longer has what figures were made from: it was put back to an earlier state. For that the
+   * figures that this process saw last are looked at, or those of the latest generation in Redis.
+   */
+  private async sayLoss(): Promise<void> {
+    const figures = this.seen ?? (await this.store.latest());
+    const head = await this.ledger.head();
+    if (figures?.ledgerId !== head.ledgerId || figures.entryHash === this.saidLoss) return;
+    if ((await this.ledger.hashAt(figures.position)) === figures.entryHash) return;
+    this.saidLoss = figures.entryHash;
+    this.logger.warn(
+      `The ledger was put back to an earlier state: figures had gone up to entry ${figures.position}, which it no longer has, and it ends at entry ${head.position}. What is gone counts again only when it is sent again`,
+    );
   }
 
   private replaceDamaged(generation: number): void {
