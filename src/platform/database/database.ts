@@ -16,6 +16,8 @@ const MIGRATIONS_FOLDER = join(__dirname, '..', '..', '..', 'migrations');
 const LEAST_VERSION = 15;
 const CONNECT_TIMEOUT_MS = 3_000;
 const POOL_SIZE = 10;
+/** More than an append ever needs. */
+const LEAST_ROOM_MB = 16;
 /** A server that stalls answers no goodbye either. */
 const LONGEST_CLOSE_MS = 1_000;
 /** Any number, the same in all processes: the key of the lock under which migrations run. */
@@ -119,6 +121,24 @@ export class Database implements Executor, OnApplicationShutdown {
     }
     await this.driver.migrate();
     await this.check();
+    await this.findRoom();
+  }
+
+  /**
+   * The row of the probe is written where it was, which goes well on a full disk too, and nothing that came next would be
+   * stored. So what is to come up must have room for more than any append takes.
+   */
+  private async findRoom(): Promise<void> {
+    try {
+      // Too short to be compressed; four of them fill a page.
+      await this.driver.execute(
+        sql`create temporary table room on commit drop as
+            select repeat('x', 1900) from generate_series(1, ${sql.raw(String(LEAST_ROOM_MB * 128 * 4))})`,
+      );
+    } catch (error) {
+      if (isOutage(error)) throw error;
+      // Whoever may not make such a table, or is slow to, can't tell.
+    }
   }
 }
 
