@@ -1,6 +1,6 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, chownSync, constants, cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, chownSync, constants, cpSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Client } from 'pg';
@@ -11,6 +11,8 @@ import { childrenOf, endedAtExit, freePort, signal } from './own-process.js';
 const DEBIAN = '/usr/lib/postgresql';
 const LEAST_VERSION = 15;
 const STARTS_WITHIN_MS = 60_000;
+/** What a file of the write-ahead log must be able to have, see `walSegmentMb`. */
+const LEAST_FILE_BYTES = 1024 * 1024;
 
 let folderOfPrograms: string | null | undefined;
 
@@ -104,6 +106,19 @@ export class PostgresServer {
     signal(this.pids, 'SIGCONT');
   }
 
+  /** No file of its data can grow beyond what the largest has: a quota that is used up. What it writes in place goes well. */
+  fill(): void {
+    const sizes = readdirSync(join(this.data, 'base'), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => statSync(join(entry.parentPath, entry.name)).size);
+    this.limitFiles(String(Math.max(LEAST_FILE_BYTES, ...sizes)));
+  }
+
+  /** Takes back {@link fill}. */
+  makeRoom(): void {
+    this.limitFiles('unlimited');
+  }
+
   /** Writes down what it holds, for {@link restore}. It is down meanwhile. */
   async save(): Promise<void> {
     await this.kill();
@@ -126,6 +141,17 @@ export class PostgresServer {
     await this.kill();
     this.forget();
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Those that it starts from now on inherit it. Only the soft limit: not everybody could raise the other again. */
+  private limitFiles(bytes: string): void {
+    for (const pid of this.pids) {
+      try {
+        execFileSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`], { ...this.owner, stdio: 'pipe' });
+      } catch (error) {
+        if (this.pids.includes(pid)) throw error; // else it ended by itself meanwhile
+      }
+    }
   }
 
   private get data(): string {

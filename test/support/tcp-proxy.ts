@@ -1,9 +1,18 @@
 import { connect, createServer, type AddressInfo, type NetConnectOpts, type Server, type Socket } from 'node:net';
 
 /** A connection that goes through the proxy. */
-interface Pair {
+export interface Pair {
   client: Socket;
   upstream: Socket;
+}
+
+/** Bytes on their way through the proxy. */
+export interface Passage {
+  pair: Pair;
+  fromClient: boolean;
+  bytes: Buffer;
+  /** Lets them go on; what does not is lost. */
+  pass(): void;
 }
 
 /**
@@ -21,6 +30,8 @@ export class TcpProxy {
   losesAnswer: (bytes: Buffer) => boolean = () => false;
   /** By how many ms everything that the server sends comes later; for connections that are made from then on. */
   delayMs = 0;
+  /** Decides about all that is to pass. What comes after it on the same way waits until the promise resolves. */
+  watch: ((passage: Passage) => Promise<void>) | null = null;
 
   private constructor(private readonly server: NetConnectOpts) {}
 
@@ -105,9 +116,15 @@ export class TcpProxy {
       [upstream, client],
     ] as const) {
       from.on('data', (bytes: Buffer) => {
+        const pass = (): void => void to.write(bytes);
         if (from === upstream && this.losesAnswer(bytes)) from.destroy();
-        else if (from === upstream && delayMs > 0) setTimeout(() => to.write(bytes), delayMs);
-        else to.write(bytes);
+        else if (from === upstream && delayMs > 0) setTimeout(pass, delayMs);
+        else if (this.watch) {
+          from.pause();
+          void this.watch({ pair, fromClient: from === client, bytes, pass }).then(() => {
+            if (this.state !== 'stalled') from.resume();
+          });
+        } else pass();
       });
       from.on('error', () => undefined); // its `close` follows
       from.on('close', () => {

@@ -1,0 +1,167 @@
+import { Logger } from '@nestjs/common';
+import { Projector } from '../../src/stats/projector.js';
+import { eventually } from '../support/eventually.js';
+import { atScale, seededFor, tell } from '../support/fault-scale.js';
+import { FiguresWatch } from '../support/figures-watch.js';
+import { bodiesIn } from '../support/mixed-traffic.js';
+import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { RealWorld } from '../support/real-world.js';
+import { ServiceUnderFaults } from '../support/service-under-faults.js';
+
+const LONGEST_TEST_MS = 300_000;
+
+let world: RealWorld;
+let broken: ServiceUnderFaults | null = null;
+
+beforeAll(async () => {
+  if (onOwnServers) world = await RealWorld.make();
+}, 120_000);
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await broken?.stop();
+  broken = null;
+});
+
+afterAll(() => world?.destroy());
+
+async function ready(test: string): Promise<ServiceUnderFaults> {
+  broken = await ServiceUnderFaults.ready(world, seededFor(test));
+  return broken;
+}
+
+/** What is said from now on of a ledger that was put back. */
+function linesOfLoss(): string[] {
+  const lines: string[] = [];
+  jest.spyOn(Logger.prototype, 'warn').mockImplementation((line: unknown) => {
+    if (String(line).startsWith('The ledger was put back to an earlier state')) lines.push(String(line));
+  });
+  return lines;
+}
+
+/** The bodies that were acknowledged and are not in the ledger. */
+async function lostOf(under: ServiceUnderFaults): Promise<string[]> {
+  const stored = await bodiesIn((text) => under.query(text));
+  return [...under.traffic.acknowledged].filter((body) => !stored.has(body));
+}
+
+/** What was lost is sent again, and then everything that was ever sent has to be there once. */
+async function faultsOnceSentAgain(under: ServiceUnderFaults, lost: string[]): Promise<string[]> {
+  await under.traffic.sendAgain(lost);
+  return under.faults();
+}
+
+describe('A ledger that is restored to an earlier state', () => {
+  itOnOwnServers()(
+    'under load is noticed and said, loses what came since and nothing else, and counts that when it is sent again',
+    async () => {
+      const lines = linesOfLoss();
+      const times = atScale(1, 10);
+      const under = await ready('PostgreSQL restored under load');
+      const { traffic } = under;
+      const watch = new FiguresWatch(under);
+      traffic.start();
+      let lostInAll = 0;
+      for (let time = 1; time <= times; time++) {
+        await traffic.goesOn(100);
+        const before = new Set(traffic.acknowledged);
+        await world.postgres.save();
+        await traffic.isThrough();
+        await traffic.goesOn(100);
+        let atStake = new Set<string>();
+        await watch.whileReplaced(async () => {
+          await world.postgres.restore();
+          atStake = new Set([...traffic.acknowledged, ...traffic.inHand]);
+        });
+        await traffic.stop();
+        await traffic.isThrough();
+        await under.service.settled();
+        const lost = await lostOf(under);
+        expect(lost.filter((body) => before.has(body) || !atStake.has(body))).toEqual([]);
+        expect(lost.length).toBeGreaterThan(0);
+        lostInAll += lost.length;
+        expect(lines).toHaveLength(time);
+        await traffic.sendAgain(lost);
+        await under.service.settled();
+        traffic.start();
+      }
+      expect(await under.faults()).toEqual([]);
+      expect(await watch.stop()).toEqual([]);
+      tell(`${times} times restored, ${lostInAll} orders lost by it and counted again; ${lines[0]}`);
+      tell(`${watch.answers} answers; Redis was seen ahead of the ledger ${watch.sightings} times, and served never`);
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'while nothing happens is noticed before figures of what is gone are served',
+    async () => {
+      const lines = linesOfLoss();
+      const under = await ready('PostgreSQL restored at rest');
+      await under.traffic.send(50);
+      await under.service.settled();
+      await world.postgres.save();
+      await under.service.isReady();
+      await under.traffic.send(50);
+      await under.traffic.isThrough();
+      await under.service.settled();
+      const watch = new FiguresWatch(under);
+      await watch.whileReplaced(() => world.postgres.restore());
+      await eventually(() => expect(lines).toHaveLength(1), 60_000);
+      const lost = await lostOf(under);
+      expect(lost.length).toBeGreaterThan(0);
+      await under.service.settled();
+      expect(await watch.stop()).toEqual([]);
+      expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'while no service runs is noticed and said by the next, even where the figures were rebuilt since',
+    async () => {
+      const lines = linesOfLoss();
+      const under = await ready('PostgreSQL restored while the service is down');
+      await under.traffic.send(50);
+      await under.service.settled();
+      await world.postgres.save();
+      await under.service.isReady();
+      await under.traffic.send(50);
+      await under.traffic.isThrough();
+      await under.service.settled();
+      const { body } = await under.service.call('POST', '/stats/rebuild');
+      await eventually(async () => {
+        const rebuild = await under.service.get(`/stats/rebuild/${body.id}`);
+        expect(rebuild.body.state).toBe('done');
+      }, 60_000);
+      await under.restart(() => world.postgres.restore());
+      expect(lines).toHaveLength(1);
+      const lost = await lostOf(under);
+      expect(lost.length).toBeGreaterThan(0);
+      expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'control: figures that are ahead of the ledger and served are found',
+    async () => {
+      const under = await ready('a ledger put back unnoticed');
+      await under.traffic.send(50);
+      await under.service.settled();
+      await world.postgres.save();
+      await under.service.isReady();
+      await under.traffic.send(50);
+      await under.traffic.isThrough();
+      await under.service.settled();
+      const projector = under.service.app.get(Projector);
+      jest.spyOn(projector as unknown as { distrust(): void }, 'distrust').mockImplementation();
+      const watch = new FiguresWatch(under);
+      await watch.whileReplaced(() => world.postgres.restore());
+      await under.service.isReady();
+      await eventually(() => expect(watch.sightings).toBeGreaterThan(2), 60_000);
+      expect(await watch.stop()).toContainEqual(expect.stringMatching(/were served, and the ledger ends at/));
+    },
+    LONGEST_TEST_MS,
+  );
+});

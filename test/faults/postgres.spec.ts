@@ -1,0 +1,227 @@
+import type { Message } from '@aws-sdk/client-sqs';
+import { Logger } from '@nestjs/common';
+import { sql } from 'drizzle-orm';
+import { OrderIntake } from '../../src/orders/order-intake.js';
+import { Ledger } from '../../src/ledger/ledger.js';
+import type { AppendStatement } from '../../src/ledger/append-statement.js';
+import { Database, DatabaseUnavailable } from '../../src/platform/database/database.js';
+import { eventually } from '../support/eventually.js';
+import { atScale, seededFor, tell } from '../support/fault-scale.js';
+import { FiguresWatch } from '../support/figures-watch.js';
+import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { RealWorld } from '../support/real-world.js';
+import { ServiceUnderFaults } from '../support/service-under-faults.js';
+
+const LONGEST_TEST_MS = 300_000;
+
+let world: RealWorld;
+let broken: ServiceUnderFaults | null = null;
+
+beforeAll(async () => {
+  // Small files of the write-ahead log, which a quota on files is to let through.
+  if (onOwnServers) world = await RealWorld.make({}, { walSegmentMb: 1 });
+}, 120_000);
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  world?.postgres.resume();
+  world?.postgres.makeRoom();
+  await broken?.stop();
+  broken = null;
+});
+
+afterAll(() => world?.destroy());
+
+/** A service with orders on their way. */
+async function underLoad(test: string): Promise<ServiceUnderFaults> {
+  broken = await ServiceUnderFaults.ready(world, seededFor(test));
+  broken.traffic.start();
+  await broken.traffic.goesOn(100);
+  return broken;
+}
+
+async function isDown({ service }: ServiceUnderFaults): Promise<void> {
+  await eventually(() => expect(service.database.availability.up).toBe(false), 60_000);
+}
+
+/** No disk is left for the ledger until everything in hand has gone back to the queue and could be received again. */
+async function withoutRoom(under: ServiceUnderFaults): Promise<void> {
+  world.postgres.fill();
+  await isDown(under);
+  await under.traffic.isGivenBack();
+  expect(under.service.database.availability.culprit).toMatch(/File too large/);
+}
+
+describe('PostgreSQL under load', () => {
+  itOnOwnServers()(
+    'killed and started again loses nothing, counts nothing twice and dead-letters nothing',
+    async () => {
+      const kills = atScale(3, 50);
+      const under = await underLoad('PostgreSQL killed');
+      const watch = new FiguresWatch(under);
+      for (let kill = 1; kill <= kills; kill++) {
+        await world.postgres.kill();
+        await world.postgres.start();
+        // Two receives are enough for one outage after another only where each is over for all.
+        await under.traffic.isThrough();
+      }
+      expect(await under.faults()).toEqual([]);
+      expect(await watch.stop()).toEqual([]);
+      tell(
+        `${kills} kills, ${await under.head()} entries, ${await under.foundAgain()} messages whose append was not answered`,
+      );
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'stalled for longer than the service waits loses nothing, and what it completes afterwards counts once',
+    async () => {
+      const stalls = atScale(1, 10);
+      const under = await underLoad('PostgreSQL stalled');
+      const watch = new FiguresWatch(under);
+      for (let stall = 1; stall <= stalls; stall++) {
+        world.postgres.stall();
+        await isDown(under);
+        await under.traffic.isGivenBack();
+        world.postgres.resume();
+        await under.traffic.isThrough();
+      }
+      expect(await under.faults()).toEqual([]);
+      expect(await watch.stop()).toEqual([]);
+      const completed = await under.foundAgain();
+      tell(
+        `${stalls} stalls, ${await under.head()} entries, ${completed} messages appended after the service had given up`,
+      );
+      expect(completed).toBeGreaterThan(0);
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'without room for the ledger takes nothing in, dead-letters nothing, and goes on where there is room again',
+    async () => {
+      const times = atScale(1, 5);
+      const under = await underLoad('PostgreSQL full');
+      const watch = new FiguresWatch(under);
+      for (let time = 1; time <= times; time++) {
+        await withoutRoom(under);
+        const head = await under.head();
+        world.postgres.makeRoom();
+        await under.traffic.isThrough();
+        expect(await under.head()).toBeGreaterThan(head);
+      }
+      expect(await under.faults()).toEqual([]);
+      expect(await watch.stop()).toEqual([]);
+      tell(`${times} times full, ${await under.head()} entries`);
+    },
+    LONGEST_TEST_MS,
+  );
+});
+
+describe('PostgreSQL killed', () => {
+  /** The service's database without a service. */
+  async function aDatabase(): Promise<Database> {
+    for (const level of ['log', 'warn'] as const) jest.spyOn(Logger.prototype, level).mockImplementation();
+    const database = Database.onServer(world.postgres.url, 10_000);
+    await database.availability.start();
+    return database;
+  }
+
+  itOnOwnServers()(
+    'in the middle of a transaction fails that transaction, and not the process',
+    async () => {
+      const database = await aDatabase();
+      try {
+        const held = database.transaction(async (tx) => {
+          await tx.query(sql`select 1`);
+          await world.postgres.kill();
+          await tx.query(sql`select 1`);
+        });
+        await expect(held).rejects.toThrow(DatabaseUnavailable);
+        await world.postgres.start();
+        await eventually(async () => expect(await database.query(sql`select 1 as one`)).toEqual([{ one: 1 }]), 60_000);
+      } finally {
+        await database.onApplicationShutdown();
+      }
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'while nobody asks it anything is noticed: what comes in its place may hold something else',
+    async () => {
+      const database = await aDatabase();
+      try {
+        await database.query(sql`select 1`);
+        await world.postgres.kill();
+        await eventually(() => expect(database.availability.up).toBe(false), 60_000);
+        await world.postgres.start();
+        await eventually(() => expect(database.availability.up).toBe(true), 60_000);
+      } finally {
+        await database.onApplicationShutdown();
+      }
+    },
+    LONGEST_TEST_MS,
+  );
+});
+
+describe('What these tests find', () => {
+  itOnOwnServers()(
+    'control: messages that are acknowledged before their append has resolved are found',
+    async () => {
+      const under = await underLoad('acknowledged too early');
+      const intake = under.service.app.get(OrderIntake);
+      const handle = intake.handle.bind(intake);
+      jest.spyOn(intake, 'handle').mockImplementation(async (messages: Message[]) => {
+        handle(messages).catch(() => undefined);
+        return messages;
+      });
+      Reflect.set(intake, 'patienceMs', 0);
+      await world.postgres.kill();
+      await isDown(under);
+      await world.postgres.start();
+      expect(await under.faults()).toContainEqual(
+        expect.stringMatching(/orders are acknowledged, but not in the ledger/),
+      );
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'control: an append that is repeated as if it were new is found',
+    async () => {
+      const under = await underLoad('repeated as new');
+      const queue = Reflect.get(under.service.app.get(Ledger), 'queue') as { statement: AppendStatement };
+      const { statement } = queue;
+      const tried = new Set<string>();
+      queue.statement = (messages) =>
+        statement(
+          messages.map((message) => {
+            if (!tried.has(message.messageId)) return (tried.add(message.messageId), message);
+            return { ...message, orderId: `${message.orderId}-2`, contentHash: message.contentHash.replace(/^./, '0') };
+          }),
+        );
+      world.postgres.stall();
+      await isDown(under);
+      await under.traffic.isGivenBack();
+      world.postgres.resume();
+      await under.traffic.isThrough();
+      expect(await under.faults()).toContainEqual(expect.stringMatching(/orders are in the ledger more than once/));
+    },
+    LONGEST_TEST_MS,
+  );
+
+  itOnOwnServers()(
+    'control: dead letters are found where a database without room for the ledger counts as well',
+    async () => {
+      jest.spyOn(Database.prototype as unknown as { findRoom(): Promise<void> }, 'findRoom').mockResolvedValue();
+      const under = await underLoad('no room looked for');
+      world.postgres.fill();
+      await eventually(async () => expect(await under.deadLetters()).toBeGreaterThan(0), 60_000);
+      world.postgres.makeRoom();
+      expect(await under.faults()).toContainEqual(expect.stringMatching(/messages are dead letters/));
+    },
+    LONGEST_TEST_MS,
+  );
+});
