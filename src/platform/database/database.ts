@@ -49,6 +49,7 @@ interface Driver {
 export class Database implements Executor, OnApplicationShutdown {
   private readonly logger = new Logger('Database');
   readonly availability: Availability;
+  private wasUp = false;
 
   private constructor(
     private readonly driver: Driver,
@@ -121,12 +122,14 @@ export class Database implements Executor, OnApplicationShutdown {
     }
     await this.driver.migrate();
     await this.check();
-    await this.findRoom();
+    if (this.wasUp) await this.findRoom();
+    this.wasUp = true;
   }
 
   /**
    * The row of the probe is written where it was, which goes well on a full disk too, and nothing that came next would be
-   * stored. So what is to come up must have room for more than any append takes.
+   * stored. So what is to come up again must have room for more than any append takes. Not asked at the start, which would
+   * take longer.
    */
   private async findRoom(): Promise<void> {
     try {
