@@ -30,16 +30,18 @@ export class Redis implements OnApplicationShutdown {
   private readonly logger = new Logger('Redis');
   readonly availability: Availability;
   readonly keys: RedisKeys;
-  /** The client itself, for scripts and for commands that need no {@link guarded} error. */
-  readonly client: IORedis;
   private readonly inMemory: boolean;
   private lastStreamId = 0;
   private readonly evictionListeners: (() => void)[] = [];
 
-  constructor(location: RedisLocation, keyPrefix: string) {
+  /** @param client the client itself, for scripts and for commands that need no {@link guarded} error */
+  constructor(
+    location: RedisLocation,
+    keyPrefix: string,
+    readonly client: IORedis = connectionTo(location),
+  ) {
     this.keys = new RedisKeys(keyPrefix);
     this.inMemory = location.kind === 'memory';
-    this.client = connectionTo(location);
     const name = { memory: 'Redis in memory', socket: 'the embedded Redis', url: 'Redis' }[location.kind];
     this.availability = new Availability(
       name,
