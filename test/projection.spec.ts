@@ -8,8 +8,8 @@ import { BusinessCalendar } from '../src/shared/business-time.js';
 import { cents } from '../src/shared/money.js';
 import type { JudgedMessage } from '../src/shared/order-event.js';
 import { Aggregation } from '../src/stats/aggregation.js';
-import type { Checkpoint } from '../src/stats/checkpoint.js';
-import { FigureStore } from '../src/stats/figure-store.js';
+import { CHECKPOINT_FIELDS, type Checkpoint } from '../src/stats/checkpoint.js';
+import { FigureStore, FiguresLost } from '../src/stats/figure-store.js';
 import { addFigures, fold, noFigures, sizeOf, type Figures, type Tally } from '../src/stats/figures.rules.js';
 import { foldBatches } from '../src/stats/fold-batches.rules.js';
 import { aFailedMessage, aJudgedMessage } from './support/judged-messages.js';
@@ -426,6 +426,29 @@ describe('on the stores', () => {
       expect(await store.checkpoint(1)).toMatchObject({ position: 101 });
       expect(await redis.client.zcard(keys().productsByRevenue)).toBe(10_000);
       expect(await figuresOf(redis, 1)).toEqual(await storedFormOf(batch!.figures));
+    });
+  });
+
+  describe('filling a generation', () => {
+    const figures = foldAll([anEntry(1)], 'UTC');
+
+    it('gives it a checkpoint with the fields of one and no others', async () => {
+      await store.fill(figures, aCheckpoint);
+      const stored = await redis.client.hgetall(redis.keys.generation(1).checkpoint);
+      expect(Object.keys(stored).sort()).toEqual([...CHECKPOINT_FIELDS].sort());
+      expect(await store.checkpoint(1)).toEqual(aCheckpoint);
+    });
+
+    it('gives it none where Redis was emptied meanwhile, or it would pass for complete', async () => {
+      const { pipelined } = redis;
+      const spy = jest.spyOn(redis, 'pipelined').mockImplementationOnce(async (commands) => {
+        const replies = await pipelined.call(redis, commands);
+        await redis.client.del(...(await generationKeys(redis)));
+        return replies;
+      });
+      await expect(store.fill(figures, aCheckpoint)).rejects.toThrow(FiguresLost);
+      spy.mockRestore();
+      expect(await generationKeys(redis)).toEqual([]);
     });
   });
 

@@ -36,6 +36,16 @@ export interface TopProducts {
 const COMMANDS_PER_PIPELINE = 2_000;
 const PAIRS_PER_COMMAND = 2_000;
 const SECONDS_UNTIL_RETIRED_KEYS_GO = 60;
+/** A field of a checkpoint that is none yet: its generation is being filled. */
+const BEING_FILLED = 'being_filled';
+
+/** Redis was emptied while figures were being written. */
+export class FiguresLost extends Error {
+  override readonly name = 'FiguresLost';
+  constructor() {
+    super('Redis lost figures while they were being written');
+  }
+}
 
 /** Writes and reads the live figures of one generation in Redis; the Lua scripts are typed here. */
 @Injectable()
@@ -106,9 +116,14 @@ export class FigureStore {
     return this.project(changed, args);
   }
 
-  /** Writes figures as the whole content of a generation that holds nothing yet, its checkpoint last. @throws RedisUnavailable */
+  /**
+   * Writes figures as the whole content of a generation that holds nothing yet, its checkpoint last.
+   * @throws FiguresLost where Redis was emptied meanwhile @throws RedisUnavailable
+   */
   async fill(figures: Figures, checkpoint: Checkpoint): Promise<void> {
     const keys = this.redis.keys.generation(checkpoint.generation);
+    // What is written first is gone, too, where Redis is emptied and the connection stays.
+    await this.redis.guarded((client) => client.hset(keys.checkpoint, BEING_FILLED, 1));
     let commands: RedisCommand[] = [];
     for (const { key, action, pairs } of increments(figures, keys)) {
       for (let start = 0; start < pairs.length; start += 2 * PAIRS_PER_COMMAND) {
@@ -121,7 +136,13 @@ export class FigureStore {
       }
     }
     if (commands.length > 0) await this.redis.pipelined(commands);
-    await this.begin(checkpoint);
+    const [marksLeft] = await this.redis.atomically([
+      ['hdel', keys.checkpoint, BEING_FILLED],
+      ['hset', keys.checkpoint, ...checkpointFields(checkpoint)],
+    ]);
+    if (marksLeft === 1) return;
+    await this.retire(checkpoint.generation);
+    throw new FiguresLost();
   }
 
   /** What figures change in the keys of a generation, whoever made them. */
