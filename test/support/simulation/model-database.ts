@@ -1,0 +1,103 @@
+import type { SQL } from 'drizzle-orm';
+import type { AppendStatement } from '../../../src/ledger/append-statement.js';
+import { AppendQueue } from '../../../src/ledger/append-queue.js';
+import type { Ledger } from '../../../src/ledger/ledger.js';
+import { Database } from '../../../src/platform/database/database.js';
+import type { Aggregation } from '../../../src/stats/aggregation.js';
+import { BuildLeaseLost, type ProjectionAuthority } from '../../../src/stats/projection-authority.js';
+import { type ModelAuthority, type LeaseHolder } from './model-authority.js';
+import { type ModelLedger } from './model-ledger.js';
+import { recomputed } from './recomputation.js';
+
+/** Has a transaction done on the database. @param name for the trace */
+export type Transact = <T>(name: string, work: () => T) => Promise<T>;
+
+/** All that the ledger's database holds. */
+export interface ModelStore {
+  readonly ledger: ModelLedger;
+  readonly authority: ModelAuthority;
+}
+
+interface Operation {
+  name: string;
+  work(): unknown;
+}
+
+/** The production Database, with its way of taking note of outages, in front of a model. */
+export function modelledDatabase(transact: Transact): Database {
+  const driver = {
+    execute: (statement: Operation | SQL) =>
+      'work' in statement
+        ? transact(statement.name, () => [statement.work()])
+        : transact('probe', () => [{ version: 16 }]), // what Database itself asks before it counts as up
+    migrate: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+  };
+  return Reflect.construct(Database, [driver, 'PostgreSQL']) as Database;
+}
+
+/** What the classes around the ledger's database are, where the database is a model. */
+export interface DatabaseClients {
+  ledger: Ledger;
+  authority: ProjectionAuthority;
+  aggregation: Aggregation;
+}
+
+/**
+ * Clients of the model for what expects those of a real database. Appends go through the production AppendQueue.
+ * @param me the process in the eyes of the authority
+ * @param statement what stands between the queue and the database, if anything
+ */
+export function databaseClients(
+  database: Database,
+  store: ModelStore,
+  me: string,
+  statement: (append: AppendStatement) => AppendStatement = (append) => append,
+): DatabaseClients {
+  const ask = async <T>(name: string, work: () => T): Promise<T> =>
+    (await database.query<T>({ name, work } as unknown as SQL))[0]!;
+  const listeners: (() => void)[] = [];
+  const queue = new AppendQueue(
+    statement((messages) => ask('append', () => store.ledger.append(messages))),
+    database.availability,
+    () => {
+      for (const listener of listeners) listener();
+    },
+  );
+  const ledger: Pick<Ledger, 'append' | 'stopWaiting' | 'onAppended' | 'head' | 'hashAt' | 'entriesAfter'> = {
+    append: (messages, deadline) => queue.append(messages, deadline),
+    stopWaiting: () => queue.stopWaiting(),
+    onAppended: (listener) => void listeners.push(listener),
+    head: () => ask('head', () => store.ledger.head()),
+    hashAt: (position) => ask('hashAt', () => store.ledger.hashAt(position)),
+    entriesAfter: (position, limit) => ask('entriesAfter', () => store.ledger.entriesAfter(position, limit)),
+  };
+  const held = async (
+    name: string,
+    change: (authority: ModelAuthority, holder: LeaseHolder) => boolean,
+    holder: LeaseHolder,
+  ) => {
+    if (await ask(name, () => change(store.authority, holder))) return;
+    const { generation } = await authority.read();
+    throw new BuildLeaseLost(generation !== holder.lease.replaces);
+  };
+  const authority: Pick<ProjectionAuthority, keyof ProjectionAuthority> = {
+    read: () => ask('authority', () => store.authority.read()),
+    claimBuild: ({ fromBeginning = false } = {}) =>
+      ask('claim', () => store.authority.claim(me, fromBeginning, store.ledger.head().position)),
+    keep: (lease) => held('keep', (row, holder) => row.keep(holder), { me, lease }),
+    renew: (lease, done, total) => held('renew', (row, holder) => row.renew(holder, done, total), { me, lease }),
+    switchTo: (lease) => held('switch', (row, holder) => row.switchTo(holder), { me, lease }),
+    giveUp: (lease) => ask('give up', () => store.authority.giveUp({ me, lease })),
+    clear: () => ask('clear', () => store.authority.clear(store.ledger.head())),
+  };
+  const aggregation: Pick<Aggregation, 'figures'> = {
+    figures: (from, to, base, timeZone) =>
+      ask('aggregate', () => recomputed(store.ledger.entries.slice(from, to), base, timeZone)),
+  };
+  return {
+    ledger: ledger as Ledger,
+    authority: authority as ProjectionAuthority,
+    aggregation: aggregation as Aggregation,
+  };
+}

@@ -1,0 +1,181 @@
+import { hash } from 'node:crypto';
+import type { AppendResult, EntryKind, LedgerHead } from '../../../src/ledger/ledger-entry.js';
+import type { Cents } from '../../../src/shared/money.js';
+import type { JudgedMessage, OrderLine, Outcome, Reason } from '../../../src/shared/order-event.js';
+
+/** An entry as the model keeps it. */
+export interface ModelEntry {
+  position: number;
+  kind: EntryKind;
+  outcome: Outcome;
+  orderId: string | null;
+  userId: string | null;
+  refundId: string | null;
+  orderedAt: number | null;
+  value: Cents | null;
+  lines: OrderLine[];
+  reasons: Reason[];
+  refPosition: number | null;
+  contentHash: string;
+  entryHash: string;
+  messageId: string;
+}
+
+interface Known {
+  content: string;
+  position: number;
+}
+
+interface WaitingRefund {
+  refund: JudgedMessage;
+  settled: boolean;
+}
+
+/** What PostgreSQL says of a row that it can't hold. */
+export class RowRefused extends Error {
+  readonly code = '22003';
+}
+
+/**
+ * The ledger without repairs: a second implementation of what append_entries (migrations/0008_refunds.sql) promises, held
+ * to the same contract (test/ledger-contract.spec.ts). Every call is a transaction.
+ */
+export class ModelLedger {
+  entries: ModelEntry[] = [];
+  private readonly orders = new Map<string, Known>();
+  private readonly failures = new Map<string, number>();
+  private readonly refunds = new Map<string, Known>();
+  private readonly refunded = new Map<string, number>();
+  private readonly early = new Map<string, WaitingRefund>();
+
+  /** @param refuses which messages the database can't hold */
+  constructor(
+    private readonly id: string,
+    private readonly refuses: (message: JudgedMessage) => boolean = () => false,
+  ) {}
+
+  head(): LedgerHead {
+    const position = this.entries.length;
+    return { ledgerId: this.id, position, entryHash: this.hashAt(position)! };
+  }
+
+  hashAt(position: number): string | null {
+    if (position === 0) return hash('sha256', '', 'hex');
+    return this.entries[position - 1]?.entryHash ?? null;
+  }
+
+  entriesAfter(position: number, limit: number): ModelEntry[] {
+    return this.entries.slice(position, position + limit).map((entry) => ({ ...entry }));
+  }
+
+  /** Refunds whose order is not counted, in the order in which they came. */
+  get waiting(): JudgedMessage[] {
+    return [...this.early.values()].filter(({ settled }) => !settled).map(({ refund }) => refund);
+  }
+
+  /** Orders first, then what waited for them, then refunds. @throws RowRefused, and then nothing is appended */
+  append(messages: JudgedMessage[]): AppendResult[] {
+    if (messages.some((message) => message.value !== null && (message.value <= 0 || this.refuses(message)))) {
+      throw new RowRefused('value out of range');
+    }
+    const results: AppendResult[] = Array.from({ length: messages.length });
+    const before = this.entries.length;
+    for (const [i, message] of messages.entries()) {
+      if (message.kind === 'order') results[i] = this.appendOrder(message);
+    }
+    const counted = new Set(this.entries.slice(before).map(({ outcome, orderId }) => outcome !== 'failed' && orderId));
+    for (const waiting of this.early.values()) {
+      if (waiting.settled || !counted.has(waiting.refund.orderId)) continue;
+      this.settle(waiting.refund);
+      waiting.settled = true;
+    }
+    for (const [i, message] of messages.entries()) {
+      if (message.kind === 'refund') results[i] = this.appendRefund(message);
+    }
+    return results;
+  }
+
+  private appendOrder(order: JudgedMessage): AppendResult {
+    const known = order.orderId === null ? undefined : this.orders.get(order.orderId);
+    if (order.outcome !== 'failed' && !known) {
+      const position = this.add(order, order.outcome, [], order.userId, null);
+      this.orders.set(order.orderId!, { content: order.contentHash, position });
+      return { kind: 'stored', position, outcome: order.outcome, reasons: [] };
+    }
+    if (known?.content === order.contentHash) return { kind: 'duplicate', position: known.position };
+    const failed = this.failures.get(order.contentHash);
+    if (failed !== undefined) return { kind: 'duplicate', position: failed };
+    const reasons: Reason[] = known ? [...order.reasons, 'conflicting_duplicate'] : order.reasons;
+    return this.addFailed(order, reasons, order.userId, null);
+  }
+
+  private appendRefund(refund: JudgedMessage): AppendResult {
+    const known = this.refunds.get(refund.refundId ?? '');
+    if (known?.content === refund.contentHash) return { kind: 'duplicate', position: known.position };
+    const early = this.early.get(refund.contentHash);
+    if (early && !early.settled) return { kind: 'duplicate', position: null };
+    if (refund.outcome === 'failed') {
+      const failed = this.failures.get(refund.contentHash);
+      if (failed !== undefined) return { kind: 'duplicate', position: failed };
+      return this.addFailed(refund, known ? [...refund.reasons, 'conflicting_duplicate'] : refund.reasons, null, null);
+    }
+    const settled = this.settle(refund);
+    if (settled) return settled;
+    this.early.set(refund.contentHash, { refund, settled: false });
+    return { kind: 'waiting' };
+  }
+
+  /** @returns null where its order is not counted */
+  private settle(refund: JudgedMessage): AppendResult | null {
+    const known = this.orders.get(refund.orderId!);
+    if (!known) return null;
+    const order = this.entries[known.position - 1]!;
+    const sum = (this.refunded.get(refund.orderId!) ?? 0) + refund.value!;
+    const fault: Reason | null = this.refunds.has(refund.refundId!)
+      ? 'conflicting_duplicate'
+      : sum > order.value!
+        ? 'refund_exceeds_order'
+        : null;
+    if (fault !== null) {
+      const failed = this.failures.get(refund.contentHash);
+      if (failed !== undefined) return { kind: 'duplicate', position: failed };
+      return this.addFailed(refund, [fault], order.userId, order.position);
+    }
+    const position = this.add(refund, 'accepted', [], order.userId, order.position);
+    this.refunded.set(refund.orderId!, sum);
+    this.refunds.set(refund.refundId!, { content: refund.contentHash, position });
+    return { kind: 'stored', position, outcome: 'accepted', reasons: [] };
+  }
+
+  private addFailed(
+    message: JudgedMessage,
+    reasons: Reason[],
+    userId: string | null,
+    refPosition: number | null,
+  ): AppendResult {
+    const position = this.add(message, 'failed', reasons, userId, refPosition);
+    this.failures.set(message.contentHash, position);
+    return { kind: 'stored', position, outcome: 'failed', reasons };
+  }
+
+  private add(
+    message: JudgedMessage,
+    outcome: Outcome,
+    reasons: Reason[],
+    userId: string | null,
+    refPosition: number | null,
+  ): number {
+    const counts = outcome !== 'failed';
+    const value = counts ? message.value : null;
+    const said = [message.kind === 'refund' ? 'refund' : null, outcome, value, refPosition];
+    const text = said.filter((part) => part !== null).join('|');
+    const chained = [Buffer.from(this.head().entryHash + message.contentHash, 'hex'), Buffer.from(text)];
+    const entryHash = hash('sha256', Buffer.concat(chained), 'hex');
+    const { kind, orderId, refundId, orderedAt, contentHash, messageId } = message;
+    const lines = counts ? message.lines : [];
+    const position = this.entries.length + 1;
+    const of = { position, kind, outcome, orderId, userId, refundId, orderedAt, value, lines, reasons, refPosition };
+    this.entries.push({ ...of, contentHash, entryHash, messageId });
+    return position;
+  }
+}
