@@ -57,6 +57,7 @@ function aCheckpoint(given: Partial<Checkpoint> = {}): Checkpoint {
     position,
     entryHash: `h${position}`,
     at: position,
+    evicted: 0,
   };
   return { ...of, ...given };
 }

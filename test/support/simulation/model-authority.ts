@@ -58,6 +58,11 @@ export class ModelAuthority {
     return true;
   }
 
+  withdraw(generation: number): number | null {
+    if (this.generation !== generation || (this.builder && this.builder.until >= Date.now())) return null;
+    return (this.generation = this.next(this.base));
+  }
+
   giveUp({ me, lease }: LeaseHolder): void {
     if (this.builder?.me === me && this.last === lease.generation) this.builder = null;
   }

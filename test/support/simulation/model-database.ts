@@ -88,6 +88,7 @@ export function databaseClients(
     keep: (lease) => held('keep', (row, holder) => row.keep(holder), { me, lease }),
     renew: (lease, done, total) => held('renew', (row, holder) => row.renew(holder, done, total), { me, lease }),
     switchTo: (lease) => held('switch', (row, holder) => row.switchTo(holder), { me, lease }),
+    withdraw: (generation) => ask('withdraw', () => store.authority.withdraw(generation)),
     giveUp: (lease) => ask('give up', () => store.authority.giveUp({ me, lease })),
     clear: () => ask('clear', () => store.authority.clear(store.ledger.head())),
   };

@@ -29,7 +29,7 @@ export class ModelRedis {
       case 'ping':
         return 'PONG';
       case 'info':
-        return 'redis_version:7.2.0\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n';
+        return 'redis_version:7.2.0\r\nmaxmemory_policy:noeviction\r\nevicted_keys:0\r\nrole:master\r\n';
       case 'del':
       case 'unlink':
         return [key, ...rest].filter((each) => this.drop(each)).length;

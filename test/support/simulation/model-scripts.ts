@@ -74,6 +74,9 @@ function topProducts(call: Call, [checkpoint, byRevenue, byQuantity]: string[], 
     .join('\n');
 }
 
+/** The checkpoint, and how many keys have been evicted so far. */
 function markOf(call: Call, checkpoint: string): (string | null)[] {
-  return call('hmget', checkpoint, 'ledger_id', 'generation', 'fold_version', 'position', 'at') as (string | null)[];
+  const fields = ['ledger_id', 'generation', 'fold_version', 'position', 'at', 'evicted'];
+  const evicted = /evicted_keys:(\d+)/.exec(call('info', 'stats') as string)![1]!;
+  return [...(call('hmget', checkpoint, ...fields) as (string | null)[]), evicted];
 }
