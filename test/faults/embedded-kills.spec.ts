@@ -1,3 +1,5 @@
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { EmbeddedLedger } from '../../src/platform/embedded/embedded-ledger.js';
 import { queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { aWorld, type World } from '../support/app.js';
@@ -12,6 +14,10 @@ import { ServiceProcess, useBuiltService } from '../support/process.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
 const KILLS = atScale(3, 100);
+const FIRST_STARTS = atScale(1, 8);
+/** PGlite makes some more; the one that tells that a ledger is there comes last. */
+const FILES_OF_A_LEDGER = 950;
+const COMPLETE = Infinity;
 const LONGEST_MS = 1_800_000;
 const AT_ONCE = 50;
 /** A kill that aims at no point comes when so many orders have been stored at most. */
@@ -106,6 +112,32 @@ describe('A service on embedded parts', () => {
       }
       expect(await faultsAtTheEnd(orders)).toEqual([]);
       tell(`${KILLS} kills (${JSON.stringify(ways)}), ${orders.count} orders, none lost, none stored twice`);
+    },
+    LONGEST_MS,
+  );
+
+  itOnEmbeddedLedger()(
+    'opens after a kill -9 in the midst of its very first start, however far that had come',
+    async () => {
+      const random = seededFor('kills while an embedded ledger is made');
+      const ledger = join(world.dataDir, 'ledger');
+      const moments = Array.from({ length: FIRST_STARTS }, () => random.below(FILES_OF_A_LEDGER));
+      for (const files of [...moments, COMPLETE]) {
+        rmSync(ledger, { recursive: true });
+        const service = ServiceProcess.launch(world);
+        services.push(service);
+        await eventually(() => {
+          const there = existsSync(ledger) ? readdirSync(ledger, { recursive: true, encoding: 'utf8' }) : [];
+          expect(files === COMPLETE ? there.includes('PG_VERSION') : there.length >= files).toBe(true);
+        }, 60_000);
+        expect(await service.kill('SIGKILL')).toMatchObject({ signal: 'SIGKILL' });
+        const orders = new KnownOrders(random, `START-${files === COMPLETE ? 'ALL' : files}`);
+        const next = await start();
+        await eventually(async () => expect((await next.get('/health/ready')).status).toBe(200), 60_000);
+        await orders.send(next.sqs, AT_ONCE);
+        await next.kill('SIGKILL');
+        expect(await faultsAtTheEnd(orders)).toEqual([]);
+      }
     },
     LONGEST_MS,
   );
