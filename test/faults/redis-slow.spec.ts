@@ -1,0 +1,180 @@
+import { Logger } from '@nestjs/common';
+import { Ledger } from '../../src/ledger/ledger.js';
+import { OrderIntake } from '../../src/orders/order-intake.js';
+import { RunningService } from '../support/app.js';
+import { auditOf } from '../support/audit.js';
+import { eventually } from '../support/eventually.js';
+import { atScale, tell } from '../support/fault-scale.js';
+import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { anOrderEvent } from '../support/order-events.js';
+import { RealWorld } from '../support/real-world.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
+
+/** How much longer a slow Redis may make what a quick one takes. Only the full suite measures it: that takes many orders. */
+const MOST_RATIO = atScale(Infinity, 1.1);
+const ROUNDS = atScale(1, 7);
+const ORDERS = atScale(200, 6_000);
+const LATER_MS = 200;
+const STALLED_MS = 1_000;
+
+/** A way of being slow. @returns ends it */
+type Slowness = () => Promise<() => Promise<void>>;
+
+describe('A Redis that is slow', () => {
+  const itIsSlow = itOnOwnServers();
+  let world: RealWorld;
+  let network: TcpProxy;
+  let service: RunningService;
+
+  beforeAll(async () => {
+    if (!onOwnServers) return;
+    Logger.overrideLogger(false);
+    world = await RealWorld.make();
+    network = await TcpProxy.before(world.redis.url);
+    service = await RunningService.ready({ world, environment: { REDIS_URL: network.through(world.redis.url) } });
+  });
+
+  afterEach(() => jest.restoreAllMocks());
+
+  afterAll(async () => {
+    await service?.stop();
+    await network?.close();
+    await world?.destroy();
+  });
+
+  async function storedEntries(): Promise<number> {
+    return (await service.app.get(Ledger).head()).position;
+  }
+
+  async function sendOrders(count: number): Promise<void> {
+    await service.send(...Array.from({ length: count }, (_, i) => anOrderEvent({ user_id: `U${i % 50}` })));
+  }
+
+  async function hasStored(entries: number): Promise<void> {
+    await eventually(async () => expect(await storedEntries()).toBe(entries), 120_000);
+  }
+
+  /** @returns after how many ms orders that wait on the queue are in the ledger */
+  async function drain(count: number): Promise<number> {
+    await service.settled();
+    const before = await storedEntries();
+    const intake = service.app.get(OrderIntake);
+    const handle = intake.handle.bind(intake);
+    let go!: () => void;
+    const all = new Promise<void>((resolve) => (go = resolve));
+    jest.spyOn(intake, 'handle').mockImplementation(async (messages) => {
+      await all;
+      return handle(messages);
+    });
+    await sendOrders(count);
+    const since = performance.now();
+    go();
+    await hasStored(before + count);
+    const took = performance.now() - since;
+    jest.restoreAllMocks();
+    return took;
+  }
+
+  const slownesses: [string, Slowness][] = [
+    [
+      `answers everything ${LATER_MS} ms later`,
+      async () => {
+        const connect = async (delayMs: number): Promise<void> => {
+          network.delayMs = delayMs;
+          network.cut();
+          await eventually(() => expect(service.redis.availability.up).toBe(false));
+          Reflect.set(service.redis.availability, 'attempts', 0);
+          await service.isReady();
+        };
+        await connect(LATER_MS);
+        return () => connect(0);
+      },
+    ],
+    [
+      `stalls for ${STALLED_MS} ms of every ${2 * STALLED_MS}`,
+      () => {
+        let stalled = false;
+        const turn = (): void => {
+          stalled = !stalled;
+          if (stalled) world.redis.stall();
+          else world.redis.resume();
+        };
+        turn();
+        const turning = setInterval(turn, STALLED_MS);
+        return Promise.resolve(() => {
+          clearInterval(turning);
+          world.redis.resume();
+          return Promise.resolve();
+        });
+      },
+    ],
+  ];
+
+  for (const [how, slowDown] of slownesses) {
+    itIsSlow(
+      `and ${how} does not slow the intake by more than a tenth`,
+      async () => {
+        const took = { quick: [] as number[], slow: [] as number[] };
+        await drain(ORDERS);
+        for (let round = 0; round < ROUNDS; round++) {
+          took.quick.push(await drain(ORDERS));
+          const quickAgain = await slowDown();
+          try {
+            took.slow.push(await drain(ORDERS));
+          } finally {
+            await quickAgain();
+          }
+        }
+        const [quick, slow] = [median(took.quick), median(took.slow)];
+        tell(
+          `Redis ${how}: ${ORDERS} orders in ${slow.toFixed(0)} ms instead of ${quick.toFixed(0)} ms ` +
+            `(${(slow / quick).toFixed(2)}), medians of ${ROUNDS}`,
+        );
+        expect(slow / quick).toBeLessThanOrEqual(MOST_RATIO);
+        expect(await auditOf(service)).toEqual([]);
+      },
+      20 * 60_000,
+    );
+  }
+
+  itIsSlow('and answers nothing at all keeps no order from the ledger', async () => {
+    await service.settled();
+    const before = await storedEntries();
+    network.stall();
+    try {
+      await sendOrders(ORDERS);
+      await hasStored(before + ORDERS);
+    } finally {
+      await network.resume();
+    }
+    expect(await auditOf(service)).toEqual([]);
+  });
+
+  itIsSlow('control: an intake that waits for Redis is found', async () => {
+    await service.settled();
+    const before = await storedEntries();
+    const intake = service.app.get(OrderIntake);
+    const handle = intake.handle.bind(intake);
+    const waiting = jest.spyOn(intake, 'handle').mockImplementation(async (messages) => {
+      await eventually(async () => service.redis.client.ping(), 60_000);
+      return handle(messages);
+    });
+    network.stall();
+    try {
+      await sendOrders(100);
+      await eventually(() => expect(waiting.mock.calls.length).toBeGreaterThanOrEqual(service.config.queue.pollers));
+      // Whoever has received orders waits, and nobody else could store them.
+      expect(await storedEntries()).toBe(before);
+    } finally {
+      await network.resume();
+    }
+    await hasStored(before + 100);
+    jest.restoreAllMocks();
+    expect(await auditOf(service)).toEqual([]);
+  });
+});
+
+function median(values: number[]): number {
+  const sorted = [...values].sort((one, other) => one - other);
+  return sorted[Math.floor(sorted.length / 2)]!;
+}
