@@ -173,7 +173,7 @@ const HUGE: Record<string, Maker> = {
     counts({
       ...order,
       items: Array.from({ length: 10_000 }, () => ({
-        product_id: 'P1',
+        product_id: 'P001',
         quantity: 1,
         price_per_unit: `1.${'3'.repeat(40)}`,
       })),
@@ -224,19 +224,19 @@ export function poisonedTraffic(
   return random.shuffled(all);
 }
 
-/** One of 10.00, of another user and with another product each. */
+/** One of 10.00, of one of the users and with one of the products of the good orders: more of them would cost more. */
 function anOrder(orderId: string, random: SeededRandom): Fields & { items: Fields[] } {
   return {
     order_id: orderId,
-    user_id: `U${random.between(1, 500)}`,
+    user_id: `U${String(random.between(1, 100)).padStart(3, '0')}`,
     order_timestamp: `2026-01-${String(random.between(1, 28)).padStart(2, '0')}T12:00:00Z`,
     order_value: 10,
-    items: [{ product_id: `P${random.between(1, 50)}`, quantity: 2, price_per_unit: 5 }],
+    items: [{ product_id: `P00${random.between(1, 6)}`, quantity: 2, price_per_unit: 5 }],
   };
 }
 
 function itemsOf(count: number): Fields[] {
-  return Array.from({ length: count }, (_, i) => ({ product_id: `P${i % 50}`, quantity: 1, price_per_unit: 5 }));
+  return Array.from({ length: count }, (_, i) => ({ product_id: `P00${1 + (i % 6)}`, quantity: 1, price_per_unit: 5 }));
 }
 
 /** As long as SQS takes, by a field that is filled up. */
