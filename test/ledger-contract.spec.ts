@@ -202,6 +202,18 @@ describe.each([
       expect((await subject.otherAuthority.claimBuild())!.generation).toBeGreaterThan(lease.generation);
     });
 
+    it('of figures that were withdrawn, under a number that there are none of, unless others are being built', async () => {
+      const { authority, otherAuthority } = subject;
+      const lease = (await authority.claimBuild())!;
+      expect(await otherAuthority.withdraw(0)).toBeNull();
+      await authority.switchTo(lease);
+      expect(await otherAuthority.withdraw(0)).toBeNull();
+      const withdrawn = (await otherAuthority.withdraw(lease.generation))!;
+      expect(withdrawn).toBeGreaterThan(lease.generation);
+      expect(await authority.read()).toEqual({ generation: withdrawn, base: 0, state: 'ready', building: null });
+      expect(await authority.claimBuild()).toMatchObject({ base: 0, replaces: withdrawn });
+    });
+
     it('not to who began before figures were cleared, and clears from the head on', async () => {
       const { authority } = subject;
       await append(ledger, aJudgedMessage(), aJudgedMessage());

@@ -16,8 +16,11 @@ const CALENDAR = new BusinessCalendar('UTC');
 const LARGEST = Number.MAX_SAFE_INTEGER;
 
 let own: OwnPart<Redis>;
+/** How many keys the server has evicted so far, and the model says so too. */
+let evicted: number;
 beforeAll(async () => {
   own = await aRedis();
+  evicted = await new FigureStore(own.part).evicted();
 });
 afterAll(() => own.destroy());
 
@@ -57,7 +60,7 @@ function aCheckpoint(given: Partial<Checkpoint> = {}): Checkpoint {
     position,
     entryHash: `h${position}`,
     at: position,
-    evicted: 0,
+    evicted,
   };
   return { ...of, ...given };
 }
@@ -149,6 +152,15 @@ describe.each([
     expect(new Set(lifetimes.map(String))).toEqual(new Set(['2,true', '3,false']));
     await store.sweep(3, { keeping: 2 });
     expect(await generationKeys(redis)).toEqual(names);
+  });
+
+  it('reads nothing of figures of which some may have been evicted', async () => {
+    await store.fill(figuresOf({ user: 'U1', value: 500 }), aCheckpoint({ evicted: evicted + 1 }));
+    expect(await store.evicted()).toBe(evicted);
+    expect(await store.checkpoint(1)).toBeNull();
+    expect(await store.mayHaveLost(1)).toBe(true);
+    expect((await store.monthUsers(1, '2026-01', 2, null)).checkpoint).toBeNull();
+    expect((await store.topProducts(1, 1)).checkpoint).toBeNull();
   });
 
   it('reads a page of the users of a month after another, and the products sold best', async () => {

@@ -29,7 +29,7 @@ export class ModelAuthority {
   }
 
   claim(me: string, fromBeginning: boolean, head: number): BuildLease | null {
-    if (this.builder && this.builder.until >= Date.now()) return null;
+    if (this.isBuilding()) return null;
     const base = fromBeginning ? 0 : this.base;
     this.builder = { me, until: Date.now() + LEASE_MS };
     this.progress = { done: 0, total: Math.max(0, head - base) };
@@ -59,8 +59,9 @@ export class ModelAuthority {
   }
 
   withdraw(generation: number): number | null {
-    if (this.generation !== generation || (this.builder && this.builder.until >= Date.now())) return null;
-    return (this.generation = this.next(this.base));
+    if (generation !== this.generation || this.isBuilding()) return null;
+    this.generation = this.next(this.base);
+    return this.generation;
   }
 
   giveUp({ me, lease }: LeaseHolder): void {
@@ -80,6 +81,10 @@ export class ModelAuthority {
     this.last = Math.max(this.last + 1, Date.now());
     this.bases.set(this.last, base);
     return this.last;
+  }
+
+  private isBuilding(): boolean {
+    return this.builder !== null && this.builder.until >= Date.now();
   }
 
   private holds({ me, lease }: LeaseHolder): boolean {

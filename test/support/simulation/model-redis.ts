@@ -18,6 +18,8 @@ export type ModelSnapshot = Map<string, ModelKey>;
  */
 export class ModelRedis {
   private keys: ModelSnapshot = new Map();
+  /** How many keys it says to have evicted. */
+  evicted = 0;
   /** When keys go, ms of the clock. */
   private readonly expiry = new Map<string, number>();
 
@@ -29,7 +31,7 @@ export class ModelRedis {
       case 'ping':
         return 'PONG';
       case 'info':
-        return 'redis_version:7.2.0\r\nmaxmemory_policy:noeviction\r\nevicted_keys:0\r\nrole:master\r\n';
+        return `redis_version:7.2.0\r\nmaxmemory_policy:noeviction\r\nevicted_keys:${this.evicted}\r\nrole:master\r\n`;
       case 'del':
       case 'unlink':
         return [key, ...rest].filter((each) => this.drop(each)).length;

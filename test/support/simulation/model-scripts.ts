@@ -1,4 +1,5 @@
 import type { RedisCommand } from '../../../src/platform/redis/redis.js';
+import { evictedKeysIn } from '../../../src/platform/redis/server-info.js';
 import type { ProjectOutcome } from '../../../src/stats/figure-store.js';
 
 /** Runs one command of a script. @throws ReplyError */
@@ -74,9 +75,8 @@ function topProducts(call: Call, [checkpoint, byRevenue, byQuantity]: string[], 
     .join('\n');
 }
 
-/** The checkpoint, and how many keys have been evicted so far. */
 function markOf(call: Call, checkpoint: string): (string | null)[] {
   const fields = ['ledger_id', 'generation', 'fold_version', 'position', 'at', 'evicted'];
-  const evicted = /evicted_keys:(\d+)/.exec(call('info', 'stats') as string)![1]!;
-  return [...(call('hmget', checkpoint, ...fields) as (string | null)[]), evicted];
+  const evictedSoFar = String(evictedKeysIn(String(call('info', 'stats'))));
+  return [...(call('hmget', checkpoint, ...fields) as (string | null)[]), evictedSoFar];
 }
