@@ -753,6 +753,23 @@ describe('What is remembered of a caller', () => {
     expect((await me(header)).status).toBe(401);
   });
 
+  it('is looked up anew after 5 s, also where the clock was set back meanwhile', async () => {
+    const { header } = await anAccount(service);
+    service.app.get(Callers).forget();
+    const live = jest.spyOn(service.app.get(Sessions), 'live').mockClear();
+    const [now, sinceStart] = [Date.now(), performance.now()];
+    for (const hours of [0, 1]) {
+      const clocks = [
+        jest.spyOn(Date, 'now').mockReturnValue(now - hours * 3_600_000),
+        jest.spyOn(performance, 'now').mockReturnValue(sinceStart + hours * 5_001),
+      ];
+      for (let request = 0; request < 2; request++) expect((await me(header)).status).toBe(200);
+      for (const clock of clocks) clock.mockRestore();
+      expect(live).toHaveBeenCalledTimes(hours + 1);
+    }
+    live.mockRestore();
+  });
+
   it.each([
     ['127.0.0.1', '127.0.0.1'],
     ['::ffff:10.0.0.7', '10.0.0.7'],

@@ -253,7 +253,7 @@ describe('the same order_id with other content', () => {
   it('is stored as failed and shown, each of 1,000 sent at the same time', async () => {
     // Ledgers of their own, as of as many processes: one ledger puts what comes at the same time into one append.
     const [one, other] = [new Ledger(service.database), new Ledger(service.database)];
-    const deadline = Date.now() + 30_000;
+    const patienceMs = 30_000;
     const pairs = Array.from({ length: PAIRS }, (_, index) => aConflict(index));
     const outcomes: [AppendResult, AppendResult][] = [];
     for (let start = 0; start < PAIRS; start += BATCH) {
@@ -261,11 +261,11 @@ describe('the same order_id with other content', () => {
       const [first, second] = await Promise.all([
         one.append(
           batch.map(({ contents }) => judged(contents[0])),
-          deadline,
+          patienceMs,
         ),
         other.append(
           batch.map(({ contents }) => judged(contents[1])),
-          deadline,
+          patienceMs,
         ),
       ]);
       outcomes.push(...batch.map((_, i): [AppendResult, AppendResult] => [first[i]!, second[i]!]));

@@ -42,7 +42,7 @@ afterEach(() => jest.restoreAllMocks());
 afterAll(() => stores.destroy());
 
 function append(...messages: JudgedMessage[]): Promise<AppendResult[]> {
-  return ledger.append(messages, Date.now() + SOON_MS);
+  return ledger.append(messages, SOON_MS);
 }
 
 /** What became of messages, in short words. */
@@ -459,20 +459,20 @@ describe('an outage', () => {
     expect(await waiting).toEqual(['1 accepted', '2 accepted']);
   });
 
-  it('is reported when the deadline passes first', async () => {
+  it('is reported when the caller has no more patience', async () => {
     const { over } = anOutage();
-    const deadline = Date.now() + 300;
-    await expect(ledger.append([aJudgedMessage()], deadline)).rejects.toThrow(DatabaseUnavailable);
-    expect(Date.now()).toBeGreaterThanOrEqual(deadline);
-    expect(Date.now()).toBeLessThan(deadline + 2_000);
+    const deadline = performance.now() + 300;
+    await expect(ledger.append([aJudgedMessage()], 300)).rejects.toThrow(DatabaseUnavailable);
+    expect(performance.now()).toBeGreaterThanOrEqual(deadline);
+    expect(performance.now()).toBeLessThan(deadline + 2_000);
     over();
     expect(await ledger.head()).toMatchObject({ position: 0 });
   });
 
-  it('is reported to each caller by their own deadline', async () => {
+  it('is reported to each caller by their own patience', async () => {
     const { over } = anOutage();
     const patient = told(aJudgedMessage());
-    const impatient = ledger.append([aJudgedMessage()], Date.now() + 200);
+    const impatient = ledger.append([aJudgedMessage()], 200);
     await expect(impatient).rejects.toThrow(DatabaseUnavailable);
     over();
     expect(await patient).toEqual(['1 accepted']);
@@ -522,7 +522,7 @@ describe('an outage', () => {
       try {
         await holder.query('begin');
         await holder.query('select * from ledger_head for update');
-        const waiting = new Ledger(impatient).append([aJudgedMessage()], Date.now() + SOON_MS);
+        const waiting = new Ledger(impatient).append([aJudgedMessage()], SOON_MS);
         await eventually(() => expect(statements.mock.calls.length).toBeGreaterThan(1));
         await holder.query('commit');
         expect((await waiting).map(inWords)).toEqual(['1 accepted']);
@@ -634,7 +634,7 @@ describe('the schema', () => {
         const migrations = readdirSync(MIGRATIONS).filter((name) => name.endsWith('.sql')).length;
         expect(count).toEqual({ migrations, heads: 1, projections: 1 });
         const results = await Promise.all(
-          starting.map((each) => new Ledger(each).append([aJudgedMessage()], Date.now() + SOON_MS)),
+          starting.map((each) => new Ledger(each).append([aJudgedMessage()], SOON_MS)),
         );
         expect(results.flat().map((result) => result.kind)).toEqual(starting.map(() => 'stored'));
       } finally {

@@ -213,7 +213,7 @@ describe('on the stores', () => {
           async (some, sizes, skipped, timeZone) => {
             await emptyLedger(database);
             await store.sweep(Infinity);
-            for (const page of inPages(some, sizes)) await ledger.append(page.map(messageOf), Date.now() + 10_000);
+            for (const page of inPages(some, sizes)) await ledger.append(page.map(messageOf), 10_000);
             const head = await ledger.head();
             expect(head.position).toBe(some.length);
             const base = Math.min(skipped, head.position);
@@ -247,7 +247,7 @@ describe('on the stores', () => {
       await fc.assert(
         fc.asyncProperty(entries, fc.nat({ max: 20 }), async (some, skipped) => {
           await emptyLedger(database);
-          await ledger.append(some.map(messageOf), Date.now() + 10_000);
+          await ledger.append(some.map(messageOf), 10_000);
           const stored = await ledger.entriesAfter(0, 100);
           const base = Math.min(skipped, stored.length);
           const covered = stored.slice(base);
@@ -268,7 +268,7 @@ describe('on the stores', () => {
       await emptyLedger(database);
       const midnights = Array.from({ length: 366 * 4 }, (_, i) => Date.UTC(2025, 11, 31) + i * 6 * 3_600_000 - (i % 2));
       const messages = midnights.map((orderedAt, i) => aJudgedMessage({ orderId: `ORD${i}`, orderedAt }));
-      for (const page of inPages(messages, [500])) await ledger.append(page, Date.now() + 10_000);
+      for (const page of inPages(messages, [500])) await ledger.append(page, 10_000);
       for (const timeZone of TIME_ZONES) {
         const some = await ledger.entriesAfter(0, 2_000);
         expect(some).toHaveLength(midnights.length);
@@ -282,7 +282,7 @@ describe('on the stores', () => {
       const messages = Array.from({ length: 500 }, (_, i) =>
         aJudgedMessage({ orderId: `ORD${i}`, value: cents(1e13), lines }),
       );
-      await ledger.append(messages, Date.now() + 10_000);
+      await ledger.append(messages, 10_000);
       await foldThroughRedis(0, [500], 'UTC');
       const figures = await new Aggregation(database).figures(0, 500, 0, 'UTC');
       expect(figures.global).toMatchObject({ orders: 500, revenue: 5e15 });

@@ -100,7 +100,7 @@ async function rebuildWithNews(
   const store = service.app.get(FigureStore);
   const fill = store.fill.bind(store);
   jest.spyOn(store, 'fill').mockImplementationOnce(async (...args) => {
-    await mortal.beside(() => service.app.get(Ledger).append([aJudgedMessage()], Date.now() + 5_000));
+    await mortal.beside(() => service.app.get(Ledger).append([aJudgedMessage()], 5_000));
     return fill(...args);
   });
   const { id } = await asked(service);
@@ -261,7 +261,7 @@ describe('a rebuild on request', () => {
     const { reached, release } = hold(service.app.get(ProjectionAuthority), 'switchTo');
     const { id } = await asked(service);
     await reached;
-    await service.app.get(Ledger).append([anEntryOfTraffic(), anEntryOfTraffic()], Date.now() + 5_000);
+    await service.app.get(Ledger).append([anEntryOfTraffic(), anEntryOfTraffic()], 5_000);
     release();
     await ended(service, id);
     expect(positions.at(-1)).toBe((await service.app.get(Ledger).head()).position);
@@ -551,7 +551,7 @@ describe('over a restart', () => {
       try {
         // So many users that Redis is filled in more than one pipeline.
         const orders = Array.from({ length: 700 }, (_, i) => aJudgedMessage({ userId: `U${i}` }));
-        await service.app.get(Ledger).append(orders, Date.now() + 30_000);
+        await service.app.get(Ledger).append(orders, 30_000);
         await expectExactFigures(service);
         await rebuilt(service);
 

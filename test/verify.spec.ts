@@ -544,7 +544,7 @@ describe('a ledger of several pages', () => {
           ? aFailedMessage({ userId: `U${i % 30}` })
           : aJudgedMessage({ userId: `U${i % 30}`, value: cents(1_000) }),
       );
-      await service.app.get(Ledger).append(messages, Date.now() + 60_000);
+      await service.app.get(Ledger).append(messages, 60_000);
       await service.settled();
       const aggregation = service.app.get(Aggregation);
       const pages = before(aggregation, 'figures', async () => {

@@ -17,7 +17,7 @@ const MOST_REMEMBERED = 10_000;
 /** Keys that are none, from one network in a minute, before none that it shows is looked up any more. */
 const MOST_FALSE_KEYS = 100;
 
-/** Who showed a credential, until when that is taken for granted, in ms UTC. */
+/** Who showed a credential, until when that is taken for granted, in ms of performance.now(). */
 interface Remembered {
   caller: Caller;
   until: number;
@@ -61,7 +61,7 @@ export class Callers {
     if (token === undefined) throw new NotSignedIn();
     const digest = hash('sha256', token);
     const known = this.remembered.get(digest);
-    return known && known.until > Date.now() ? known.caller : this.find(token, digest, request);
+    return known && known.until > performance.now() ? known.caller : this.find(token, digest, request);
   }
 
   /** Takes nothing for granted any more. To be called when a change of somebody's rights is committed. */
@@ -86,7 +86,7 @@ export class Callers {
   }
 
   private async lookUp(token: string, digest: string, request: Request): Promise<Remembered | null> {
-    const until = Date.now() + REMEMBERED_MS;
+    const until = performance.now() + REMEMBERED_MS;
     if (this.metricsToken && timingSafeEqual(sha256(token), this.metricsToken)) return { caller: SCRAPER, until };
     if (token.startsWith(API_KEY_PREFIX)) {
       const caller = await this.keyOwner(token, digest, networkOf(request));
@@ -94,7 +94,12 @@ export class Callers {
     }
     const claims = this.accessTokens.read(token);
     const session = claims && (await this.sessionOf(claims));
-    return session && { caller: personIn(session), until: Math.min(until, claims.expiresAt) };
+    return (
+      session && {
+        caller: personIn(session),
+        until: Math.min(until, performance.now() + claims.expiresAt - Date.now()),
+      }
+    );
   }
 
   /** A key is looked for in the database, whereas an access token shows by itself that it is none. */

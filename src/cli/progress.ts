@@ -8,7 +8,7 @@ const PLAIN_LINE_EVERY_MS = 5_000;
 export class Progress {
   private readonly bars?: MultiBar;
   private readonly bar?: SingleBar;
-  private lastLineAt = Date.now();
+  private lastLineAt = performance.now();
 
   /** @param counted what was done to those that are counted, in a word */
   constructor(
@@ -31,8 +31,8 @@ export class Progress {
   /** @param share of the work that is done, 0 to 1 */
   update(share: number, count: number, seconds: number): void {
     this.bar?.update(Math.floor(share * STEPS), payloadOf(count, seconds));
-    if (this.bar || Date.now() - this.lastLineAt < PLAIN_LINE_EVERY_MS) return;
-    this.lastLineAt = Date.now();
+    if (this.bar || performance.now() - this.lastLineAt < PLAIN_LINE_EVERY_MS) return;
+    this.lastLineAt = performance.now();
     this.stream.write(`${count.toLocaleString('en')} ${this.counted} (${Math.floor(share * 100)} %)\n`);
   }
 

@@ -38,9 +38,9 @@ export class StepIntake {
   async handle(step: StepQueue, messages: Message[]): Promise<Message[]> {
     const { queue, settings } = this.queues.of(step);
     const kept = new Set(messages);
-    const until = Date.now() + LONGEST_BATCH_SECONDS * 1000;
+    const until = performance.now() + LONGEST_BATCH_SECONDS * 1000;
     const keepHidden = (): void => {
-      if (Date.now() < until) void this.hide(queue, [...kept], settings.visibilityTimeout);
+      if (performance.now() < until) void this.hide(queue, [...kept], settings.visibilityTimeout);
     };
     const timer = setInterval(keepHidden, settings.visibilityTimeout * 500);
     try {

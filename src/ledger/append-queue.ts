@@ -14,10 +14,12 @@ import type { AppendResult } from './ledger-entry.js';
 const MAX_MESSAGES = 240;
 const MAX_CHARACTERS = 8 * 1024 * 1024;
 const PAUSE_AFTER_FAILURE_MS = 50;
+/** What Node's timers take. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 interface Waiting {
   messages: JudgedMessage[];
-  /** ms of the clock after which the caller would rather have an error than a late success. */
+  /** ms of performance.now() after which the caller would rather have an error than a late success. */
   deadline: number;
   resolve(results: AppendResult[]): void;
   reject(error: unknown): void;
@@ -46,10 +48,11 @@ export class AppendQueue {
 
   /**
    * Appends messages in their order; see {@link AppendResult}. Outages are waited out and the append repeated (the
-   * ledger knows what it already holds) until the deadline.
-   * @throws DatabaseUnavailable when the deadline passes first
+   * ledger knows what it already holds) for as long as the caller is patient.
+   * @throws DatabaseUnavailable when the patience ends first
    */
-  async append(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
+  async append(messages: JudgedMessage[], patienceMs: number): Promise<AppendResult[]> {
+    const deadline = performance.now() + patienceMs;
     const results = await Promise.all(runsOf(messages).map((run) => this.enqueue(run, deadline)));
     return results.flat();
   }
@@ -113,13 +116,16 @@ export class AppendQueue {
     const retry: Waiting[] = [];
     for (const waiting of batch) {
       const worthWaiting = error instanceof DatabaseUnavailable && !this.impatience.signal.aborted;
-      if (worthWaiting && Date.now() < waiting.deadline) retry.push(waiting);
+      if (worthWaiting && performance.now() < waiting.deadline) retry.push(waiting);
       else waiting.reject(error);
     }
     this.waiting.unshift(...retry);
     if (retry.length === 0) return;
-    const patience = Math.min(...retry.map((waiting) => waiting.deadline)) - Date.now();
-    const tooLate = AbortSignal.any([AbortSignal.timeout(Math.max(0, patience)), this.impatience.signal]);
+    const patience = Math.min(...retry.map((waiting) => waiting.deadline)) - performance.now();
+    const tooLate = AbortSignal.any([
+      AbortSignal.timeout(Math.min(Math.max(0, Math.ceil(patience)), LONGEST_TIMER_MS)),
+      this.impatience.signal,
+    ]);
     await pause(PAUSE_AFTER_FAILURE_MS, tooLate);
     await this.availability.whenUp(tooLate);
   }

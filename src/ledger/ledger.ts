@@ -59,11 +59,11 @@ export class Ledger {
 
   /**
    * Appends judged messages; when the promise resolves they are committed, one result for each in their order.
-   * @param deadline ms of the clock until which an outage of the database is waited out
+   * @param patienceMs for how long an outage of the database is waited out
    * @throws DatabaseUnavailable
    */
-  append(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
-    return this.queue.append(messages, deadline);
+  append(messages: JudgedMessage[], patienceMs: number): Promise<AppendResult[]> {
+    return this.queue.append(messages, patienceMs);
   }
 
   /** From now on an outage is not waited out but reported at once: the process is about to end. */

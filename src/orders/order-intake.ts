@@ -48,7 +48,7 @@ export class OrderIntake {
     this.metrics.messagesConsumed.inc(messages.length);
     const stop = this.metrics.processDuration.startTimer();
     const judged = messages.map((message) => judge(received(message, receivedAt), this.policy));
-    const results = await this.ledger.append(judged, receivedAt + this.patienceMs);
+    const results = await this.ledger.append(judged, this.patienceMs);
     stop();
     this.account(judged, results);
     return messages.filter((_, i) => results[i]!.kind !== 'refused');

@@ -120,9 +120,9 @@ export class EmbeddedRedis {
 }
 
 async function answers(server: ChildProcess, socketPath: string): Promise<void> {
-  const deadline = Date.now() + START_TIMEOUT_MS;
+  const deadline = performance.now() + START_TIMEOUT_MS;
   let failure: unknown = new Error('no answer');
-  while (Date.now() < deadline && server.exitCode === null) {
+  while (performance.now() < deadline && server.exitCode === null) {
     try {
       // +PONG only comes when the append-only file is loaded; before that the answer is -LOADING.
       if ((await ask(socketPath, 'PING\r\n')).startsWith('+PONG')) return;

@@ -28,8 +28,8 @@ export class RequestLog implements NestMiddleware {
     request.id = `${this.process}-${++this.requests}`;
     // Who only reads need not know, unless it fails: see problem.filter.ts.
     if (request.method !== 'GET') response.setHeader('X-Request-Id', request.id);
-    const began = Date.now();
-    response.on('close', () => this.record(request, response, Date.now() - began));
+    const began = performance.now();
+    response.on('close', () => this.record(request, response, Math.round(performance.now() - began)));
     // Without a listener it would end the process; that the answer did not get through, the line above tells.
     response.on('error', () => undefined);
     inHand.run(request, next);

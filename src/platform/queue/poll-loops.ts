@@ -40,7 +40,7 @@ interface PollLoop {
   phase: Phase;
   /** Messages of the batch that it is processing. */
   inHand: number;
-  /** ms of the clock when it last did anything. */
+  /** When it last did anything, ms of performance.now(). */
   activeAt: number;
 }
 
@@ -62,7 +62,7 @@ export class PollLoops {
   private readonly logger = new Logger('PollLoops');
   private readonly loops: PollLoop[] = [];
   private lastPollAt: number | null = null;
-  /** ms of the clock; null while nobody wants an end. */
+  /** ms of performance.now(); null while nobody wants an end. */
   private stoppedAt: number | null = null;
 
   constructor(
@@ -98,7 +98,7 @@ export class PollLoops {
     if (this.stoppedAt !== null) return;
     for (const loop of this.loops) {
       const { isRunning } = loop.consumer.status;
-      const hangs = this.gate.isOpen && Date.now() - loop.activeAt > this.longestSilenceMs(loop.phase);
+      const hangs = this.gate.isOpen && performance.now() - loop.activeAt > this.longestSilenceMs(loop.phase);
       if (isRunning && !hangs) continue;
       // That is the queue's fault, which is said once for all its loops.
       if (isRunning && loop.phase === 'receiving') this.queue.availability.failed(new PollUnanswered());
@@ -112,7 +112,7 @@ export class PollLoops {
   /** Lets nobody receive any more: those that wait are called back. */
   callBack(): void {
     if (this.stoppedAt !== null) return;
-    this.stoppedAt = Date.now();
+    this.stoppedAt = performance.now();
     // Loops that never began would end their wait with an error that nobody listens to.
     if (this.loops.length > 0) this.gate.stop();
     const longWait = this.settings.waitTimeSeconds > SHORT_WAIT_SECONDS;
@@ -123,7 +123,7 @@ export class PollLoops {
   async stop(): Promise<void> {
     this.callBack();
     const deadline = this.stoppedAt! + STOP_DEADLINE_MS;
-    while (this.loops.some(({ consumer }) => consumer.status.isPolling) && Date.now() < deadline) {
+    while (this.loops.some(({ consumer }) => consumer.status.isPolling) && performance.now() < deadline) {
       await pause(STOP_CHECK_MS);
     }
     const late = this.loops.filter(({ consumer }) => consumer.status.isPolling);
@@ -150,7 +150,7 @@ export class PollLoops {
       consumer,
       phase: 'waiting at the gate',
       inHand: 0,
-      activeAt: Date.now(),
+      activeAt: performance.now(),
     };
     consumer.on('message_received', (message) => {
       this.moved(loop, 'processing');
@@ -195,7 +195,7 @@ export class PollLoops {
   private moved(loop: PollLoop, phase: Phase): void {
     if (phase !== 'processing') loop.inHand = 0;
     loop.phase = phase;
-    loop.activeAt = Date.now();
+    loop.activeAt = performance.now();
   }
 
   private longestSilenceMs(phase: Phase): number {
