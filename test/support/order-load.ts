@@ -14,8 +14,10 @@ const BATCHES_PER_PLACED = 5;
  * are placed with the service, each of which becomes an order event in the end.
  */
 export class OrderLoad {
-  /** How many were taken, and are to be counted. */
-  taken = 0;
+  /** Ids of those that were taken, and are to be counted. */
+  readonly ids = new Set<string>();
+  /** How many others may have been taken: whoever sent them was not told. */
+  unsure = 0;
   private flowing: Promise<void> = Promise.resolve();
   private isFlowing = false;
 
@@ -28,6 +30,11 @@ export class OrderLoad {
     private readonly service: Parameters<typeof requestOrder>[0] | null,
   ) {}
 
+  /** How many were taken. */
+  get taken(): number {
+    return this.ids.size;
+  }
+
   begin(): void {
     this.isFlowing = true;
     this.flowing = this.flow();
@@ -39,14 +46,14 @@ export class OrderLoad {
     await this.flowing;
   }
 
-  /** Puts orders on the queue. @returns their ids */
-  async send(count: number): Promise<string[]> {
+  private async send(count: number): Promise<void> {
     const orders = Array.from({ length: count }, () => anOrderEvent());
     const Entries = orders.map((order, index) => ({ Id: String(index), MessageBody: JSON.stringify(order) }));
+    this.unsure += count;
     const { Failed = [] } = await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
     if (Failed.length > 0) throw new Error(`SQS refused ${Failed.length} messages: ${Failed[0]!.Message}`);
-    this.taken += count;
-    return orders.map(({ order_id }) => order_id);
+    this.unsure -= count;
+    for (const { order_id } of orders) this.ids.add(order_id);
   }
 
   private async flow(): Promise<void> {
@@ -60,6 +67,6 @@ export class OrderLoad {
   private async place(service: Parameters<typeof requestOrder>[0]): Promise<void> {
     const { status, body } = await requestOrder(service);
     if (status !== 202) throw new Error(`An order was not taken: ${JSON.stringify(body)}`);
-    this.taken++;
+    this.ids.add(body.order_id as string);
   }
 }
