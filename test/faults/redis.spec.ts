@@ -17,7 +17,7 @@ import { restoreFigures, storedFigures } from '../support/stored-figures.js';
 
 const QUIET_USERS = 200;
 const ROUNDS = atScale(1, 10);
-const MIXED_ROUNDS = atScale(2, 40);
+const MIXED_ROUNDS = atScale(1, 40);
 
 describe('While orders keep coming, a Redis that is', () => {
   const itFails = itOnOwnServers();

@@ -1,4 +1,5 @@
 import { eventually } from './eventually.js';
+import { atScale } from './fault-scale.js';
 import { freePort } from './own-process.js';
 import { RedisServer } from './redis-server.js';
 import type { SeededRandom } from './seeded-random.js';
@@ -19,7 +20,7 @@ const FEWEST_KEYS = 100;
 const nothing = (): Promise<void> => Promise.resolve();
 
 /** How long a Redis that stalls does so, in ms: longer than a command may take, and much longer. */
-const STALLS_MS = [2_000, 4_500];
+const STALLS_MS = atScale([2_000], [2_000, 4_500]);
 
 /** Each of them leaves Redis as it was configured, but not what it held. */
 export const REDIS_FAULTS: RedisFault[] = [
