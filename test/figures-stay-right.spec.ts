@@ -202,7 +202,7 @@ describe('while a service runs', () => {
       ],
       [
         'when Redis is filled',
-        (crash) => jest.spyOn(service.app.get(FigureStore), 'begin').mockImplementationOnce(crash),
+        (crash) => jest.spyOn(service.app.get(FigureStore), 'complete').mockImplementationOnce(crash),
       ],
       [
         'before it switches',

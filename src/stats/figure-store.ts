@@ -136,9 +136,18 @@ export class FigureStore {
       }
     }
     if (commands.length > 0) await this.redis.pipelined(commands);
+    await this.complete(checkpoint);
+  }
+
+  /**
+   * Sets the checkpoint of a generation that was filled, which makes it readable.
+   * @throws FiguresLost where Redis was emptied since that began @throws RedisUnavailable
+   */
+  async complete(checkpoint: Checkpoint): Promise<void> {
+    const key = this.redis.keys.generation(checkpoint.generation).checkpoint;
     const [marksLeft] = await this.redis.atomically([
-      ['hdel', keys.checkpoint, BEING_FILLED],
-      ['hset', keys.checkpoint, ...checkpointFields(checkpoint)],
+      ['hdel', key, BEING_FILLED],
+      ['hset', key, ...checkpointFields(checkpoint)],
     ]);
     if (marksLeft === 1) return;
     await this.retire(checkpoint.generation);
