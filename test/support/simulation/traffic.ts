@@ -72,7 +72,7 @@ export function traffic(random: SeededRandom, withinMs: number): PlannedMessage[
 function sendRefunds(orderId: string, random: SeededRandom, send: (content: Content, event: object) => void): void {
   for (let left = random.between(1, 2); left > 0; left--) {
     const refundId = `R${random.between(1, 12)}-${orderId}`;
-    const cents = random.between(1, 3_000);
+    const cents = 2 * random.between(1, 1_500) + left; // never the same twice for an order
     const amount = cents / 100;
     const time = random.oneOf(TIMES);
     const name = `refund ${refundId} ${amount} ${Date.parse(time)}`;
