@@ -60,7 +60,7 @@ it('A poll loop that was started again because it hung receives once at a time w
   loops.begin({ consumers: new Map([['loop', { instance }]]) as never }, ['loop']);
   await eventually(() => expect(handled).toBe(1));
 
-  const clock = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 60_000);
+  const clock = jest.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
   loops.watch();
   clock.mockRestore();
   await eventually(() => expect(sqs.open).toHaveLength(1));

@@ -28,6 +28,11 @@ export class FiguresWatch {
     this.era++;
   }
 
+  /** What was wrong so far, one fact each. */
+  get found(): readonly string[] {
+    return this.faults;
+  }
+
   /** Ends it. @returns what was wrong, one fact each */
   async stop(): Promise<string[]> {
     this.running = false;
