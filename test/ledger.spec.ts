@@ -633,9 +633,7 @@ describe('the schema', () => {
         );
         const migrations = readdirSync(MIGRATIONS).filter((name) => name.endsWith('.sql')).length;
         expect(count).toEqual({ migrations, heads: 1, projections: 1 });
-        const results = await Promise.all(
-          starting.map((each) => new Ledger(each).append([aJudgedMessage()], SOON_MS)),
-        );
+        const results = await Promise.all(starting.map((each) => new Ledger(each).append([aJudgedMessage()], SOON_MS)));
         expect(results.flat().map((result) => result.kind)).toEqual(starting.map(() => 'stored'));
       } finally {
         await Promise.all(starting.map((each) => each.onApplicationShutdown()));

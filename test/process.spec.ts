@@ -150,7 +150,7 @@ describe('The service', () => {
 
   it('names every problem of its configuration and exits with 1', async () => {
     const environment = { PORT: 'ninety', HOST: 'shop.example', CURRENCY: 'JPY', SQS_ENDPOINT: 'somewhere' };
-    const service = tracked(ServiceProcess.launch({ environment: {} } as World, environment));
+    const service = tracked(ServiceProcess.launch({ environment: {} }, environment));
     expect((await service.exited).code).toBe(1);
     expect(service.output).toContain('The configuration has 4 problems:\n');
     for (const name of Object.keys(environment)) expect(service.output).toMatch(new RegExp(`^ {2}- ${name} `, 'm'));
