@@ -6,8 +6,8 @@
 -- ARGV[1] how many at most in each list
 --
 -- Returns lines in one string, as month-users.lua does and for the same reason: ledger_id, generation, fold_version,
--- position, at, evicted (each empty where absent), how many keys Redis has evicted so far, the number of products by revenue, then three lines a product, by revenue
--- and after them by quantity: id, revenue, quantity.
+-- position, at, evicted (each empty where absent), how many keys Redis has evicted so far, the number of products by
+-- revenue, then three lines a product, by revenue and after them by quantity: id, revenue, quantity.
 
 local lines = {}
 local function put(value)

@@ -51,7 +51,10 @@ export class GenerationKeys {
     return key === this.usersBySpend || key === this.productsByRevenue || key.startsWith(this.monthUsers(''));
   }
 
-  /** Hash: ledger_id, generation, fold_version, base, position, entry_hash, at (ms UTC), evicted; being_filled before it has those. */
+  /**
+   * Hash: ledger_id, generation, fold_version, base, position, entry_hash, at (ms UTC), evicted; being_filled before it has
+   * those.
+   */
   get checkpoint(): string {
     return `${this.root}checkpoint`;
   }
