@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { randomUUID } from 'node:crypto';
 import { StepHandlers, type StepDelivery, type StepHandler } from '../src/fulfilment/step-handlers.js';
-import { MOST_STEPS_AT_ONCE } from '../src/fulfilment/step-intake.js';
+import { MOST_STEPS_AT_ONCE, StepIntake } from '../src/fulfilment/step-intake.js';
 import {
   STEP_QUEUES,
   STEP_TASKS,
@@ -279,7 +279,24 @@ describe('An outage of the database', () => {
 });
 
 describe('The end of the process', () => {
-  it('waits for the steps that are under way, and gives back what waits for its turn', async () => {
+  it('waits for the steps that are in hand, those too that wait for their turn', async () => {
+    const { handler, underWay, letGo } = held();
+    const service = await aService(handler);
+    const steps = Array.from({ length: MOST_STEPS_AT_ONCE + 3 }, () => aStep());
+    await send(service, ...steps);
+    const { queue } = service.app.get(StepQueues).of('inventory');
+    await eventually(async () => expect((await queue.depth()).in_flight).toBe(steps.length));
+    const stopping = jest.spyOn(service.app.get(StepIntake), 'stop');
+    const asked = hidings(service.sqs);
+    const stopped = stop(service);
+    await eventually(() => expect(stopping).toHaveBeenCalled());
+    letGo();
+    await stopped;
+    expect(underWay).toHaveLength(steps.length);
+    expect(asked).toEqual([]);
+  });
+
+  it('gives back what does not get its turn in time', async () => {
     const home = await aHome();
     const { handler, underWay, letGo } = held();
     const first = await aService(handler, home);

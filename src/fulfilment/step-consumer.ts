@@ -46,7 +46,7 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     for (const { loops } of this.lines) loops.watch();
   }
 
-  /** Lets steps that are under way end and acknowledges them; what waits is called back or given back. */
+  /** Lets steps that are in hand end and acknowledges them; polls are called back, and what takes too long is given back. */
   async onModuleDestroy(): Promise<void> {
     this.readiness.shutDown();
     this.workers.callBack();

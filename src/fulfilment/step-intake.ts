@@ -14,6 +14,11 @@ import { StepQueues } from './step-queues.js';
 export const MOST_STEPS_AT_ONCE = 6;
 /** For how long a batch is kept hidden while its messages wait for their turn and are handled. By rights none takes as long. */
 export const LONGEST_BATCH_SECONDS = 600;
+/**
+ * For how long what waits for its turn is handled yet when the process ends. Whatever is given back has used up a delivery, and
+ * would be a dead letter after some restarts without having been tried once.
+ */
+const LONGEST_CLEARANCE_MS = 3_000;
 /** What is given back at the end must not reach a poll of this process that is about to end. */
 const GIVEN_BACK_FOR_SECONDS = 3;
 
@@ -24,7 +29,7 @@ export class StepIntake {
   /** Messages that wait for their turn; each is called in it, or to be told that there is none. */
   private readonly queued: ((hasTurn: boolean) => void)[] = [];
   private underWay = 0;
-  private stopping = false;
+  private turnsAreOver = false;
 
   constructor(
     private readonly handlers: StepHandlers,
@@ -58,10 +63,13 @@ export class StepIntake {
     }
   }
 
-  /** What still waits for its turn is given back. */
+  /** What still waits for its turn after {@link LONGEST_CLEARANCE_MS} is given back. */
   stop(): void {
-    this.stopping = true;
-    for (const call of this.queued.splice(0)) call(false);
+    const giveBack = (): void => {
+      this.turnsAreOver = true;
+      for (const call of this.queued.splice(0)) call(false);
+    };
+    setTimeout(giveBack, LONGEST_CLEARANCE_MS).unref();
   }
 
   /** @returns null where the message is done, else the seconds until it is to come again */
@@ -78,7 +86,7 @@ export class StepIntake {
 
   /** @returns whether there is one, now or after a while */
   private async turn(): Promise<boolean> {
-    if (this.stopping) return false;
+    if (this.turnsAreOver) return false;
     if (this.underWay === MOST_STEPS_AT_ONCE) return new Promise((resolve) => this.queued.push(resolve));
     this.underWay++;
     return true;

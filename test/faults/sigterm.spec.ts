@@ -20,6 +20,8 @@ import type { SeededRandom } from '../support/seeded-random.js';
 
 const ROUNDS = atScale(3, 50);
 const CLIENTS = 8;
+const QUEUES = ['orders-queue', 'inventory-queue', 'payment-queue', 'shipment-queue'];
+const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 const SHUTDOWN_LIMIT_MS = 10_000;
 const TEST_TIMEOUT_MS = 30 * 60_000;
 const WITNESS = { NODE_OPTIONS: `--require=${join(__dirname, '..', 'support', 'request-witness.cjs')}` };
@@ -157,7 +159,7 @@ async function withDatabase<T>({ postgres }: RealWorld, work: (query: LedgerQuer
  * @throws Error while more may come
  */
 async function ordersIn(home: RealWorld): Promise<{ missing: string[]; strangers: string[] }> {
-  for (const name of ['orders-queue', 'inventory-queue', 'payment-queue', 'shipment-queue']) {
+  for (const name of QUEUES) {
     const { visible, in_flight, delayed } = await queueDepth(sqs!, name);
     if (visible + in_flight + delayed > 0) throw new Error(`${name} is not empty`);
   }
@@ -205,7 +207,9 @@ describe('A service that is ended by SIGTERM under load', () => {
       expect(orders.missing).toEqual([]);
       expect(orders.strangers.length).toBeLessThanOrEqual(load!.unsure);
       expect(await service!.metric('orders_processed_total{outcome="duplicate"}')).toBe(0);
-      expect(await queueDepth(sqs!, deadLetterQueueOf('orders-queue'))).toMatchObject({ visible: 0, in_flight: 0 });
+      for (const name of QUEUES) {
+        expect([name, await queueDepth(sqs!, deadLetterQueueOf(name))]).toEqual([name, NO_MESSAGES]);
+      }
       await eventually(async () => expect(await auditOfWorld(home)).toEqual([]));
     },
   );
