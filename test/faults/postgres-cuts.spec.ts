@@ -1,5 +1,3 @@
-import type { AppendStatement } from '../../src/ledger/append-statement.js';
-import { Ledger } from '../../src/ledger/ledger.js';
 import { AppendCuts, type Cut, MOMENTS } from '../support/append-cuts.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
@@ -103,16 +101,7 @@ describe('The connection to PostgreSQL', () => {
     async () => {
       const random = seededFor('repeated as new after a cut');
       const under = await behindNetwork(random);
-      const queue = Reflect.get(under.service.app.get(Ledger), 'queue') as { statement: AppendStatement };
-      const { statement } = queue;
-      const tried = new Set<string>();
-      queue.statement = (messages) =>
-        statement(
-          messages.map((message) => {
-            if (!tried.has(message.messageId)) return (tried.add(message.messageId), message);
-            return { ...message, orderId: `${message.orderId}-2`, contentHash: message.contentHash.replace(/^./, '0') };
-          }),
-        );
+      under.repeatAppendsAsNew();
       await cutAppends(under, random, MOMENTS.length);
       expect(await under.faults()).toContainEqual(expect.stringMatching(/orders are in the ledger more than once/));
     },

@@ -30,6 +30,19 @@ async function ready(test: string): Promise<ServiceUnderFaults> {
   return broken;
 }
 
+/** A service that has processed orders which the saved state of its database holds, and others which it does not. */
+async function withOrdersSinceSaved(test: string): Promise<ServiceUnderFaults> {
+  const under = await ready(test);
+  await under.traffic.send(50);
+  await under.service.settled();
+  await world.postgres.save();
+  await under.service.isReady();
+  await under.traffic.send(50);
+  await under.traffic.isThrough();
+  await under.service.settled();
+  return under;
+}
+
 /** What is said from now on of a ledger that was put back. */
 function linesOfLoss(): string[] {
   const lines: string[] = [];
@@ -97,14 +110,7 @@ describe('A ledger that is restored to an earlier state', () => {
     'while nothing happens is noticed before figures of what is gone are served',
     async () => {
       const lines = linesOfLoss();
-      const under = await ready('PostgreSQL restored at rest');
-      await under.traffic.send(50);
-      await under.service.settled();
-      await world.postgres.save();
-      await under.service.isReady();
-      await under.traffic.send(50);
-      await under.traffic.isThrough();
-      await under.service.settled();
+      const under = await withOrdersSinceSaved('PostgreSQL restored at rest');
       const watch = new FiguresWatch(under);
       await watch.whileReplaced(() => world.postgres.restore());
       await eventually(() => expect(lines).toHaveLength(1), 60_000);
@@ -121,14 +127,7 @@ describe('A ledger that is restored to an earlier state', () => {
     'while no service runs is noticed and said by the next, even where the figures were rebuilt since',
     async () => {
       const lines = linesOfLoss();
-      const under = await ready('PostgreSQL restored while the service is down');
-      await under.traffic.send(50);
-      await under.service.settled();
-      await world.postgres.save();
-      await under.service.isReady();
-      await under.traffic.send(50);
-      await under.traffic.isThrough();
-      await under.service.settled();
+      const under = await withOrdersSinceSaved('PostgreSQL restored while the service is down');
       const { body } = await under.service.call('POST', '/stats/rebuild');
       await eventually(async () => {
         const rebuild = await under.service.get(`/stats/rebuild/${body.id}`);
@@ -146,14 +145,7 @@ describe('A ledger that is restored to an earlier state', () => {
   itOnOwnServers()(
     'control: figures that are ahead of the ledger and served are found',
     async () => {
-      const under = await ready('a ledger put back unnoticed');
-      await under.traffic.send(50);
-      await under.service.settled();
-      await world.postgres.save();
-      await under.service.isReady();
-      await under.traffic.send(50);
-      await under.traffic.isThrough();
-      await under.service.settled();
+      const under = await withOrdersSinceSaved('a ledger put back unnoticed');
       const projector = under.service.app.get(Projector);
       jest.spyOn(projector as unknown as { distrust(): void }, 'distrust').mockImplementation();
       const watch = new FiguresWatch(under);

@@ -2,8 +2,6 @@ import type { Message } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { OrderIntake } from '../../src/orders/order-intake.js';
-import { Ledger } from '../../src/ledger/ledger.js';
-import type { AppendStatement } from '../../src/ledger/append-statement.js';
 import { Database, DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
@@ -192,16 +190,7 @@ describe('What these tests find', () => {
     'control: an append that is repeated as if it were new is found',
     async () => {
       const under = await underLoad('repeated as new');
-      const queue = Reflect.get(under.service.app.get(Ledger), 'queue') as { statement: AppendStatement };
-      const { statement } = queue;
-      const tried = new Set<string>();
-      queue.statement = (messages) =>
-        statement(
-          messages.map((message) => {
-            if (!tried.has(message.messageId)) return (tried.add(message.messageId), message);
-            return { ...message, orderId: `${message.orderId}-2`, contentHash: message.contentHash.replace(/^./, '0') };
-          }),
-        );
+      under.repeatAppendsAsNew();
       world.postgres.stall();
       await isDown(under);
       await under.traffic.isGivenBack();

@@ -4,7 +4,7 @@ import type { Checkpoint } from '../../src/stats/checkpoint.js';
 import { FigureStore } from '../../src/stats/figure-store.js';
 import { Projector } from '../../src/stats/projector.js';
 import { Rebuild } from '../../src/stats/rebuild.js';
-import { RunningService } from '../support/app.js';
+import type { RunningService } from '../support/app.js';
 import { audit, auditOf, partsOf } from '../support/audit.js';
 import { CheckedTraffic } from '../support/checked-traffic.js';
 import { eventually } from '../support/eventually.js';
@@ -12,8 +12,9 @@ import { servedGeneration } from '../support/exact-figures.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
-import { RealWorld } from '../support/real-world.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import type { RealWorld } from '../support/real-world.js';
+import { ServiceBehindNetwork } from '../support/service-behind-network.js';
+import type { TcpProxy } from '../support/tcp-proxy.js';
 
 const CUTS = atScale(30, 1_000);
 /** No other script and no command answers this, and project.lua does so when it has moved the checkpoint. */
@@ -21,6 +22,7 @@ const DONE = '$7\r\napplied\r\n';
 
 describe('A connection to Redis that breaks when the figures were added, before the service hears of it', () => {
   const itLosesReplies = itOnOwnServers();
+  let behind: ServiceBehindNetwork | undefined;
   let world: RealWorld;
   let network: TcpProxy;
   let service: RunningService;
@@ -28,18 +30,13 @@ describe('A connection to Redis that breaks when the figures were added, before 
   beforeAll(async () => {
     if (!onOwnServers) return;
     Logger.overrideLogger(false);
-    world = await RealWorld.make();
-    network = await TcpProxy.before(world.redis.url);
-    service = await RunningService.ready({ world, environment: { REDIS_URL: network.through(world.redis.url) } });
+    behind = await ServiceBehindNetwork.ready();
+    ({ world, network, service } = behind);
   });
 
   afterEach(() => jest.restoreAllMocks());
 
-  afterAll(async () => {
-    await service?.stop();
-    await network?.close();
-    await world?.destroy();
-  });
+  afterAll(() => behind?.end());
 
   /**
    * Loses replies until they are so many.

@@ -1,14 +1,15 @@
 import { Logger } from '@nestjs/common';
 import { Ledger } from '../../src/ledger/ledger.js';
 import { OrderIntake } from '../../src/orders/order-intake.js';
-import { RunningService } from '../support/app.js';
+import type { RunningService } from '../support/app.js';
 import { auditOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, fullFaults, tell } from '../support/fault-scale.js';
 import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
-import { RealWorld } from '../support/real-world.js';
-import { TcpProxy } from '../support/tcp-proxy.js';
+import type { RealWorld } from '../support/real-world.js';
+import { ServiceBehindNetwork } from '../support/service-behind-network.js';
+import type { TcpProxy } from '../support/tcp-proxy.js';
 
 /** How much longer a slow Redis may make what a quick one takes. Only the full suite measures it: that takes many orders. */
 const MOST_RATIO = atScale(Infinity, 1.1);
@@ -22,6 +23,7 @@ type Slowness = () => Promise<() => Promise<void>>;
 
 describe('A Redis that is slow', () => {
   const itIsSlow = itOnOwnServers();
+  let behind: ServiceBehindNetwork | undefined;
   let world: RealWorld;
   let network: TcpProxy;
   let service: RunningService;
@@ -29,18 +31,13 @@ describe('A Redis that is slow', () => {
   beforeAll(async () => {
     if (!onOwnServers) return;
     Logger.overrideLogger(false);
-    world = await RealWorld.make();
-    network = await TcpProxy.before(world.redis.url);
-    service = await RunningService.ready({ world, environment: { REDIS_URL: network.through(world.redis.url) } });
+    behind = await ServiceBehindNetwork.ready();
+    ({ world, network, service } = behind);
   });
 
   afterEach(() => jest.restoreAllMocks());
 
-  afterAll(async () => {
-    await service?.stop();
-    await network?.close();
-    await world?.destroy();
-  });
+  afterAll(() => behind?.end());
 
   async function storedEntries(): Promise<number> {
     return (await service.app.get(Ledger).head()).position;

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
+import type { AppendStatement } from '../../src/ledger/append-statement.js';
+import { Ledger } from '../../src/ledger/ledger.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { RunningService } from './app.js';
 import { auditOf } from './audit.js';
@@ -85,6 +87,20 @@ export class ServiceUnderFaults {
     const deadLetters = await this.deadLetters();
     if (deadLetters > 0) faults.push(`${deadLetters} messages are dead letters`);
     return faults;
+  }
+
+  /** Plants a bug: an append that is tried again stores its messages as if they were others. */
+  repeatAppendsAsNew(): void {
+    const queue = Reflect.get(this.service.app.get(Ledger), 'queue') as { statement: AppendStatement };
+    const { statement } = queue;
+    const tried = new Set<string>();
+    queue.statement = (messages) =>
+      statement(
+        messages.map((message) => {
+          if (!tried.has(message.messageId)) return (tried.add(message.messageId), message);
+          return { ...message, orderId: `${message.orderId}-2`, contentHash: message.contentHash.replace(/^./, '0') };
+        }),
+      );
   }
 
   /** Does something while the service is down. */
