@@ -28,6 +28,7 @@ class Part {
 
 describe('The gate before receiving', () => {
   const POLLERS = 2;
+  const MOST_WAITING = 3;
   let database: Part;
   let queue: Part;
   let gate: ReceiveGate;
@@ -36,7 +37,7 @@ describe('The gate before receiving', () => {
 
   beforeEach(() => {
     [database, queue, events] = [new Part(), new Part(), []];
-    gate = new ReceiveGate(database as unknown as Database, queue as unknown as Queue, POLLERS);
+    gate = new ReceiveGate(database as unknown as Database, queue as unknown as Queue, POLLERS, MOST_WAITING);
   });
 
   /** Loops come to the gate, in this order. */
@@ -52,6 +53,7 @@ describe('The gate before receiving', () => {
 
   /** Everything that can go on has gone on. */
   async function rest(): Promise<string[]> {
+    await setImmediate();
     await setImmediate();
     return events.splice(0);
   }
@@ -98,6 +100,23 @@ describe('The gate before receiving', () => {
     part().comeBack();
     const after = await rest();
     expect(after.filter((event) => event.endsWith('receiving'))).toHaveLength(POLLERS);
+  });
+
+  it('lets nobody through while enough messages wait, one while any do, and all where none does', async () => {
+    begin();
+    for (let message = 0; message < MOST_WAITING; message++) gate.waitBegins();
+    come(0, 1, 2);
+    expect(await rest()).toEqual(['0 waiting for its turn', '1 waiting for its turn', '2 waiting for its turn']);
+    gate.waitEnds();
+    expect(await rest()).toEqual(['0 receiving']);
+    gate.waitEnds();
+    expect(await rest()).toEqual(['1 waiting for its turn']);
+    // What it has brought waits too.
+    gate.leave(0);
+    for (let message = 0; message < MOST_WAITING; message++) gate.waitBegins();
+    expect(await rest()).toEqual(['2 waiting for its turn']);
+    for (let message = 0; message <= MOST_WAITING; message++) gate.waitEnds();
+    expect((await rest()).filter((event) => event.endsWith('receiving'))).toHaveLength(POLLERS);
   });
 
   it('turns away whoever waits when the process ends, and whoever comes later', async () => {

@@ -11,7 +11,7 @@ import {
   type StepMessage,
   type StepTask,
 } from '../src/fulfilment/step-messages.js';
-import { StepQueues } from '../src/fulfilment/step-queues.js';
+import { MOST_WAITING, StepQueues } from '../src/fulfilment/step-queues.js';
 import { deadLetterQueueOf, queueDepth } from '../src/platform/queue/queue-setup.js';
 import { DatabaseUnavailable } from '../src/platform/database/database.js';
 import { createService } from '../src/service.js';
@@ -164,6 +164,29 @@ describe('The queues of the steps', () => {
     letGo();
     await eventually(() => expect(new Set(underWay.map(({ messageId }) => messageId)).size).toBe(steps.length));
     for (const task of TASKS) await isEmpty(service, task);
+    expect(underWay).toHaveLength(steps.length);
+  });
+});
+
+describe('A queue with many steps', () => {
+  it('is received from as far as they will soon be handled, and on and on', async () => {
+    const { handler, underWay, letGo } = held();
+    const service = await aService(handler);
+    const steps = Array.from({ length: 100 }, () => aStep());
+    await send(service, ...steps);
+    const { queue, gate, settings } = service.app.get(StepQueues).of('inventory');
+    const { receiving } = gate as unknown as { receiving: Set<number> };
+    const enough = MOST_STEPS_AT_ONCE + MOST_WAITING;
+    await eventually(async () => {
+      const { in_flight } = await queue.depth();
+      expect(in_flight).toBeGreaterThanOrEqual(enough);
+      expect(receiving.size).toBe(0);
+    });
+    // Whoever was receiving when there were enough brings a batch yet.
+    const most = enough + settings.pollers * settings.maxNumberOfMessages;
+    expect((await queue.depth()).in_flight).toBeLessThanOrEqual(most);
+    letGo();
+    await isEmpty(service, 'reserve');
     expect(underWay).toHaveLength(steps.length);
   });
 });

@@ -74,7 +74,7 @@ export class StepIntake {
 
   /** @returns null where the message is done, else the seconds until it is to come again */
   private async inTurn(step: StepQueue, message: Message): Promise<number | null> {
-    if (!(await this.turn())) return GIVEN_BACK_FOR_SECONDS;
+    if (!(await this.turn(step))) return GIVEN_BACK_FOR_SECONDS;
     try {
       return await this.run(step, message);
     } finally {
@@ -85,11 +85,17 @@ export class StepIntake {
   }
 
   /** @returns whether there is one, now or after a while */
-  private async turn(): Promise<boolean> {
+  private async turn(step: StepQueue): Promise<boolean> {
     if (this.turnsAreOver) return false;
-    if (this.underWay === MOST_STEPS_AT_ONCE) return new Promise((resolve) => this.queued.push(resolve));
-    this.underWay++;
-    return true;
+    if (this.underWay < MOST_STEPS_AT_ONCE) {
+      this.underWay++;
+      return true;
+    }
+    const { gate } = this.queues.of(step);
+    gate.waitBegins();
+    const hasTurn = await new Promise<boolean>((resolve) => this.queued.push(resolve));
+    gate.waitEnds();
+    return hasTurn;
   }
 
   private async run(step: StepQueue, message: Message): Promise<number | null> {

@@ -11,14 +11,16 @@ export class ReceivingStopped extends Error {
 export type GatePhase = 'waiting for its turn' | 'receiving';
 
 /**
- * Lets as many poll loops of a queue receive at once as it has pollers, and none while what it receives could not be stored.
- * Each receive counts towards the dead-letter queue, so an outage of any length must not cost one.
+ * Lets as many poll loops of a queue receive at once as it has pollers, and none while what it receives could not be stored, or
+ * would only wait in this process. Each receive counts towards the dead-letter queue, so an outage of any length must not cost one.
  */
 export class ReceiveGate {
   private readonly stopping = new AbortController();
   private readonly receiving = new Set<number>();
-  /** Loops that wait for another to end its receive; each is called in its turn. */
+  /** Loops that wait for another to end its receive, or for messages to be handled; each is called in its turn. */
   private readonly queued: (() => void)[] = [];
+  /** Messages that were received and wait to be handled. */
+  private waiting = 0;
   /** Which start of a loop it is that runs. */
   private readonly start = new AsyncLocalStorage<symbol>();
   /** The last start of each loop that was started again. */
@@ -31,6 +33,8 @@ export class ReceiveGate {
     private readonly database: Database,
     private readonly queue: Queue,
     private readonly pollers: number,
+    /** Nobody receives while so many messages wait, and while any do, one loop at a time. */
+    private readonly mostWaiting = Infinity,
   ) {}
 
   /** Lets the loops begin. @param moved is told of every loop that waits for its turn, and when it goes on to receive */
@@ -58,7 +62,7 @@ export class ReceiveGate {
   /** Resolves when a loop may receive messages; it has to {@link leave} once it has its answer. @throws ReceivingStopped */
   async pass(loop: number): Promise<void> {
     await this.opened;
-    while (!(this.isOpen && this.receiving.size < this.pollers)) {
+    while (!(this.isOpen && this.hasRoom)) {
       if (this.stopping.signal.aborted) throw new ReceivingStopped();
       await (this.isOpen ? this.turn(loop) : this.bothUp());
     }
@@ -69,7 +73,18 @@ export class ReceiveGate {
 
   /** A loop has its answer, or none will come: another one may receive. */
   leave(loop: number): void {
-    if (this.receiving.delete(loop)) this.queued.shift()?.();
+    // What it has brought is counted first.
+    if (this.receiving.delete(loop)) setImmediate(() => this.queued.shift()?.());
+  }
+
+  /** A message that was received has to wait, until {@link waitEnds}. */
+  waitBegins(): void {
+    this.waiting++;
+  }
+
+  waitEnds(): void {
+    this.waiting--;
+    this.queued.shift()?.();
   }
 
   /** From now on nobody passes. */
@@ -77,6 +92,11 @@ export class ReceiveGate {
     this.stopping.abort();
     this.open();
     for (const call of this.queued.splice(0)) call();
+  }
+
+  private get hasRoom(): boolean {
+    if (this.waiting === 0) return this.receiving.size < this.pollers;
+    return this.waiting < this.mostWaiting && this.receiving.size === 0;
   }
 
   private turn(loop: number): Promise<void> {
