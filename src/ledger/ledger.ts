@@ -3,7 +3,7 @@ import { sql, type SQL } from 'drizzle-orm';
 import { Database, type Executor } from '../platform/database/database.js';
 import type { JudgedMessage, Outcome, Reason } from '../shared/order-event.js';
 import { AppendQueue } from './append-queue.js';
-import { appendStatement } from './append-statement.js';
+import { appendStatement, type AppendStatement } from './append-statement.js';
 import type {
   AppendResult,
   EntryBody,
@@ -13,6 +13,7 @@ import type {
   ProjectedEntry,
   ReportedEntry,
 } from './ledger-entry.js';
+import { LedgerWitness } from './ledger-witness.js';
 
 /** Of all bodies of a page together, but for the last one: an answer is made in memory. */
 const MOST_BODY_BYTES = 8 * 1024 * 1024;
@@ -45,9 +46,17 @@ export interface DayRange {
 export class Ledger {
   private readonly appendListeners: (() => void)[] = [];
   private readonly queue: AppendQueue;
+  private readonly witness: LedgerWitness;
 
   constructor(private readonly database: Database) {
-    this.queue = new AppendQueue(appendStatement(database), database.availability, () => {
+    this.witness = new LedgerWitness(database);
+    const statement = appendStatement(database);
+    const witnessed: AppendStatement = async (messages) => {
+      const results = await statement(messages);
+      this.witness.appended(messages, results);
+      return results;
+    };
+    this.queue = new AppendQueue(witnessed, database.availability, () => {
       for (const listener of this.appendListeners) listener();
     });
   }
@@ -64,6 +73,20 @@ export class Ledger {
    */
   append(messages: JudgedMessage[], patienceMs: number): Promise<AppendResult[]> {
     return this.queue.append(messages, patienceMs);
+  }
+
+  /** Looks whether what this process has appended is still there, and says so where it is not. @throws DatabaseUnavailable */
+  lookBack(): Promise<void> {
+    return this.witness.lookBack();
+  }
+
+  /**
+   * Says that the ledger was put back to an earlier state, where that was not said yet.
+   * @param reached the furthest entry that is known to have been there
+   * @throws DatabaseUnavailable
+   */
+  async wasPutBack(reached: number): Promise<void> {
+    this.witness.wasPutBack(reached, (await this.head()).position);
   }
 
   /** From now on an outage is not waited out but reported at once: the process is about to end. */

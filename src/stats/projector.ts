@@ -355,6 +355,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** Compares Redis's figures with the ledger, and rebuilds them where they do not fit. */
   private async examine(): Promise<void> {
     if (this.evicting) await this.withdrawServed();
+    await this.ledger.lookBack();
     const { checkpoint, mismatch, building } = await this.assess();
     if (checkpoint) {
       this.takeUp(checkpoint);
@@ -408,18 +409,16 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /**
-   * Says where the ledger no longer has what figures were made from: it was put back to an earlier state. For that the
-   * figures that this process saw last are looked at, or those of the latest generation in Redis.
+   * Says where the ledger no longer has what figures were made from. For that the figures that this process saw last are
+   * looked at, or those of the latest generation in Redis.
    */
   private async sayLoss(): Promise<void> {
     const figures = this.seen ?? (await this.store.latest());
-    const head = await this.ledger.head();
-    if (figures?.ledgerId !== head.ledgerId || figures.entryHash === this.saidLoss) return;
+    const { ledgerId } = await this.ledger.head();
+    if (figures?.ledgerId !== ledgerId || figures.entryHash === this.saidLoss) return;
     if ((await this.ledger.hashAt(figures.position)) === figures.entryHash) return;
     this.saidLoss = figures.entryHash;
-    this.logger.warn(
-      `The ledger was put back to an earlier state: figures had gone up to entry ${figures.position}, which it no longer has, and it ends at entry ${head.position}. What is gone counts again only when it is sent again`,
-    );
+    await this.ledger.wasPutBack(figures.position);
   }
 
   private replaceDamaged(generation: number): void {

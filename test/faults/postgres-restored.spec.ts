@@ -123,6 +123,40 @@ describe('A ledger that is restored to an earlier state', () => {
     LONGEST_TEST_MS,
   );
 
+  for (const [then, orders] of [
+    ['nothing comes', 0],
+    ['others come in its place', 80],
+  ] as const) {
+    itOnOwnServers()(
+      `of which what is gone was not counted yet is noticed and said, where ${then} after it`,
+      async () => {
+        const lines = linesOfLoss();
+        const under = await ready(`PostgreSQL restored before anything was counted, ${then}`);
+        await under.traffic.send(50);
+        await under.service.settled();
+        await world.postgres.save();
+        await under.service.isReady();
+        world.redis.stall();
+        try {
+          await under.traffic.send(50);
+          await under.traffic.isThrough();
+          await world.postgres.restore();
+        } finally {
+          world.redis.resume();
+        }
+        if (orders > 0) await under.traffic.send(orders);
+        await eventually(() => expect(lines).toHaveLength(1), 60_000);
+        await under.service.isReady();
+        await under.traffic.isThrough();
+        const lost = await lostOf(under);
+        expect(lost.length).toBeGreaterThan(0);
+        expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
+        expect(lines).toHaveLength(1);
+      },
+      LONGEST_TEST_MS,
+    );
+  }
+
   itOnOwnServers()(
     'while no service runs is noticed and said by the next, even where the figures were rebuilt since',
     async () => {

@@ -64,10 +64,16 @@ export function databaseClients(
       for (const listener of listeners) listener();
     },
   );
-  const ledger: Pick<Ledger, 'append' | 'stopWaiting' | 'onAppended' | 'head' | 'hashAt' | 'entriesAfter'> = {
+  const ledger: Pick<
+    Ledger,
+    'append' | 'stopWaiting' | 'onAppended' | 'head' | 'hashAt' | 'entriesAfter' | 'lookBack' | 'wasPutBack'
+  > = {
     append: (messages, deadline) => queue.append(messages, deadline),
     stopWaiting: () => queue.stopWaiting(),
     onAppended: (listener) => void listeners.push(listener),
+    // This ledger is never put back.
+    lookBack: () => Promise.resolve(),
+    wasPutBack: () => Promise.reject(new Error('Something passes for lost')),
     head: () => ask('head', () => store.ledger.head()),
     hashAt: (position) => ask('hashAt', () => store.ledger.hashAt(position)),
     entriesAfter: (position, limit) => ask('entriesAfter', () => store.ledger.entriesAfter(position, limit)),
