@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { fullFaults } from '../support/fault-scale.js';
 import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
 import { compile, folderForBuild } from '../support/process.js';
@@ -28,6 +29,7 @@ interface Run {
 describe('The chaos command', () => {
   let folder: string;
   let program: string;
+  let service: string;
 
   beforeAll(async () => {
     if (!onOwnServers) return;
@@ -35,6 +37,7 @@ describe('The chaos command', () => {
     const made = folderForBuild(REPOSITORY, folder);
     await compile(['src'], made, ['--strip-leading-paths']);
     await compile(['src', 'test/support', 'test/chaos'], join(made, 'chaos'));
+    service = join(made, 'main.js');
     program = join(made, 'chaos', 'test', 'chaos', 'main.js');
   }, 60_000);
 
@@ -104,6 +107,15 @@ describe('The chaos command', () => {
     const { code, err } = await chaos(['--rounds', 'many']);
     expect(code).toBe(2);
     expect(err).toMatch(/^--rounds must be a whole number from 1 to 100000, not "many"\n\n.*Usage: /s);
+  });
+
+  itOnOwnServers()('finds the methods of the service in which its bugs are planted', async () => {
+    const bugs = readdirSync(PLANTED).filter((name) => name !== 'build.cjs');
+    expect(bugs.length).toBeGreaterThan(0);
+    for (const bug of bugs) {
+      const plant = `process.argv[1] = ${JSON.stringify(service)}; require(${JSON.stringify(join(PLANTED, bug))});`;
+      await expect(promisify(execFile)(process.execPath, ['-e', plant])).resolves.toMatchObject({ stderr: '' });
+    }
   });
 
   itFinds('loses-messages', 'accounted', 250, 1);

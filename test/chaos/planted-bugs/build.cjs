@@ -14,6 +14,7 @@ requireOfBuild('reflect-metadata');
 exports.around = (file, name, method, around) => {
   const { prototype } = requireOfBuild(`./${file}.js`)[name];
   const original = prototype[method];
+  if (!original) throw new Error(`${name} has no ${method}: there is nowhere to plant this bug`);
   prototype[method] = function (...args) {
     return around(original.bind(this), this, args);
   };

@@ -2,7 +2,7 @@
 const { around, requireOfBuild } = require('./build.cjs');
 const { sql } = requireOfBuild('drizzle-orm');
 
-around('ledger/append-queue', 'AppendQueue', 'call', async (call, { database }, [messages]) => {
+around('ledger/ledger', 'Ledger', 'append', async (append, { database }, args) => {
   await database.query(sql`update ledger set received_at = now() where position = 10`);
-  return call(messages);
+  return append(...args);
 });
