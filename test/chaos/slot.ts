@@ -1,7 +1,6 @@
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from '../support/eventually.js';
-import { endedAtExit } from '../support/own-process.js';
 import { ServiceProcess } from '../support/process.js';
 import type { RealWorld } from '../support/real-world.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
@@ -141,12 +140,10 @@ export class Slot {
     if (this.isOver) throw new Error(`${this.name} is not started any more`);
     const process = ServiceProcess.launch({ environment: this.environment });
     this.living.add(process);
-    const forget = endedAtExit(() => process.child.kill('SIGKILL'));
     const log = createWriteStream(join(this.logFolder, `process-${this.number}-${++this.launched}.log`));
     process.child.stdout!.pipe(log, { end: false });
     process.child.stderr!.pipe(log, { end: false });
     void process.exited.then(({ code, signal }) => {
-      forget();
       log.end(`It ended with ${code ?? signal}\n`);
       this.ended(process, code ?? signal);
     });

@@ -1,10 +1,12 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { eventually } from '../support/eventually.js';
 import { fullFaults } from '../support/fault-scale.js';
 import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { childrenOf } from '../support/own-process.js';
 import { compile, folderForBuild } from '../support/process.js';
 
 const REPOSITORY = join(__dirname, '..', '..');
@@ -18,6 +20,14 @@ const WITHOUT_REDIS = `
     if (/(redis|valkey)-server$/.test(path)) throw new Error('hidden');
     return accessSync(path, mode);
   };`;
+
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
 
 /** What a run of the command came to. */
 interface Run {
@@ -80,6 +90,27 @@ describe('The chaos command', () => {
       expect(out).toMatch(/^Messages +[1-9]\d*: /m);
       expect(out).toContain('Every invariant held.');
       expect(existsSync(/^Logs: (.+)$/m.exec(out)![1]!)).toBe(false);
+    },
+    WITHIN_MS,
+  );
+
+  itOnOwnServers()(
+    'leaves no process behind where it is killed',
+    async () => {
+      const command = spawn(process.execPath, [program, '--rounds', '100'], { env: {} });
+      let out = '';
+      command.stdout.on('data', (text) => (out += String(text)));
+      const [, folder] = await eventually(() => {
+        const said = /^Logs: (.+)\/logs$[^]*^ +1 .+ messages/m.exec(out);
+        if (!said) throw new Error(`It has done nothing yet:\n${out}`);
+        return said;
+      }, 60_000);
+      const started = childrenOf(command.pid!);
+      // PostgreSQL, Redis, three processes of the service, and who ends them.
+      expect(started.length).toBeGreaterThanOrEqual(6);
+      command.kill('SIGKILL');
+      await eventually(() => expect(started.filter(isThere)).toEqual([]));
+      rmSync(folder!, { recursive: true });
     },
     WITHIN_MS,
   );

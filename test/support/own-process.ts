@@ -1,16 +1,50 @@
-import { execFileSync } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 
-const running = new Set<() => void>();
+/**
+ * Reads which processes there are (`watch PID`, `leave PID`) and which folders (`folder PATH`), until its standard input closes:
+ * that pipe ends with this process, however it ends. Then it ends all of them, with those that they have started, and takes
+ * the folders away. Node itself can't tie a child's life to its own.
+ */
+const GUARDIAN = `
+  while read -r what value; do
+    case $what in
+      watch) pids="$pids $value" ;;
+      leave) pids=$(for pid in $pids; do [ "$pid" = "$value" ] || echo "$pid"; done) ;;
+      folder) folders="$folders $value" ;;
+    esac
+  done
+  for pid in $pids; do
+    kill -9 "$pid" $(ps -A -o pid=,ppid= | awk -v parent="$pid" '$2 == parent { print $1 }')
+  done
+  rm -rf $folders`;
 
-process.once('exit', () => {
-  for (const end of running) end();
-});
+let guardian: Writable | null = null;
 
-/** Has something ended at the latest when this process exits. @returns takes it off that list */
-export function endedAtExit(end: () => void): () => void {
-  running.add(end);
-  return () => void running.delete(end);
+/** Has a process, and those that it has started by then, end with this one at the latest. */
+export function endsWithThisProcess(child: ChildProcess): void {
+  tellGuardian(`watch ${child.pid}`);
+  child.once('exit', () => tellGuardian(`leave ${child.pid}`));
+}
+
+/** Has a folder taken away when this process has ended, if it is still there. */
+export function goesWithThisProcess(folder: string): void {
+  tellGuardian(`folder ${folder}`);
+}
+
+function tellGuardian(line: string): void {
+  guardian ??= startGuardian();
+  guardian.write(`${line}\n`);
+}
+
+function startGuardian(): Writable {
+  // In a group of its own, so that what ends this process from the keyboard does not end it.
+  const shell = spawn('/bin/sh', ['-c', GUARDIAN], { stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+  shell.unref();
+  const input = shell.stdin as Socket;
+  input.unref();
+  return input;
 }
 
 /** A port of loopback that nobody listens on. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Client } from 'pg';
 import { eventually } from './eventually.js';
-import { childrenOf, endedAtExit, freePort, signal } from './own-process.js';
+import { childrenOf, endsWithThisProcess, freePort, goesWithThisProcess, signal } from './own-process.js';
 
 /** Debian keeps the server's programs off the PATH. */
 const DEBIAN = '/usr/lib/postgresql';
@@ -28,7 +28,6 @@ export function hasPostgresServer(): boolean {
  */
 export class PostgresServer {
   private server: ChildProcess | null = null;
-  private readonly forget = endedAtExit(() => this.killAll());
 
   private constructor(
     private readonly folder: string,
@@ -43,6 +42,7 @@ export class PostgresServer {
    */
   static async start(options: { walSegmentMb?: number; settings?: string[] } = {}): Promise<PostgresServer> {
     const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-postgres-'));
+    goesWithThisProcess(folder);
     const owner = ownerOfServer();
     if (owner.uid !== undefined) chownSync(folder, owner.uid, owner.gid!);
     const server = new PostgresServer(folder, owner, await freePort(), options.settings ?? []);
@@ -83,6 +83,7 @@ export class PostgresServer {
       cwd: this.folder,
       stdio: 'ignore',
     });
+    endsWithThisProcess(this.server);
     await eventually(() => this.answers(), STARTS_WITHIN_MS);
   }
 
@@ -139,7 +140,6 @@ export class PostgresServer {
   async remove(): Promise<void> {
     this.resume();
     await this.kill();
-    this.forget();
     rmSync(this.folder, { recursive: true, force: true });
   }
 

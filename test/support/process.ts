@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
 import type { Answer, World } from './app.js';
 import { eventually } from './eventually.js';
+import { endsWithThisProcess } from './own-process.js';
 
 const REPOSITORY = join(__dirname, '..', '..');
 const BATCH = 10;
@@ -204,9 +205,11 @@ export class ServiceProcess extends Program {
 
 function launch(file: string, environment: Record<string, string>, argv: string[] = []): ChildProcess {
   if (!build) throw new Error('useBuiltService() must be called in the file of the test');
-  return spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(build, file), ...argv], {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(build, file), ...argv], {
     cwd: dirname(build), // no .env there
     env: environment,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
+  endsWithThisProcess(child);
+  return child;
 }

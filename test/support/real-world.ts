@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
 import type { World } from './app.js';
+import { goesWithThisProcess } from './own-process.js';
 import { hasPostgresServer, PostgresServer } from './postgres-server.js';
 import { hasRedisServer, RedisServer } from './redis-server.js';
 
@@ -30,6 +31,7 @@ export class RealWorld implements World {
     const redis = await RedisServer.start();
     const queue = await EmbeddedQueue.start(0, null);
     const dataDir = mkdtempSync(join(tmpdir(), 'order-pipeline-test-'));
+    goesWithThisProcess(dataDir);
     return new RealWorld(postgres, redis, queue, dataDir, {
       NODE_ENV: 'test',
       LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'fatal',

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
 import { eventually } from './eventually.js';
-import { endedAtExit, freePort, signal } from './own-process.js';
+import { endsWithThisProcess, freePort, goesWithThisProcess, signal } from './own-process.js';
 
 /** Whether a Redis server can be started on this machine. */
 export function hasRedisServer(): boolean {
@@ -16,7 +16,6 @@ export function hasRedisServer(): boolean {
 /** A Redis server of a test's own, to be killed, stopped from answering, misconfigured and put back. */
 export class RedisServer {
   private server: ChildProcess | null = null;
-  private readonly forget = endedAtExit(() => this.server?.kill('SIGKILL'));
   private control: IORedis | null = null;
 
   private constructor(
@@ -26,7 +25,9 @@ export class RedisServer {
 
   /** It keeps nothing on disk by itself: after a kill it is empty, or what {@link save} wrote down. */
   static async start(): Promise<RedisServer> {
-    const server = new RedisServer(mkdtempSync(join(tmpdir(), 'order-pipeline-test-redis-')), await freePort());
+    const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-redis-'));
+    goesWithThisProcess(folder);
+    const server = new RedisServer(folder, await freePort());
     await server.start();
     return server;
   }
@@ -55,6 +56,7 @@ export class RedisServer {
       Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]),
       { stdio: 'ignore' },
     );
+    endsWithThisProcess(this.server);
     this.control = new IORedis(this.url, { lazyConnect: true, maxRetriesPerRequest: null });
     // What breaks is broken by the test, which knows.
     this.control.on('error', () => undefined);
@@ -105,7 +107,6 @@ export class RedisServer {
   async remove(): Promise<void> {
     this.resume();
     await this.kill();
-    this.forget();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
