@@ -37,7 +37,7 @@ export class FiguresWatch {
   async stop(): Promise<string[]> {
     this.running = false;
     await this.loop;
-    return this.faults;
+    return this.answers > 0 ? this.faults : [...this.faults, 'No answer with figures was seen'];
   }
 
   private async readOn(): Promise<void> {

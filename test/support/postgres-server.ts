@@ -87,12 +87,19 @@ export class PostgresServer {
     await eventually(() => this.answers(), STARTS_WITHIN_MS);
   }
 
-  /** `kill -9`, all of it at once. */
-  async kill(): Promise<void> {
+  /**
+   * `kill -9`, all of it at once.
+   * @param moment resolves when it is to happen: what runs then has no time to end, since it is known by then what to kill
+   */
+  async kill(moment?: () => Promise<void>): Promise<void> {
     const { server } = this;
     if (!server) return;
     const ended = server.exitCode === null && server.signalCode === null ? once(server, 'exit') : null;
-    this.killAll();
+    const { pids } = this;
+    await moment?.();
+    signal(pids, 'SIGKILL');
+    // Those that came since; they would end by themselves, but not at once.
+    signal(this.pids, 'SIGKILL');
     await ended;
     this.server = null;
   }
@@ -173,11 +180,6 @@ export class PostgresServer {
     const client = new Client(this.url);
     await client.connect();
     await client.end();
-  }
-
-  private killAll(): void {
-    // What it has started would end by itself, but not at once.
-    signal(this.pids, 'SIGKILL');
   }
 }
 

@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { AppendStatement } from '../../src/ledger/append-statement.js';
 import { Ledger } from '../../src/ledger/ledger.js';
+import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
+import type { JudgedMessage } from '../../src/shared/order-event.js';
 import { RunningService } from './app.js';
 import { auditOf } from './audit.js';
 import { MixedTraffic } from './mixed-traffic.js';
@@ -15,6 +18,10 @@ import type { SeededRandom } from './seeded-random.js';
  */
 export class ServiceUnderFaults {
   private readonly ends: (() => Promise<unknown>)[] = [];
+
+  /** How many appends the database has not answered. */
+  brokenAppends = 0;
+  private appendBegins: () => void = () => undefined;
 
   private constructor(
     readonly world: RealWorld,
@@ -45,8 +52,15 @@ export class ServiceUnderFaults {
     };
     const service = await RunningService.ready({ world, environment: own });
     const traffic = new MixedTraffic(random);
-    traffic.attend(service);
-    return new ServiceUnderFaults(world, service, traffic, url.href, own);
+    const under = new ServiceUnderFaults(world, service, traffic, url.href, own);
+    under.attend();
+    return under;
+  }
+
+  /** Resolves when the next append has been sent to the database, and after that when `ms` have passed. */
+  async duringAppend(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => (this.appendBegins = resolve));
+    await pause(ms);
   }
 
   /** Asks its database past the service, on a connection that is made for it. */
@@ -91,16 +105,15 @@ export class ServiceUnderFaults {
 
   /** Plants a bug: an append that is tried again stores its messages as if they were others. */
   repeatAppendsAsNew(): void {
-    const queue = Reflect.get(this.service.app.get(Ledger), 'queue') as { statement: AppendStatement };
-    const { statement } = queue;
     const tried = new Set<string>();
-    queue.statement = (messages) =>
+    this.changeAppends((statement, messages) =>
       statement(
         messages.map((message) => {
           if (!tried.has(message.messageId)) return (tried.add(message.messageId), message);
           return { ...message, orderId: `${message.orderId}-2`, contentHash: message.contentHash.replace(/^./, '0') };
         }),
-      );
+      ),
+    );
   }
 
   /** Does something while the service is down. */
@@ -108,7 +121,7 @@ export class ServiceUnderFaults {
     await this.service.stop();
     await meanwhile();
     this.service = await RunningService.ready({ world: this.world, environment: this.environment });
-    this.traffic.attend(this.service);
+    this.attend();
   }
 
   /** Has something ended with the service. */
@@ -122,6 +135,27 @@ export class ServiceUnderFaults {
     await this.service.stop();
     // Its files would count when the next test measures how much room there is.
     await query(this.world.postgres.url, `drop database ${new URL(this.databaseUrl).pathname.slice(1)} with (force)`);
+  }
+
+  private attend(): void {
+    this.traffic.attend(this.service);
+    this.changeAppends(async (statement, messages) => {
+      this.appendBegins();
+      try {
+        return await statement(messages);
+      } catch (error) {
+        if (error instanceof DatabaseUnavailable) this.brokenAppends++;
+        throw error;
+      }
+    });
+  }
+
+  private changeAppends(
+    change: (statement: AppendStatement, messages: JudgedMessage[]) => ReturnType<AppendStatement>,
+  ): void {
+    const queue = Reflect.get(this.service.app.get(Ledger), 'queue') as { statement: AppendStatement };
+    const { statement } = queue;
+    queue.statement = (messages) => change(statement, messages);
   }
 }
 
