@@ -119,6 +119,28 @@ describe('The gate before receiving', () => {
     expect((await rest()).filter((event) => event.endsWith('receiving'))).toHaveLength(POLLERS);
   });
 
+  it('hears nothing more of what hung once it was started again', async () => {
+    begin();
+    come(0, 1);
+    await rest();
+    gate.restart(0, () => come(0));
+    expect(await rest()).toEqual(['0 receiving']);
+    come(0);
+    gate.leave(0);
+    come(2);
+    expect(await rest()).toEqual(['2 waiting for its turn']);
+  });
+
+  it('hands on a call that reaches what hung', async () => {
+    begin();
+    come(0, 1, 2);
+    await rest();
+    gate.restart(2, () => come(2));
+    await rest();
+    gate.leave(0);
+    expect(await rest()).toEqual(['2 receiving']);
+  });
+
   it('turns away whoever waits when the process ends, and whoever comes later', async () => {
     begin();
     come(0, 1, 2);

@@ -96,10 +96,10 @@ export class PollLoops {
   /** Restarts poll loops that ended or that hang. */
   watch(): void {
     if (this.stoppedAt !== null) return;
-    for (const loop of this.loops) {
+    // All of them first: what is said of one closes the gate.
+    const silent = this.loops.filter((loop) => !loop.consumer.status.isRunning || this.hangs(loop));
+    for (const loop of silent) {
       const { isRunning } = loop.consumer.status;
-      const hangs = this.gate.isOpen && performance.now() - loop.activeAt > this.longestSilenceMs(loop.phase);
-      if (isRunning && !hangs) continue;
       // That is the queue's fault, which is said once for all its loops.
       if (isRunning && loop.phase === 'receiving') this.queue.availability.failed(new PollUnanswered());
       else this.logger.error(`${loop.name} ${isRunning ? `hangs ${loop.phase}` : 'has ended'} and is started again`);
@@ -153,7 +153,7 @@ export class PollLoops {
       activeAt: performance.now(),
     };
     consumer.on('message_received', (message) => {
-      this.moved(loop, 'processing');
+      this.went(loop, 'processing');
       this.queue.activity.received(ageSeconds(message), loop.inHand++ === 0);
     });
     consumer.on('message_processed', (message) => {
@@ -161,7 +161,7 @@ export class PollLoops {
       this.listener.processed?.(message);
     });
     const answered = (): void => {
-      this.moved(loop, 'waiting at the gate');
+      this.went(loop, 'waiting at the gate');
       this.lastPollAt = Date.now();
       this.listener.answered?.(this.lastPollAt);
     };
@@ -177,8 +177,8 @@ export class PollLoops {
   /** Must never throw: an error listener that does ends the poll loop. */
   private failed(loop: PollLoop, error: Error & { code?: string }, messages: Message[]): void {
     if (CALLED_BACK.includes(error.code ?? '')) return;
-    if (loop.phase === 'receiving') this.gate.leave(loop.index);
-    this.moved(loop, 'waiting at the gate');
+    this.gate.leave(loop.index);
+    this.went(loop, 'waiting at the gate');
     // SQS itself failed: to receive, or to delete or give back what was processed.
     if (error.name === 'SQSError') return this.queue.availability.failed(error);
     const cause = error.cause ?? error;
@@ -190,6 +190,15 @@ export class PollLoops {
     }
     this.queue.activity.faulted(messages.length, cause);
     this.listener.failed?.(messages, cause);
+  }
+
+  /** To be called from within the loop. What hung and was started again has no say in how its successor fares. */
+  private went(loop: PollLoop, phase: Phase): void {
+    if (!this.gate.isReplaced(loop.index)) this.moved(loop, phase);
+  }
+
+  private hangs({ phase, activeAt }: PollLoop): boolean {
+    return this.gate.isOpen && performance.now() - activeAt > this.longestSilenceMs(phase);
   }
 
   private moved(loop: PollLoop, phase: Phase): void {

@@ -11,7 +11,7 @@ export class ReceivingStopped extends Error {
 export type GatePhase = 'waiting for its turn' | 'receiving';
 
 /**
- * Lets as many poll loops of a queue receive at once as it has pollers, and none while what it receives could not be stored, or
+ * Lets at most as many poll loops of a queue receive at once as it has pollers, and none while what it receives could not be stored, or
  * would only wait in this process. Each receive counts towards the dead-letter queue, so an outage of any length must not cost one.
  */
 export class ReceiveGate {
@@ -53,28 +53,36 @@ export class ReceiveGate {
    * one that was started in its place.
    */
   restart(loop: number, start: () => void): void {
-    this.leave(loop);
+    this.free(loop);
     const restart = Symbol();
     this.restarts.set(loop, restart);
     this.start.run(restart, start);
   }
 
+  /** Whether whoever calls belongs to a start of a loop that another one has taken the place of. */
+  isReplaced(loop: number): boolean {
+    return this.start.getStore() !== this.restarts.get(loop);
+  }
+
   /** Resolves when a loop may receive messages; it has to {@link leave} once it has its answer. @throws ReceivingStopped */
   async pass(loop: number): Promise<void> {
     await this.opened;
-    while (!(this.isOpen && this.hasRoom)) {
+    for (;;) {
       if (this.stopping.signal.aborted) throw new ReceivingStopped();
+      if (this.isReplaced(loop)) {
+        this.callNext(); // in whose place it may have been called
+        return new Promise(() => undefined);
+      }
+      if (this.isOpen && this.hasRoom) break;
       await (this.isOpen ? this.turn(loop) : this.bothUp());
     }
-    if (this.start.getStore() !== this.restarts.get(loop)) return new Promise(() => undefined);
     this.receiving.add(loop);
     this.moved(loop, 'receiving');
   }
 
   /** A loop has its answer, or none will come: another one may receive. */
   leave(loop: number): void {
-    // What it has brought is counted first.
-    if (this.receiving.delete(loop)) setImmediate(() => this.queued.shift()?.());
+    if (!this.isReplaced(loop)) this.free(loop);
   }
 
   /** A message that was received has to wait, until {@link waitEnds}. */
@@ -84,7 +92,7 @@ export class ReceiveGate {
 
   waitEnds(): void {
     this.waiting--;
-    this.queued.shift()?.();
+    this.callNext();
   }
 
   /** From now on nobody passes. */
@@ -92,6 +100,15 @@ export class ReceiveGate {
     this.stopping.abort();
     this.open();
     for (const call of this.queued.splice(0)) call();
+  }
+
+  private free(loop: number): void {
+    // What it has brought is counted first.
+    if (this.receiving.delete(loop)) setImmediate(() => this.callNext());
+  }
+
+  private callNext(): void {
+    this.queued.shift()?.();
   }
 
   private get hasRoom(): boolean {
