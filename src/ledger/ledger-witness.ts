@@ -6,7 +6,7 @@ import type { AppendResult } from './ledger-entry.js';
 
 /**
  * Notices that the ledger was put back to an earlier state (from a backup, to a replica that was behind), and says so in the
- * log, once for each time that the database has come back.
+ * log.
  */
 export class LedgerWitness {
   private readonly logger = new Logger('Ledger');
@@ -32,7 +32,7 @@ export class LedgerWitness {
     const { last } = this;
     this.last = stored.at(-1)!;
     const [first] = stored;
-    if (last && first!.position <= last.position) this.wasPutBack(last.position, first!.position - 1);
+    if (last && first!.position <= last.position) this.say(last.position, first!.position - 1);
   }
 
   /** Looks whether what this process has put into the ledger is still there. @throws DatabaseUnavailable */
@@ -47,12 +47,18 @@ export class LedgerWitness {
     );
     if (found!.isThere || this.last !== last) return;
     this.last = null;
-    this.wasPutBack(last.position, found!.end);
+    this.say(last.position, found!.end);
   }
 
-  /** @param reached the furthest entry that is known to have been there @param end the last one that there is now */
+  /**
+   * To be called where somebody else has noticed, who may be the second to do so.
+   * @param reached the furthest entry that is known to have been there @param end the last one that there is now
+   */
   wasPutBack(reached: number, end: number): void {
-    if (this.saidAfter === this.comebacks) return;
+    if (this.saidAfter !== this.comebacks) this.say(reached, end);
+  }
+
+  private say(reached: number, end: number): void {
     this.saidAfter = this.comebacks;
     this.logger.warn(
       `The ledger was put back to an earlier state: it had gone up to entry ${reached}, which it no longer has, and it ends at entry ${end}. What is gone counts again only when it is sent again`,

@@ -85,8 +85,12 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private damaged: number | null = null;
   /** Whether Redis was found to evict keys, and the generation in service is therefore to be withdrawn. */
   private evicting = false;
+  /** The generation that was found to have lost something so. Redis itself forgets that when it is started again. */
+  private evictedFrom: number | null = null;
   /** The number that stands for a generation that was withdrawn: there is none of that number. */
   private withdrawn: number | null = null;
+  /** How often something came between that makes whatever was looked at before doubtful. */
+  private distrusts = 0;
   private progress: Authority['building'] = null;
   /** One fold, examination or clearing of this process at a time. */
   private turn: Promise<unknown> = Promise.resolve();
@@ -161,7 +165,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   async rebuildBeside(order: RebuildBeside): Promise<Rebuilt | null> {
     return this.rebuild.runBeside(order, (lastSteps) =>
       this.inTurn(async () => {
-        await this.adopt(await lastSteps());
+        const { distrusts } = this;
+        await this.adopt(await lastSteps(), distrusts);
       }),
     );
   }
@@ -183,6 +188,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       await this.redis.guarded((client) => client.ping());
       const { generation, base, ledgerId, entryHash, cleared } = await this.authority.clear(actor);
       this.distrust();
+      const { distrusts } = this;
       await this.store.retire(cleared);
       await this.redis.guarded((client) => client.del(this.redis.keys.consumerLogs));
       const position = base;
@@ -193,8 +199,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       await this.store.sweep(generation);
       // Another process may have found these figures missing before they began, and have built others.
       if ((await this.authority.read()).generation !== generation) return;
-      this.takeUp(checkpoint);
-      this.serving = true;
+      this.serving = this.takeUp(checkpoint, distrusts);
     });
   }
 
@@ -220,14 +225,18 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   private distrust(): void {
+    this.distrusts++;
     this.current = null;
     this.serving = false;
     this.poke();
   }
 
-  private takeUp(checkpoint: Checkpoint): void {
+  /** @param distrusts how many there had been when it was looked at @returns whether there has been none since */
+  private takeUp(checkpoint: Checkpoint, distrusts: number): boolean {
+    if (distrusts !== this.distrusts) return false;
     this.current = checkpoint;
     this.seen = checkpoint;
+    return true;
   }
 
   private async run(): Promise<void> {
@@ -252,7 +261,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private async goOn(current: Checkpoint): Promise<void> {
     if (this.authorityDue) {
       const { generation } = await this.authority.read();
-      // While entries keep coming nobody else looks whether Redis has evicted some of the figures.
+      // While entries keep coming and nobody reads, nobody else looks whether Redis has evicted some of the figures.
       const found = await this.store.checkpoint(current.generation);
       this.authorityDue = false;
       if (generation !== current.generation || !found) return void (await this.takeUpServed());
@@ -262,9 +271,10 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
 
   /** Folds the next entries into the figures, or finds that the figures no longer fit the ledger. */
   private async advance(from: Checkpoint): Promise<void> {
-    switch (await this.fold(from, (checkpoint) => this.takeUp(checkpoint))) {
+    const { distrusts } = this;
+    switch (await this.fold(from, (checkpoint) => this.takeUp(checkpoint, distrusts))) {
       case 'at_the_end':
-        this.serving = true;
+        this.serving = distrusts === this.distrusts;
         return;
       case 'more_to_come':
         return this.poke();
@@ -283,8 +293,9 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * @returns whether there are any to be served
    */
   private async takeUpServed(): Promise<boolean> {
+    const { distrusts } = this;
     const { checkpoint, behind } = await this.assess();
-    if (checkpoint && behind <= ENTRIES_PER_FOLD) return this.adopt(checkpoint);
+    if (checkpoint && behind <= ENTRIES_PER_FOLD) return this.adopt(checkpoint, distrusts);
     this.distrust();
     return false;
   }
@@ -292,8 +303,9 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /**
    * Brings other figures up to date and only then serves them instead of the present ones, which may have gone further.
    * Those are taken out of service first, or another process would take them further still. Readers wait meanwhile.
+   * @param distrusts see {@link takeUp}
    */
-  private async adopt(other: Checkpoint): Promise<boolean> {
+  private async adopt(other: Checkpoint, distrusts: number): Promise<boolean> {
     const present = this.current;
     if (present && present.generation !== other.generation) await this.store.retire(present.generation);
     let reached = other;
@@ -306,9 +318,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       else this.distrust();
       return false;
     }
-    this.takeUp(reached);
-    this.serving = true;
-    return true;
+    this.serving = this.takeUp(reached, distrusts);
+    return this.serving;
   }
 
   /**
@@ -355,14 +366,15 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** Compares Redis's figures with the ledger, and rebuilds them where they do not fit. */
   private async examine(): Promise<void> {
     if (this.evicting) await this.withdrawServed();
+    const { distrusts } = this;
     await this.ledger.lookBack();
     const { checkpoint, mismatch, building } = await this.assess();
     if (checkpoint) {
-      this.takeUp(checkpoint);
-      return this.advance(checkpoint);
+      if (this.takeUp(checkpoint, distrusts)) await this.advance(checkpoint);
+      return;
     }
     if (mismatch === EVICTED) {
-      await this.withdrawServed();
+      await this.withdraw();
       // One that goes on evicting would lose them again: it is not used until it is well.
       await this.redis.availability.confirm();
     }
@@ -384,12 +396,14 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     const { building } = authority;
     const checkpoint = await this.store.checkpoint(authority.generation);
     const mismatch = await this.mismatch(checkpoint, authority, head);
+    if (mismatch === EVICTED) this.evictedFrom = authority.generation;
     if (mismatch !== null) return { checkpoint: null, mismatch, building, behind: Infinity };
     return { checkpoint: checkpoint!, mismatch, building, behind: head.position - checkpoint!.position };
   }
 
   private async mismatch(found: Checkpoint | null, authority: Authority, head: LedgerHead): Promise<string | null> {
     if (authority.state === 'empty') return 'there were none yet';
+    if (authority.generation === this.evictedFrom) return EVICTED;
     if (!found) {
       return (await this.store.mayHaveLost(authority.generation)) ? EVICTED : 'Redis had none of this generation';
     }
@@ -426,14 +440,20 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     this.distrust();
   }
 
+  /** Withdraws what is in service, whatever it is: a Redis that evicts takes from all. */
+  private async withdrawServed(): Promise<void> {
+    this.evictedFrom = (await this.authority.read()).generation;
+    await this.withdraw();
+    this.evicting = false;
+  }
+
   /**
    * What Redis has evicted is gone, but its count of that begins anew with every start: so the ledger's database is told,
    * and whoever comes next, however soon, does not take what is left for whole.
    */
-  private async withdrawServed(): Promise<void> {
-    const { generation } = await this.authority.read();
-    if (generation !== this.withdrawn) this.withdrawn = await this.authority.withdraw(generation);
-    this.evicting = false;
+  private async withdraw(): Promise<void> {
+    if (this.evictedFrom === this.withdrawn) return;
+    this.withdrawn = (await this.authority.withdraw(this.evictedFrom!)) ?? this.withdrawn;
   }
 
   private async watchProgress(): Promise<void> {

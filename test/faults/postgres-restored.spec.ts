@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { FigureStore } from '../../src/stats/figure-store.js';
 import { Projector } from '../../src/stats/projector.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
@@ -156,6 +157,37 @@ describe('A ledger that is restored to an earlier state', () => {
       LONGEST_TEST_MS,
     );
   }
+
+  itOnOwnServers()(
+    'while figures are on their way to Redis that it still has is noticed and said',
+    async () => {
+      const lines = linesOfLoss();
+      const under = await ready('PostgreSQL restored during a fold');
+      const store = under.service.app.get(FigureStore);
+      const add = store.add.bind(store);
+      let release!: () => void;
+      const released = new Promise<void>((resolve) => (release = resolve));
+      const adding = jest.spyOn(store, 'add').mockImplementation(async (...figures) => {
+        await released;
+        return add(...figures);
+      });
+      await under.traffic.send(20);
+      await eventually(() => expect(adding).toHaveBeenCalled());
+      await under.traffic.isThrough();
+      await world.postgres.save();
+      await under.traffic.send(20);
+      await under.traffic.isThrough();
+      await world.postgres.restore();
+      await eventually(() => expect(under.service.database.availability.up).toBe(true), 60_000);
+      release();
+      await eventually(() => expect(lines).toHaveLength(1), 60_000);
+      await under.service.isReady();
+      const lost = await lostOf(under);
+      expect(lost.length).toBeGreaterThan(0);
+      expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
+    },
+    LONGEST_TEST_MS,
+  );
 
   itOnOwnServers()(
     'while no service runs is noticed and said by the next, even where the figures were rebuilt since',

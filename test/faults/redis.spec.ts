@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
 import { Projector } from '../../src/stats/projector.js';
 import { Rebuild } from '../../src/stats/rebuild.js';
@@ -11,13 +12,14 @@ import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { RealWorld } from '../support/real-world.js';
-import { evict, REDIS_FAULTS, type RedisFault } from '../support/redis-faults.js';
+import { evict, REDIS_FAULTS, type RedisFault, stopEvicting } from '../support/redis-faults.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { restoreFigures, storedFigures } from '../support/stored-figures.js';
 
 const QUIET_USERS = 200;
 const ROUNDS = atScale(1, 10);
 const MIXED_ROUNDS = atScale(1, 40);
+const LONGEST_TEST_MS = 300_000;
 
 describe('While orders keep coming, a Redis that is', () => {
   const itFails = itOnOwnServers();
@@ -92,8 +94,8 @@ describe('While orders keep coming, a Redis that is', () => {
     30 * 60_000,
   );
 
-  /** Has users evicted, and the server started again from what it still held: it counts evictions from zero then. */
-  async function evictedAndStartedAgain(): Promise<void> {
+  /** Has users evicted, and nothing else. */
+  async function evictUsers(): Promise<void> {
     await service.settled();
     const { redis } = world;
     const keys = service.redis.keys.generation(servedGeneration(service));
@@ -101,6 +103,12 @@ describe('While orders keep coming, a Redis that is', () => {
     // Only what has a time to live is evicted by this policy, so that the checkpoint stays.
     for (const user of users) await redis.client.expire(user, 86_400);
     await evict(redis, 'volatile-lru', 10_000);
+  }
+
+  /** Has users evicted, and the server started again from what it still held: it counts evictions from zero then. */
+  async function evictedAndStartedAgain(): Promise<void> {
+    await evictUsers();
+    const { redis } = world;
     await eventually(async () => {
       const { status, body } = await service.get('/health/ready');
       expect([status, body.error?.redis?.reason]).toEqual([503, expect.stringContaining('volatile-lru')]);
@@ -116,6 +124,25 @@ describe('While orders keep coming, a Redis that is', () => {
     expect(await auditOf(service)).toEqual([]);
   });
 
+  itFails(
+    'evicting is not trusted either when it is started again before that could be written down',
+    async () => {
+      const { redis } = world;
+      const withdraw = jest
+        .spyOn(service.app.get(ProjectionAuthority), 'withdraw')
+        .mockRejectedValue(new DatabaseUnavailable('away'));
+      await evictUsers();
+      await stopEvicting(redis);
+      await eventually(() => expect(withdraw).toHaveBeenCalled());
+      await redis.save();
+      await redis.restore();
+      withdraw.mockRestore();
+      await service.isReady();
+      expect(await auditOf(service)).toEqual([]);
+    },
+    LONGEST_TEST_MS,
+  );
+
   describe('not watched:', () => {
     afterEach(async () => {
       jest.restoreAllMocks();
@@ -126,8 +153,15 @@ describe('While orders keep coming, a Redis that is', () => {
 
     itFails('control: figures that are trusted after they may have been evicted are found', async () => {
       jest.spyOn(service.app.get(ProjectionAuthority), 'withdraw').mockResolvedValue(null);
-      await evictedAndStartedAgain();
-      expect(await audit(partsOf(service))).toContainEqual(expect.stringMatching(/^user:U-QUIET-\d+ .* is missing/));
+      // Nor does it keep in mind what it could not write down.
+      const projector = service.app.get(Projector);
+      Object.defineProperty(projector, 'evictedFrom', { get: () => null, set: () => undefined, configurable: true });
+      try {
+        await evictedAndStartedAgain();
+        expect(await audit(partsOf(service))).toContainEqual(expect.stringMatching(/^user:U-QUIET-\d+ .* is missing/));
+      } finally {
+        Object.defineProperty(projector, 'evictedFrom', { value: null, writable: true });
+      }
     });
 
     itFails('control: a figure that goes without having been evicted is read, and found', async () => {

@@ -169,7 +169,8 @@ export class CheckedTraffic {
 
   /** @returns null where it was refused */
   private async answerTo(path: string): Promise<Answer | null> {
-    const answer = await this.service.get(path);
+    // One that is kept may be closed by the service just when the next request is written to it.
+    const answer = await this.service.get(path, { connection: 'close' });
     if (answer.status === 503 && REFUSED.includes(answer.body.code)) {
       this.reads.refused++;
       // Refusals come at once: to ask on and on would leave the service no time.

@@ -118,7 +118,8 @@ export async function evict(redis: RedisServer, policy: string, bytes: number): 
   });
 }
 
-async function stopEvicting(redis: RedisServer): Promise<void> {
+/** Ends {@link evict}. */
+export async function stopEvicting(redis: RedisServer): Promise<void> {
   await redis.client.config('SET', 'maxmemory', '0');
   await redis.client.config('SET', 'maxmemory-policy', 'noeviction');
 }

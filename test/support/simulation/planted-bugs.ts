@@ -73,9 +73,8 @@ export const PLANTED_BUGS: PlantedBug[] = [
       instead(Rebuild, 'catchUp', async (_lease: never, checkpoint: Checkpoint) => checkpoint);
       instead(Rebuild, 'reachServed', async (_lease: never, checkpoint: Checkpoint) => checkpoint);
       instead(Projector, 'adopt', async function (this: TrustingProjector, other: Checkpoint) {
-        this.takeUp(other);
-        this.serving = true;
-        return true;
+        this.serving = this.takeUp(other, this.distrusts);
+        return this.serving;
       });
       return {};
     },
@@ -104,7 +103,8 @@ interface TrustingProjector {
   serving: boolean;
   run(): Promise<void>;
   poke(): void;
-  takeUp(checkpoint: Checkpoint): void;
+  distrusts: number;
+  takeUp(checkpoint: Checkpoint, distrusts: number): boolean;
 }
 
 function instead<This>(
