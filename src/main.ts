@@ -5,6 +5,7 @@ import { Logger } from '@nestjs/common';
 import { LeftBehindLedger } from './ledger/left-behind-ledger.js';
 import { EmbeddedParts } from './platform/embedded/embedded-parts.js';
 import { banner, notice } from './platform/observability/banner.js';
+import { Readiness } from './platform/observability/readiness.js';
 import { assertPortsFree, createService } from './service.js';
 import { loadConfig } from './shared/config.js';
 
@@ -22,7 +23,13 @@ async function main(): Promise<void> {
   await assertPortsFree(config);
   const app = await createService(config);
   app.enableShutdownHooks(SHUTDOWN_SIGNALS, { useProcessExit: true });
-  for (const signal of SHUTDOWN_SIGNALS) process.once(signal, () => setTimeout(giveUp, LONGEST_SHUTDOWN_MS).unref());
+  for (const signal of SHUTDOWN_SIGNALS) {
+    process.once(signal, () => {
+      // Before any part is stopped, of which each may take a while.
+      app.get(Readiness).shutDown();
+      setTimeout(giveUp, LONGEST_SHUTDOWN_MS).unref();
+    });
+  }
   await app.listen(config.port, config.host);
   process.stdout.write(banner(config, app.get(EmbeddedParts), await app.getUrl()));
   process.stdout.write(notice(await app.get(LeftBehindLedger).notice()));

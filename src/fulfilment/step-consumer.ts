@@ -46,11 +46,11 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
     for (const { loops } of this.lines) loops.watch();
   }
 
-  /** Lets steps that are in hand end and acknowledges them; polls are called back, and what takes too long is given back. */
+  /** Lets steps that are in hand end and acknowledges them; polls are called back, and what waits too long is given back. */
   async onModuleDestroy(): Promise<void> {
     this.readiness.shutDown();
     this.workers.callBack();
-    this.intake.stop();
+    this.intake.stop(this.readiness.stoppingSince!);
     await Promise.all(this.lines.map(({ loops }) => loops.stop()));
   }
 }

@@ -19,6 +19,8 @@ export const LONGEST_BATCH_SECONDS = 600;
  * would be a dead letter after some restarts without having been tried once.
  */
 const LONGEST_CLEARANCE_MS = 3_000;
+/** From the beginning of the end: poll loops are waited for a little longer, so that what is given back still is. */
+const LATEST_CLEARANCE_MS = 5_000;
 /** What is given back at the end must not reach a poll of this process that is about to end. */
 const GIVEN_BACK_FOR_SECONDS = 3;
 
@@ -63,13 +65,17 @@ export class StepIntake {
     }
   }
 
-  /** What still waits for its turn after {@link LONGEST_CLEARANCE_MS} is given back. */
-  stop(): void {
+  /**
+   * What still waits for its turn after {@link LONGEST_CLEARANCE_MS} is given back.
+   * @param since when the process began to end, ms of performance.now()
+   */
+  stop(since: number): void {
     const giveBack = (): void => {
       this.turnsAreOver = true;
       for (const call of this.queued.splice(0)) call(false);
     };
-    setTimeout(giveBack, LONGEST_CLEARANCE_MS).unref();
+    const left = since + LATEST_CLEARANCE_MS - performance.now();
+    setTimeout(giveBack, Math.max(0, Math.min(LONGEST_CLEARANCE_MS, left))).unref();
   }
 
   /** @returns null where the message is done, else the seconds until it is to come again */

@@ -88,8 +88,12 @@ export class Availability {
   async whenUp(signal?: AbortSignal): Promise<void> {
     if (this.up || this.stopping.signal.aborted || signal?.aborted) return;
     await new Promise<void>((resolve) => {
-      this.waiting.push(resolve);
-      signal?.addEventListener('abort', () => resolve(), { once: true });
+      const ended = (): void => {
+        signal?.removeEventListener('abort', ended);
+        resolve();
+      };
+      this.waiting.push(ended);
+      signal?.addEventListener('abort', ended);
     });
   }
 

@@ -36,7 +36,7 @@ export class OutageNotice {
     this.timer ??= setTimeout(() => this.tellBack(), STEADY_MS).unref();
   }
 
-  /** Nothing is said any more. */
+  /** That it is back is not said any more, unless it fails and comes back once more. */
   stop(): void {
     clearTimeout(this.timer);
     this.timer = undefined;

@@ -16,8 +16,8 @@ const MIGRATIONS_FOLDER = join(__dirname, '..', '..', '..', 'migrations');
 const LEAST_VERSION = 15;
 const CONNECT_TIMEOUT_MS = 3_000;
 const POOL_SIZE = 10;
-/** More than an append ever needs. */
-const LEAST_ROOM_MB = 16;
+/** More than an append ever needs: 8 Mi characters of bodies in the table and in the write-ahead log, and the indexes. */
+const LEAST_ROOM_MB = 64;
 /** A server that stalls answers no goodbye either. */
 const LONGEST_CLOSE_MS = 1_000;
 /** Any number, the same in all processes: the key of the lock under which migrations run. */
