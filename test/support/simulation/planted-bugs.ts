@@ -1,9 +1,9 @@
-import { AppendQueue } from '../../../src/ledger/append-queue.js';
 import { OrderIntake } from '../../../src/orders/order-intake.js';
 import { FigureStore } from '../../../src/stats/figure-store.js';
 import { Projector } from '../../../src/stats/projector.js';
 import { Rebuild } from '../../../src/stats/rebuild.js';
 import type { Checkpoint } from '../../../src/stats/checkpoint.js';
+import { keepAppendsWhole } from '../whole-appends.js';
 import type { ModelLedger } from './model-ledger.js';
 import type { ModelRedis } from './model-redis.js';
 import type { Plant } from './simulation.js';
@@ -41,9 +41,7 @@ export const PLANTED_BUGS: PlantedBug[] = [
   {
     bug: 'an append that the database refuses is not halved',
     plant: () => {
-      instead(AppendQueue, 'store', function (this: { statement: (messages: unknown) => unknown }, messages: unknown) {
-        return this.statement(messages);
-      });
+      keepAppendsWhole();
       return {};
     },
     found: /the dead letters are/,
