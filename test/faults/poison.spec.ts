@@ -1,15 +1,13 @@
 import type { ReceiveMessageCommandInput } from '@aws-sdk/client-sqs';
 import { sql } from 'drizzle-orm';
 import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
-import { QueueSender } from '../../src/platform/queue/queue-sender.js';
-import type { Reason } from '../../src/shared/order-event.js';
 import { RunningService } from '../support/app.js';
 import { auditOf, partsOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { makeForgetful } from '../support/forgetful-ledger.js';
 import { anOrderEvent } from '../support/order-events.js';
-import { type Expected, POISON_KINDS, poisonedTraffic } from '../support/poison.js';
+import { type Expected, misfits, POISON_KINDS, poisonedTraffic, sendExpected } from '../support/poison.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { SqsFront } from '../support/sqs-front.js';
 import { keepAppendsWhole } from '../support/whole-appends.js';
@@ -67,46 +65,6 @@ function trafficFrom(random: SeededRandom): Expected[] {
   return poisonedTraffic({ run: 'RUN', messages: MESSAGES, poisoned: POISONED, hugeEvery: HUGE_EVERY }, random);
 }
 
-/** Puts them on the queue. @returns the messages by their ids */
-async function send(messages: Expected[]): Promise<Map<string, Expected>> {
-  const { messageIds, failed } = await new QueueSender(service.sqs, 'orders-queue').sendAll(
-    messages.map(({ body }) => body),
-  );
-  expect(failed).toEqual([]);
-  return new Map(messageIds.map((id, i) => [id!, messages[i]!]));
-}
-
-interface StoredMessage {
-  message_id: string;
-  outcome: string;
-  reasons: Reason[];
-  digest: string;
-}
-
-/** What of the messages is not in the ledger once as it has to be, and what it holds besides. */
-async function misfits(sent: Map<string, Expected>): Promise<string[]> {
-  const rows = await service.database.query<StoredMessage>(
-    sql`select message_id, outcome, to_json(reasons) as reasons, md5(body) as digest from ledger`,
-  );
-  const digests = await service.database.query<{ id: string; digest: string }>(
-    sql`select key as id, md5(value) as digest
-        from json_each_text(${JSON.stringify(Object.fromEntries([...sent].map(([id, { body }]) => [id, body])))}::json)`,
-  );
-  const expected = new Map(digests.map(({ id, digest }) => [id, { ...sent.get(id)!, digest }]));
-  const found: string[] = [];
-  for (const { message_id, outcome, reasons, digest } of rows) {
-    const message = expected.get(message_id);
-    expected.delete(message_id);
-    const what = message?.poison ?? 'a good order';
-    if (!message) found.push(`${message_id}, ${outcome}, is there twice or never was sent`);
-    else if (String(reasons) !== String(message.reasons)) found.push(`${what}: ${outcome} for ${String(reasons)}`);
-    else if ((outcome === 'failed') !== message.reasons.length > 0) found.push(`${what}: ${outcome}`);
-    else if (digest !== message.digest) found.push(`${what}: another body`);
-  }
-  for (const { poison } of expected.values()) found.push(`${poison ?? 'a good order'}: not there`);
-  return found;
-}
-
 /** Innocents that were delivered more often than that by when they were acknowledged. */
 function delayed(sent: Map<string, Expected>): number[] {
   const innocent = [...sent].filter(([, { poison }]) => poison === null);
@@ -119,9 +77,9 @@ describe('Where a fifth of the traffic is poison', () => {
     async () => {
       await start();
       const traffic = trafficFrom(seededFor('a fifth of the traffic is poison'));
-      const sent = await send(traffic);
+      const sent = await sendExpected(service.sqs, traffic);
       await service.settled(WITHIN_MS);
-      expect(await misfits(sent)).toEqual([]);
+      expect(await misfits(partsOf(service).query, sent)).toEqual([]);
       expect(delayed(sent)).toEqual([]);
       const counted = traffic.filter(({ reasons }) => reasons.length === 0).length;
       expect((await service.get('/stats/global')).body).toMatchObject({
@@ -152,12 +110,14 @@ describe('Where a fifth of the traffic is poison', () => {
       await plant('create trigger keep_one before insert on ledger for each row execute function keep_one()');
       await makeForgetful(partsOf(service).query);
       const traffic = trafficFrom(seededFor('only the first reason is stored')).slice(0, 200);
-      const sent = await send(traffic);
+      const sent = await sendExpected(service.sqs, traffic);
       await service.settled(WITHIN_MS);
-      expect(await misfits(sent)).toContainEqual(expect.stringMatching(/: failed for \w+$/));
-      await send(traffic);
+      expect(await misfits(partsOf(service).query, sent)).toContainEqual(expect.stringMatching(/: failed for \w+$/));
+      await sendExpected(service.sqs, traffic);
       await service.settled(WITHIN_MS);
-      expect(await misfits(sent)).toContainEqual(expect.stringMatching(/is there twice or never was sent$/));
+      expect(await misfits(partsOf(service).query, sent)).toContainEqual(
+        expect.stringMatching(/is there twice or never was sent$/),
+      );
     },
     3 * WITHIN_MS,
   );
@@ -177,7 +137,7 @@ describe('Where the database itself refuses some of the orders', () => {
     end $$`);
     await plant('create trigger refuse before insert on ledger for each row execute function refuse()');
     const orders = Array.from({ length: ORDERS_WITH_CULPRITS }, (_, i) => anOrder(i % 10 === 4 ? CURSED : 'U1'));
-    const sent = [...(await send(orders))];
+    const sent = [...(await sendExpected(service.sqs, orders))];
     return {
       innocent: new Map(sent.filter(([, { poison }]) => poison === null)),
       culprits: sent.filter(([, { poison }]) => poison !== null).map(([id]) => id),
@@ -215,7 +175,10 @@ describe('Where the database itself refuses some of the orders', () => {
       await start({ SQS_MAX_RECEIVE_COUNT: '1000' });
       keepAppendsWhole();
       // An append that nobody spoils goes well all the same, or something else would be found than that.
-      const unspoilt = await send(Array.from({ length: ORDERS_WITH_CULPRITS }, () => anOrder('U1')));
+      const unspoilt = await sendExpected(
+        service.sqs,
+        Array.from({ length: ORDERS_WITH_CULPRITS }, () => anOrder('U1')),
+      );
       await service.settled(WITHIN_MS);
       expect(delayed(unspoilt)).toEqual([]);
       hurry();

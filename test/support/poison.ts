@@ -1,5 +1,9 @@
+import type { SQSClient } from '@aws-sdk/client-sqs';
+import { createHash } from 'node:crypto';
+import { QueueSender } from '../../src/platform/queue/queue-sender.js';
 import { sampleOrders } from '../../src/producer/sample-orders.rules.js';
 import type { Reason } from '../../src/shared/order-event.js';
+import type { LedgerQuery } from './ledger-audit.js';
 import type { SeededRandom } from './seeded-random.js';
 
 /** A message and what has to become of it. */
@@ -222,6 +226,40 @@ export function poisonedTraffic(
     all.push({ poison, ...make(anOrder(`ORD-${runId}-POISON-${i}`, random), random) });
   }
   return random.shuffled(all);
+}
+
+/** Puts messages on the orders queue. @returns them by the ids that they have there @throws Error where SQS refuses any */
+export async function sendExpected(sqs: SQSClient, messages: Expected[]): Promise<Map<string, Expected>> {
+  const { messageIds, failed } = await new QueueSender(sqs, 'orders-queue').sendAll(messages.map(({ body }) => body));
+  if (failed.length > 0) throw new Error(`SQS refused ${failed.length} messages: ${failed[0]!.message}`);
+  return new Map(messageIds.map((id, i) => [id!, messages[i]!]));
+}
+
+interface StoredMessage {
+  message_id: string;
+  outcome: string;
+  reasons: Reason[];
+  digest: string;
+}
+
+/** What of the messages is not in the ledger once as it has to be, and what it holds besides. @param sent by their ids */
+export async function misfits(query: LedgerQuery, sent: Map<string, Expected>): Promise<string[]> {
+  const rows = await query<StoredMessage>(
+    'select message_id, outcome, to_json(reasons) as reasons, md5(body) as digest from ledger',
+  );
+  const expected = new Map(sent);
+  const found: string[] = [];
+  for (const { message_id, outcome, reasons, digest } of rows) {
+    const message = expected.get(message_id);
+    expected.delete(message_id);
+    const what = message?.poison ?? 'a good order';
+    if (!message) found.push(`${message_id}, ${outcome}, is there twice or never was sent`);
+    else if (String(reasons) !== String(message.reasons)) found.push(`${what}: ${outcome} for ${String(reasons)}`);
+    else if ((outcome === 'failed') !== message.reasons.length > 0) found.push(`${what}: ${outcome}`);
+    else if (digest !== createHash('md5').update(message.body).digest('hex')) found.push(`${what}: another body`);
+  }
+  for (const { poison } of expected.values()) found.push(`${poison ?? 'a good order'}: not there`);
+  return found;
 }
 
 /** One of 10.00, of one of the users and with one of the products of the good orders: more of them would cost more. */
