@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm';
 import { Projector } from '../../src/stats/projector.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { audit, auditOf, partsOf } from '../support/audit.js';
+import { eventually } from '../support/eventually.js';
 import { servedGeneration } from '../support/exact-figures.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { restoreFigures, type StoredFigures, storedFigures } from '../support/stored-figures.js';
@@ -26,6 +27,10 @@ async function fill(service: RunningService): Promise<void> {
   const order = { ...anOrderEvent({ user_id: 'U3' }) };
   const answer = await service.call('POST', `/order-events/${body.items[0].position}/retry`, { order });
   expect(answer.status).toBe(202);
+  // It is put on the queue some time after this answer.
+  await eventually(async () => {
+    expect((await service.get(`/repairs/${answer.body.id}`)).body).toMatchObject({ state: 'repaired' });
+  });
   await service.settled();
 }
 
@@ -69,9 +74,9 @@ describe('What an audit finds', () => {
     world = await aWorld();
     service = await RunningService.ready({ world });
     await fill(service);
-    await service.settled();
     // Nothing is to mend what is damaged here.
     await service.app.get(Projector).onModuleDestroy();
+    expect(await audit(partsOf(service))).toEqual([]);
     sound = await storedFigures(service.redis);
   });
 
@@ -96,9 +101,54 @@ describe('What an audit finds', () => {
       /^The sum of orders over day: is 1 instead of 4$/,
     ],
     [
+      'a user with a failed order too much',
+      () => service.redis.client.hincrby(keys().user('U1'), 'failed', 1),
+      /^The failed of all users and of none is 5 instead of 4$/,
+    ],
+    [
+      'a month with a failed order too much',
+      () => service.redis.client.hincrby(keys().month('2026-01'), 'failed', 1),
+      /^The failed of all month: and of none is 5 instead of 4$/,
+    ],
+    [
+      'a day with a failed order too much',
+      () => service.redis.client.hincrby(keys().day('2026-01-15'), 'failed', 1),
+      /^The failed of all day: and of none is 5 instead of 4$/,
+    ],
+    [
+      'a user whose last order is a later one',
+      () => service.redis.client.hincrby(keys().user('U1'), 'last_order_at', 1),
+      /^user:U1 last_order_at is \d+1 instead of \d+0$/,
+    ],
+    [
+      'a product with a piece too much',
+      () => service.redis.client.zincrby(keys().productsByQuantity, 1, 'P1'),
+      /^products-by-quantity P1 is 9 instead of 8$/,
+    ],
+    [
       'a place too high',
       () => service.redis.client.zincrby(keys().usersByOrders, 1, 'U2'),
       /^The place of U2 by orders is 3 instead of 2$/,
+    ],
+    [
+      'a place of too much spend',
+      () => service.redis.client.zincrby(keys().usersBySpend, 1, 'U1'),
+      /^The place of U1 by spend is 601 instead of 600$/,
+    ],
+    [
+      'somebody missing in the ranking by spend',
+      () => service.redis.client.zrem(keys().usersBySpend, 'U1'),
+      /^The sum of the ranking by spend is 3000 instead of 3600$/,
+    ],
+    [
+      'a place too high in a month',
+      () => service.redis.client.zincrby(keys().monthUsers('2026-01'), 1, 'U1'),
+      /^The place of U1 in 2026-01 is 1001 instead of 1000$/,
+    ],
+    [
+      'somebody missing in the ranking of a month',
+      () => service.redis.client.zrem(keys().monthUsers('2026-01'), 'U1'),
+      /^The sum of the ranking of 2026-01 is 2000 instead of 3000$/,
     ],
     [
       'a stranger in a ranking',
@@ -142,6 +192,41 @@ describe('What an audit finds', () => {
       /^1 failed contents that are missing/,
     ],
     [
+      'a failed content that there is not',
+      `insert into failed_contents values (sha256('x'), 1)`,
+      /^1 keys of failed contents that no entry has/,
+    ],
+    [
+      'an entry that failed without a reason',
+      `do $$ begin
+         alter table ledger drop constraint ledger_check;
+         update ledger set reasons = '{}' where position = (select min(position) from failed_contents);
+       end $$`,
+      /^1 failed entries without a reason/,
+    ],
+    [
+      'an entry that failed and has a value',
+      `do $$ begin
+         alter table ledger drop constraint ledger_value_of_order;
+         update ledger set value_cents = 1 where position = (select min(position) from failed_contents);
+       end $$`,
+      /^1 failed entries that have a value/,
+    ],
+    [
+      'a failed entry that was mended twice',
+      `do $$ begin
+         drop index ledger_repairs;
+         insert into ledger select (json_populate_record(ledger, json_build_object('position', position + 1))).*
+         from ledger where kind = 'repair';
+       end $$`,
+      /^1 failed entries that were mended twice/,
+    ],
+    [
+      'lines that are not worth what they cost',
+      `update ledger set lines = array[('P1', 1, 5, 501), ('P2', 1, 5, 499)]::ledger_line[] where position = 2`,
+      /^2 lines a cent or more beside their quantity times their price/,
+    ],
+    [
       'a value that is not the sum of its lines',
       `update ledger set value_cents = value_cents + 1 where position = 2`,
       /^1 orders that count and whose lines do not add up/,
@@ -163,6 +248,23 @@ describe('What an audit finds', () => {
       /^1 orders whose refunds do not add up/,
     ],
     ['a refund that is not known any more', `delete from counted_refunds`, /^1 counted refunds that are missing/],
+    [
+      'a refund that there is not',
+      `insert into counted_refunds values ('R9', sha256('x'), 1)`,
+      /^1 keys of refunds that no entry counts/,
+    ],
+    [
+      'a refund of more than the order is worth',
+      `with noted as (update refunded_orders set refunded_cents = 1001)
+       update ledger set value_cents = 1001 where kind = 'refund' and outcome <> 'failed'`,
+      /^1 orders of which more is refunded than they are worth/,
+    ],
+    [
+      'a refund that waits although its order counts',
+      `insert into early_refunds (content_hash, refund_id, order_id, refunded_at, cents, sent_at, received_at, body)
+       select sha256('x'), 'R9', order_id, now(), 1, now(), now(), '{}' from counted_orders where position = 1`,
+      /^1 refunds that wait although their order counts/,
+    ],
     [
       'a base that the figures do not begin at',
       `update projection set base = base + 1`,

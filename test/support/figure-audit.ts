@@ -158,6 +158,7 @@ function sumFaults(stored: Values, keys: GenerationKeys): string[] {
     mustBe(`The failed of all ${keys.nameOf(part)} and of none`, failed, global('failed'));
   }
   mustBe('The sum of the ranking by orders', sum(keys.usersByOrders), global('orders'));
+  mustBe('The sum of the ranking by spend', sum(keys.usersBySpend), global('revenue'));
 
   const scores = (ranking: string): [string, number][] => [...(stored.get(ranking) ?? [])];
   for (const [id, score] of scores(keys.usersBySpend)) {
@@ -169,6 +170,7 @@ function sumFaults(stored: Values, keys: GenerationKeys): string[] {
   for (const ranking of stored.keys()) {
     if (!ranking.startsWith(keys.monthUsers(''))) continue;
     const month = ranking.slice(keys.monthUsers('').length);
+    mustBe(`The sum of the ranking of ${month}`, sum(ranking), stored.get(keys.month(month))?.get('revenue') ?? 0);
     for (const [id, score] of scores(ranking)) {
       mustBe(`The place of ${id} in ${month}`, score, stored.get(keys.monthUser(month, id))?.get('revenue') ?? 0);
     }
