@@ -1,22 +1,26 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import type { Redis as IORedis } from 'ioredis';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EmbeddedLedger } from '../../src/platform/embedded/embedded-ledger.js';
 import { queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { aWorld, type World } from '../support/app.js';
+import { audit } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { diesAt, KILL_POINTS, withBug } from '../support/kill-points.js';
 import { KnownOrders } from '../support/known-orders.js';
 import { ledgerFaults, type LedgerQuery, readLedger } from '../support/ledger-audit.js';
-import { itOnEmbeddedLedger } from '../support/only-on.js';
+import { itOnEmbeddedLedger, itWithPrivateRedis, withPrivateRedis } from '../support/only-on.js';
 import { onServer } from '../support/parts.js';
 import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { RedisServer } from '../support/redis-server.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
 const KILLS = atScale(3, 100);
 const FIRST_STARTS = atScale(1, 8);
 /** PGlite makes some more; the one that tells that a ledger is there comes last. */
 const FILES_OF_A_LEDGER = 950;
+const MARK = 'PG_VERSION';
 const COMPLETE = Infinity;
 const LONGEST_MS = 1_800_000;
 const AT_ONCE = 50;
@@ -80,8 +84,15 @@ async function die(random: SeededRandom, orders: KnownOrders): Promise<string> {
   return 'from outside';
 }
 
-/** What is wrong when a last service has done all that is left to do, and has ended. */
-async function faultsAtTheEnd(orders: KnownOrders): Promise<string[]> {
+/**
+ * What is wrong when a last service has done all that is left to do, and has ended. Where its Redis was a server, that one's
+ * files are looked at as well.
+ * @param damage is done to a copy of them first
+ */
+async function faultsAtTheEnd(
+  orders: KnownOrders,
+  damage: (redis: IORedis) => Promise<unknown> = async () => undefined,
+): Promise<string[]> {
   const service = await start();
   await eventually(async () => {
     const { visible, in_flight, delayed } = await queueDepth(service.sqs, 'orders-queue');
@@ -91,13 +102,33 @@ async function faultsAtTheEnd(orders: KnownOrders): Promise<string[]> {
   }, 120_000);
   expect(await service.kill('SIGTERM')).toMatchObject({ code: 0 });
   const store = await EmbeddedLedger.open(world.dataDir);
+  const left = withPrivateRedis ? await RedisServer.startOnCopyOf(join(world.dataDir, 'redis')) : null;
   try {
     const query: LedgerQuery = (text) => store.query(text);
-    return [...(await orders.faults(query)), ...(await ledgerFaults(query, await readLedger(query, 'UTC')))];
+    const faults = await orders.faults(query);
+    if (!left) return [...faults, ...(await ledgerFaults(query, await readLedger(query, 'UTC')))];
+    await damage(left.client);
+    const redisKeyPrefix = world.environment.REDIS_KEY_PREFIX!;
+    return [...faults, ...(await audit({ query, redis: left.client, redisKeyPrefix, businessTimeZone: 'UTC' }))];
   } finally {
+    await left?.remove();
     await store.close();
   }
 }
+
+/** Makes the start of a service its very first one, and kills it as soon as its ledger has so many files. */
+async function dieInFirstStart(files: number): Promise<void> {
+  rmSync(ledgerFolder(), { recursive: true });
+  const service = ServiceProcess.launch(world);
+  services.push(service);
+  await eventually(() => {
+    const there = existsSync(ledgerFolder()) ? readdirSync(ledgerFolder(), { recursive: true, encoding: 'utf8' }) : [];
+    expect(files === COMPLETE ? there.includes(MARK) : there.length >= files).toBe(true);
+  }, 60_000);
+  expect(await service.kill('SIGKILL')).toMatchObject({ signal: 'SIGKILL' });
+}
+
+const ledgerFolder = (): string => join(world.dataDir, 'ledger');
 
 describe('A service on embedded parts', () => {
   itOnEmbeddedLedger()(
@@ -120,17 +151,9 @@ describe('A service on embedded parts', () => {
     'opens after a kill -9 in the midst of its very first start, however far that had come',
     async () => {
       const random = seededFor('kills while an embedded ledger is made');
-      const ledger = join(world.dataDir, 'ledger');
       const moments = Array.from({ length: FIRST_STARTS }, () => random.below(FILES_OF_A_LEDGER));
       for (const files of [...moments, COMPLETE]) {
-        rmSync(ledger, { recursive: true });
-        const service = ServiceProcess.launch(world);
-        services.push(service);
-        await eventually(() => {
-          const there = existsSync(ledger) ? readdirSync(ledger, { recursive: true, encoding: 'utf8' }) : [];
-          expect(files === COMPLETE ? there.includes('PG_VERSION') : there.length >= files).toBe(true);
-        }, 60_000);
-        expect(await service.kill('SIGKILL')).toMatchObject({ signal: 'SIGKILL' });
+        await dieInFirstStart(files);
         const orders = new KnownOrders(random, `START-${files === COMPLETE ? 'ALL' : files}`);
         const next = await start();
         await eventually(async () => expect((await next.get('/health/ready')).status).toBe(200), 60_000);
@@ -149,6 +172,38 @@ describe('A service on embedded parts', () => {
       const service = await start(withBug('acknowledges first', diesAt('before append', 1)));
       await sendUntilDead(service, orders, () => Promise.resolve());
       expect(await faultsAtTheEnd(orders)).toContainEqual(expect.stringMatching(/is lost$/));
+    },
+    LONGEST_MS,
+  );
+
+  (onServer ? itOnEmbeddedLedger : itWithPrivateRedis)()(
+    'control: wrong figures in what its Redis has left are found',
+    async () => {
+      const orders = new KnownOrders(seededFor('control: wrong figures, on embedded parts'));
+      const service = await ServiceProcess.ready(world);
+      services.push(service);
+      await orders.send(service.sqs, AT_ONCE);
+      await service.kill('SIGTERM');
+      const faults = await faultsAtTheEnd(orders, async (redis) => {
+        for (const key of await redis.keys('*:global')) await redis.hincrby(key, 'revenue', 1);
+      });
+      expect(faults).toContainEqual(expect.stringMatching(/^global revenue is \d+ instead of \d+$/));
+      expect(faults).toContainEqual(expect.stringMatching(/^The sum of revenue over user: is \d+ instead of \d+$/));
+    },
+    LONGEST_MS,
+  );
+
+  itOnEmbeddedLedger()(
+    'control: a ledger that is marked as complete before it is does not open after a kill -9',
+    async () => {
+      const mark = readFileSync(join(ledgerFolder(), MARK));
+      await dieInFirstStart(1);
+      expect(existsSync(join(ledgerFolder(), MARK))).toBe(false);
+      writeFileSync(join(ledgerFolder(), MARK), mark);
+      const next = ServiceProcess.launch(world);
+      services.push(next);
+      await next.says('PGlite failed to initialize properly');
+      expect((await next.exited).code).toBe(1);
     },
     LONGEST_MS,
   );

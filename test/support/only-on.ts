@@ -40,10 +40,12 @@ export function itWithRedisServer(): Fact {
   return onlyIf(findRedisServer(process.env.PATH ?? '') !== null, 'no redis-server or valkey-server is installed');
 }
 
-/** A test of the private Redis server, which runs as a child of the service. */
+/** Whether Redis is a private server, which runs as a child of the service and keeps its files in the data folder. */
+export const withPrivateRedis = parts.redisUrl === 'embedded' && findRedisServer(process.env.PATH ?? '') !== null;
+
+/** A test of that one. */
 export function itWithPrivateRedis(): Fact {
-  const runs = parts.redisUrl === 'embedded' && findRedisServer(process.env.PATH ?? '') !== null;
-  return onlyIf(runs, 'Redis is no child of the service here');
+  return onlyIf(withPrivateRedis, 'Redis is no child of the service here');
 }
 
 /**

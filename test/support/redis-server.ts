@@ -1,12 +1,15 @@
 import { Redis as IORedis } from 'ioredis';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
 import { eventually } from './eventually.js';
 import { endsWithThisProcess, freePort, goesWithThisProcess, signal } from './own-process.js';
+
+/** As a Redis server names their folder where it is not told otherwise. */
+const APPEND_ONLY_FILES = 'appendonlydir';
 
 /** Whether a Redis server can be started on this machine. */
 export function hasRedisServer(): boolean {
@@ -21,13 +24,24 @@ export class RedisServer {
   private constructor(
     private readonly folder: string,
     readonly port: number,
+    private readonly appendOnly: 'yes' | 'no',
   ) {}
 
   /** It keeps nothing on disk by itself: after a kill it is empty, or what {@link save} wrote down. */
   static async start(): Promise<RedisServer> {
-    const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-redis-'));
-    goesWithThisProcess(folder);
-    const server = new RedisServer(folder, await freePort());
+    const server = new RedisServer(aFolder(), await freePort(), 'no');
+    await server.start();
+    return server;
+  }
+
+  /**
+   * Starts one that holds what another server has left in its append-only files. It works on a copy of them.
+   * @param left the folder of that server
+   */
+  static async startOnCopyOf(left: string): Promise<RedisServer> {
+    const folder = aFolder();
+    cpSync(join(left, APPEND_ONLY_FILES), join(folder, APPEND_ONLY_FILES), { recursive: true });
+    const server = new RedisServer(folder, await freePort(), 'yes');
     await server.start();
     return server;
   }
@@ -48,7 +62,7 @@ export class RedisServer {
       bind: '127.0.0.1',
       dir: this.folder,
       save: '',
-      appendonly: 'no',
+      appendonly: this.appendOnly,
       'maxmemory-policy': 'noeviction',
     };
     this.server = spawn(
@@ -109,6 +123,12 @@ export class RedisServer {
     await this.kill();
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+function aFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-redis-'));
+  goesWithThisProcess(folder);
+  return folder;
 }
 
 function expectAnswer(answer: string): void {
