@@ -40,6 +40,16 @@ const BUGS = {
       return answer;
     };
   },
+  /** What a fold brings is added first, and only then the checkpoint is moved. */
+  'adds before it moves': () => {
+    const store = classOf('./stats/figure-store.js', 'FigureStore');
+    const { noFigures } = service('./stats/figures.rules.js');
+    const { add } = store;
+    store.add = async function (figures, from, to) {
+      const outcome = await add.call(this, figures, from, { ...from, at: to.at });
+      return outcome === 'applied' ? add.call(this, noFigures(), from, to) : outcome;
+    };
+  },
   /** A rebuild puts figures into service and fills them in then; it dies in between. */
   'switches before it fills': () => {
     const store = classOf('./stats/figure-store.js', 'FigureStore');
