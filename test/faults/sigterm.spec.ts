@@ -12,6 +12,7 @@ import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { aProduct, QUICK } from '../support/fulfilment.js';
 import { KeepAliveClients, type Probe } from '../support/keep-alive-clients.js';
+import { withBug } from '../support/kill-points.js';
 import { itOnOwnServers } from '../support/only-on.js';
 import { OrderLoad } from '../support/order-load.js';
 import { ServiceProcess, useBuiltService } from '../support/process.js';
@@ -97,20 +98,24 @@ function note({ path, body: asked }: Probe, status: number, body: string): void 
   if (orders.length < count) tell(`of ${count} orders ${orders.length} were produced: ${status} ${body.slice(-300)}`);
 }
 
-/** Ends the service at some moment under load, and says how that went. */
+/** Ends the service at some moment under load, by force where it takes too long, and says how that went. */
 async function endUnderLoad(running: ServiceProcess, random: SeededRandom, round: number): Promise<Round> {
   const clients = new KeepAliveClients(running.url, probesOf(random), note, round * MOST_PROBES);
   clients.begin(CLIENTS);
   await eventually(() => expect(clients.fates.size).toBeGreaterThan(2 * CLIENTS), 30_000);
   await pause(random.below(300));
-  const { code, tookMs } = await running.kill('SIGTERM');
+  const ending = running.kill('SIGTERM');
+  const tooLate = setTimeout(() => void running.end(), SHUTDOWN_LIMIT_MS);
+  const { code, tookMs } = await ending;
+  clearTimeout(tooLate);
   await clients.end();
 
   const faults: string[] = [];
   if (code !== 0) faults.push(`It ended with code ${code}`);
   if (tookMs > SHUTDOWN_LIMIT_MS) faults.push(`It took ${tookMs} ms to end`);
-  const [, report] = /^WITNESS (.*)$/m.exec(running.output)!;
-  const { received, unanswered } = JSON.parse(report!) as Record<'received' | 'unanswered', number[]>;
+  const [, report = '{"received":[],"unanswered":[]}'] = /^WITNESS (.*)$/m.exec(running.output) ?? [];
+  const { received, unanswered } = JSON.parse(report) as Record<'received' | 'unanswered', number[]>;
+  if (received.length === 0) faults.push('It did not say which requests it has received');
   if (unanswered.length > 0) faults.push(`${unanswered.length} requests were received and not answered`);
   for (const number of received) {
     const fate = clients.fates.get(number);
@@ -133,10 +138,11 @@ async function endUnderLoad(running: ServiceProcess, random: SeededRandom, round
   return { faults, tookMs, answered, crossed: unseen.length, crossedOnUsed };
 }
 
-async function aWorldUnderLoad(environment: Record<string, string> = {}): Promise<RealWorld> {
-  world = await RealWorld.make({ ...QUICK, ...WITNESS, ...environment });
+/** @param bug of the first process of the service */
+async function aWorldUnderLoad(bug: Record<string, string> = {}): Promise<RealWorld> {
+  world = await RealWorld.make({ ...QUICK, ...WITNESS });
   sqs = createSqsClient({ sqsEndpoint: world.queue.endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
-  service = await ServiceProcess.ready(world);
+  service = await ServiceProcess.ready(world, bug);
   await aProduct(service, { stock: { EAST: 1_000_000 } });
   load = new OrderLoad(sqs, null);
   load.begin();
@@ -216,8 +222,25 @@ describe('A service that is ended by SIGTERM under load', () => {
 
   itOnOwnServers()('control: is found where it ends without finishing what it has begun', async () => {
     const random = seededFor('SIGTERM that ends at once');
-    await aWorldUnderLoad({ ENDS_AT_ONCE: 'yes' });
+    await aWorldUnderLoad(withBug('ends at once', WITNESS));
     const { faults } = await endUnderLoad(service!, random, 0);
     expect(faults).toContainEqual(expect.stringMatching(/ were received and not answered$/));
+  });
+
+  itOnOwnServers()('control: is found where it does not end', async () => {
+    const random = seededFor('SIGTERM that does not end it');
+    await aWorldUnderLoad(withBug('does not end', WITNESS));
+    const { faults } = await endUnderLoad(service!, random, 0);
+    expect(faults).toContainEqual(expect.stringMatching(/^It took \S+ ms to end$/));
+  });
+
+  itOnOwnServers()('control: is found where it has acknowledged what it had not stored yet', async () => {
+    const random = seededFor('SIGTERM before it has stored');
+    const home = await aWorldUnderLoad(withBug('stores later', WITNESS));
+    await endUnderLoad(service!, random, 0);
+    service = await ServiceProcess.ready(home);
+    await load!.end();
+    const { missing } = await eventually(() => ordersIn(home), 120_000);
+    expect(missing).not.toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Loaded into a service process like killed-at-point.cjs: makes it one that loses, miscounts or is slow, for tests that show
- * that a check of the service would find that. PLANTED_BUG is one of the bugs below.
+ * Loaded into a service process like killed-at-point.cjs: makes it one that loses, miscounts, is slow or ends badly, for tests
+ * that show that a check of the service would find that. PLANTED_BUG is one of the bugs below.
  */
 const { createRequire } = require('node:module');
 const { isMainThread } = require('node:worker_threads');
@@ -50,6 +50,19 @@ const BUGS = {
       return outcome === 'applied' ? add.call(this, noFigures(), from, to) : outcome;
     };
   },
+  /** Messages are acknowledged at once, and put into the ledger some seconds later. */
+  'stores later': () => {
+    const intake = classOf('./orders/order-intake.js', 'OrderIntake');
+    const { handle } = intake;
+    intake.handle = function (messages) {
+      setTimeout(() => handle.call(this, messages), 5_000).unref();
+      return Promise.resolve(messages);
+    };
+  },
+  /** Told to end, it does so without finishing what it has begun. */
+  'ends at once': () => process.once('SIGTERM', () => process.exit(0)),
+  /** Told to end, it goes on. */
+  'does not end': () => require('../chaos/planted-bugs/does-not-end.cjs'),
   /** A rebuild puts figures into service and fills them in then; it dies in between. */
   'switches before it fills': () => {
     const store = classOf('./stats/figure-store.js', 'FigureStore');
