@@ -3,6 +3,7 @@ import { sql } from 'drizzle-orm';
 import { StepConsumer } from '../../src/fulfilment/step-consumer.js';
 import { Ledger } from '../../src/ledger/ledger.js';
 import { OrderConsumer } from '../../src/orders/order-consumer.js';
+import { OrderIntake } from '../../src/orders/order-intake.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { BusinessCalendar } from '../../src/shared/business-time.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
@@ -71,11 +72,37 @@ describe('A clock of the process that jumps by an hour', () => {
     failed++;
   }
 
+  /** Has the clock jump under load, and waits until all is counted. @param jumps how far ahead it is after each, ms */
+  async function jumpUnderLoad(jumps: number[]): Promise<void> {
+    load.begin();
+    for (const ahead of jumps) {
+      const position = await headOfLedger();
+      const byQueue = performance.timeOrigin + performance.now();
+      clock.set(ahead);
+      for (const consumer of [OrderConsumer, StepConsumer]) service.app.get<OrderConsumer>(consumer).watch();
+      await ordersOfTheFuture(byQueue);
+      await eventually(async () => expect(await headOfLedger()).toBeGreaterThan(position + 10), 30_000);
+    }
+    await load.end();
+    await service.settled();
+  }
+
+  /** @returns what has become of orders that is not as the clock of the queue says */
+  async function outcomeFaults(): Promise<string[]> {
+    const rows = await service.database.query<{ id: string }>(
+      sql`select order_id as id from ledger where outcome <> 'failed'`,
+    );
+    const taken = new Set(rows.map(({ id }) => id));
+    const faults: string[] = [];
+    for (const id of load.ids) if (!taken.has(id)) faults.push(`${id} is refused`);
+    for (const id of taken) if (!load.ids.has(id)) faults.push(`${id} of the future is taken`);
+    return faults;
+  }
+
   async function allIsCounted(): Promise<void> {
-    await eventually(async () => {
-      const { body } = await service.get('/stats/global');
-      expect(body).toMatchObject({ total_orders: load.taken, failed_orders: failed });
-    }, 60_000);
+    expect(await outcomeFaults()).toEqual([]);
+    const { body } = await service.get('/stats/global');
+    expect(body).toMatchObject({ total_orders: load.taken, failed_orders: failed });
     const [{ late }] = (await service.database.query(
       sql`select count(*)::float8 as late from ledger where reasons = array['order_timestamp_in_future']`,
     )) as [{ late: number }];
@@ -89,21 +116,27 @@ describe('A clock of the process that jumps by an hour', () => {
     for (const level of ['warn', 'error', 'fatal'] as const) {
       jest.spyOn(Logger.prototype, level).mockImplementation((...said: unknown[]) => void lines.push(String(said[0])));
     }
-    load.begin();
-    for (let jump = 0; jump < JUMPS; jump++) {
-      const position = await headOfLedger();
-      const byQueue = performance.timeOrigin + performance.now();
-      clock.set(random.oneOf([-HOUR_MS, HOUR_MS, 0]));
-      for (const consumer of [OrderConsumer, StepConsumer]) service.app.get<OrderConsumer>(consumer).watch();
-      await ordersOfTheFuture(byQueue);
-      await eventually(async () => expect(await headOfLedger()).toBeGreaterThan(position + 10), 30_000);
-    }
-    await load.end();
+    await jumpUnderLoad(Array.from({ length: JUMPS }, () => random.oneOf([-HOUR_MS, HOUR_MS, 0])));
     await allIsCounted();
     expect(lines).toEqual([]);
     expect((await service.call('POST', '/stats/rebuild', { from_beginning: true })).status).toBeLessThan(300);
     await allIsCounted();
     tell(`measured: ${JUMPS} jumps, ${load.taken} orders counted, ${failed} of the future refused`);
+  });
+
+  it('control: is found where orders are judged by it', async () => {
+    const { handle } = OrderIntake.prototype;
+    jest.spyOn(OrderIntake.prototype, 'handle').mockImplementation(function (this: OrderIntake, messages) {
+      const SentTimestamp = String(Date.now());
+      return handle.call(
+        this,
+        messages.map((message) => ({ ...message, Attributes: { ...message.Attributes, SentTimestamp } })),
+      );
+    });
+    await jumpUnderLoad([-HOUR_MS, HOUR_MS]);
+    const faults = await outcomeFaults();
+    expect(faults).toContainEqual(expect.stringMatching(/ is refused$/));
+    expect(faults).toContainEqual(expect.stringMatching(/ of the future is taken$/));
   });
 
   describe('in an outage of the ledger', () => {
