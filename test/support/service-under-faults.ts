@@ -57,10 +57,10 @@ export class ServiceUnderFaults {
     return under;
   }
 
-  /** Resolves when the next append has been sent to the database, and after that when `ms` have passed. */
+  /** Resolves when the next append goes to the database, and after that when `ms` have passed. */
   async duringAppend(ms: number): Promise<void> {
     await new Promise<void>((resolve) => (this.appendBegins = resolve));
-    await pause(ms);
+    if (ms > 0) await pause(ms);
   }
 
   /** Asks its database past the service, on a connection that is made for it. */
