@@ -197,6 +197,19 @@ describe('What an audit finds', () => {
       /^1 keys of failed contents that no entry has/,
     ],
     [
+      'a failed content that is stored again',
+      `insert into ledger select (json_populate_record(ledger, '{"position": 99}')).*
+       from ledger where position = (select min(position) from failed_contents)`,
+      /^1 contents that are stored twice/,
+    ],
+    [
+      'a repeat that passes for a conflict',
+      `insert into ledger select (json_populate_record(
+         ledger, '{"position": 99, "outcome": "failed", "reasons": ["conflicting_duplicate"], "value_cents": null}'
+       )).* from ledger where position = 1`,
+      /^1 orders that conflict with their own content/,
+    ],
+    [
       'an entry that failed without a reason',
       `do $$ begin
          alter table ledger drop constraint ledger_check;

@@ -62,6 +62,14 @@ const MUST_FIND_NOTHING: Record<string, string> = {
     select position from ledger where kind in ('order', 'refund') and outcome = 'failed' and value_cents is not null`,
   'failed entries without a reason': `
     select position from ledger where kind in ('order', 'refund') and outcome = 'failed' and cardinality(reasons) = 0`,
+  // One that failed may count later, where it is retried as it was.
+  'contents that are stored twice': `
+    select encode(content_hash, 'hex') as content from ledger where kind in ('order', 'refund')
+    group by content_hash, outcome = 'failed' having count(*) > 1`,
+  'orders that conflict with their own content': `
+    select failed.position from ledger failed join counted_orders using (order_id)
+      join ledger counted on counted.position = counted_orders.position
+    where 'conflicting_duplicate' = any (failed.reasons) and failed.content_hash = counted.content_hash`,
   'entries whose hash does not follow from the one before': `
     select position from (
       select *, lag(entry_hash, 1, sha256('')) over (order by position) as before from ledger
