@@ -1,7 +1,7 @@
 import { Ledger } from '../../src/ledger/ledger.js';
 import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
-import { auditOf, partsOf } from '../support/audit.js';
+import { audit, auditOf, partsOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { atScale } from '../support/fault-scale.js';
 import { makeForgetful } from '../support/forgetful-ledger.js';
@@ -170,7 +170,10 @@ describe('A handler that is slower than the visibility timeout', () => {
     'control: that it has two effects is found where a content is not known again',
     async () => {
       const service = await heldByOneLoop((planted) => makeForgetful(partsOf(planted).query));
-      await expect(expectOneEffect(service)).rejects.toThrow();
+      await expect(expectOneEffect(service)).rejects.toThrow(/"failed_orders": [1-9]/);
+      expect(await audit(partsOf(service))).toContainEqual(
+        expect.stringMatching(/^\d+ orders that conflict with their own content/),
+      );
     },
     2 * WITHIN_MS,
   );

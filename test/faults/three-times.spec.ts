@@ -6,6 +6,7 @@ import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { makeForgetful } from '../support/forgetful-ledger.js';
 import { itOnOwnServers } from '../support/only-on.js';
+import { makeOrderDependent } from '../support/order-dependent-ledger.js';
 import { ServiceProcess, useBuiltService } from '../support/process.js';
 import { RealWorld } from '../support/real-world.js';
 import { aRefund } from '../support/refunds.js';
@@ -195,11 +196,42 @@ describe('Every message three times, shuffled, on several processes of which one
           const found = differences(twice, once).join('\n');
           expect(found).toMatch(/failed.*conflicting_duplicate/);
           expect(found).toMatch(/failed.*(malformed_json|invalid_user_id)/);
-          expect(twice.faults).not.toEqual([]);
+          expect(once.faults).not.toContainEqual(expect.stringMatching(/stored twice|their own content/));
+          expect(twice.faults).toContainEqual(expect.stringMatching(/^\d+ contents that are stored twice/));
+          expect(twice.faults).toContainEqual(
+            expect.stringMatching(/^\d+ orders that conflict with their own content/),
+          );
         } finally {
           await service.stop();
         }
       });
+    },
+    WITHIN_MS,
+  );
+
+  itOnOwnServers()(
+    'control: that what is left depends on the order of arrival is found, where ledger and figures agree',
+    async () => {
+      const random = seededFor('what depends on the order of arrival');
+      const messages = differentMessages(60, 20, random);
+      const remainsOf = (bodies: string[]): Promise<Remains> =>
+        onOwnWorld({ SQS_POLLERS: '1' }, async (world, view) => {
+          const service = await RunningService.ready({ world });
+          try {
+            await makeOrderDependent(view.query);
+            await send(view, bodies);
+            return await remainsIn(view);
+          } finally {
+            await service.stop();
+          }
+        });
+      const orderly = await remainsOf(messages);
+      const mixed = await remainsOf(random.shuffled([...messages, ...messages, ...messages]));
+      expect([...orderly.faults, ...mixed.faults]).toEqual([]);
+      const found = differences(mixed, orderly);
+      for (const figure of ['day', 'month', 'month-user', 'month-users', 'user']) {
+        expect(found).toContainEqual(expect.stringMatching(new RegExp(`^only in one: ${figure}:`)));
+      }
     },
     WITHIN_MS,
   );
