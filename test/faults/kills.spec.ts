@@ -174,7 +174,7 @@ describe('A service that is killed again and again', () => {
       expect(steps).toBeGreaterThan(10);
       const due = atScale(
         [random.between(1, steps), steps - 1],
-        random.shuffled(Array.from({ length: Math.max(KILLS, 2 * steps) }, (_, i) => 1 + (i % steps))),
+        random.shuffled(Array.from({ length: Math.max(KILLS + 2, 2 * steps) }, (_, i) => 1 + (i % steps))),
       );
       const killedBefore: number[] = [];
       for (const step of due) {
