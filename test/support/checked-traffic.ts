@@ -35,22 +35,23 @@ export class CheckedTraffic {
   private readonly wrong: string[] = [];
   private readonly loops: Promise<void>[];
   private readonly sent: SentOrderEvent[] = [];
-  /** As of the latest entry that an answer was of. */
-  private known = new LedgerViews();
+  private readonly position: number;
 
   private constructor(
     private readonly service: RunningService,
     private readonly random: SeededRandom,
-    private readonly position: number,
+    /** As of the latest entry that an answer was of. */
+    private known: LedgerViews,
   ) {
+    this.position = known.position;
     const reading = random.branch(1);
     this.loops = [this.untilStopped(() => this.readOn(reading)), this.untilStopped(() => this.sendOn())];
   }
 
   /** @param service whose ledger nobody else adds to, and whose figures begin with the ledger */
   static async start(service: RunningService, random: SeededRandom): Promise<CheckedTraffic> {
-    const { position } = await service.app.get(Ledger).head();
-    return new CheckedTraffic(service, random, position);
+    await service.settled();
+    return new CheckedTraffic(service, random, await LedgerViews.ofAll(partsOf(service).query));
   }
 
   /** Waits until so many more entries are in the ledger. */

@@ -10,16 +10,18 @@ interface Entry {
   lines: { product_id: string; quantity: number; cents: number }[];
 }
 
+const ENTRIES_AT_ONCE = 1_000;
+
 /** Orders, revenue (cents), failed. */
 type Tally = [orders: number, revenue: number, failed: number];
 
-/** Reads what came after an entry into a ledger that holds orders only. Days are cut in UTC. */
-export async function entriesAfter(query: LedgerQuery, position: number): Promise<Entry[]> {
+/** Reads what came after an entry into a ledger that holds orders only, oldest first. Days are cut in UTC. */
+export async function entriesAfter(query: LedgerQuery, position: number, limit = 1_000_000): Promise<Entry[]> {
   return query<Entry>(
     `select position::float8 as position, outcome, user_id as "userId",
        to_char(ordered_at at time zone 'UTC', 'YYYY-MM-DD') as day, value_cents::float8 as value,
        array_to_json(lines) as lines
-     from ledger where position > ${position} order by ledger.position`,
+     from ledger where position > ${position} order by ledger.position limit ${limit}`,
   );
 }
 
@@ -33,6 +35,18 @@ export class LedgerViews {
   private readonly months = new Map<string, Tally>();
   private readonly monthUsers = new Map<string, Tally>();
   private readonly products = new Map<string, [revenue: number, quantity: number]>();
+
+  /** As of the ledger's end. */
+  static async ofAll(query: LedgerQuery): Promise<LedgerViews> {
+    const views = new LedgerViews();
+    let entries: Entry[];
+    do {
+      // Not all at once: that would keep a service in this process from its work for too long.
+      entries = await entriesAfter(query, views.position, ENTRIES_AT_ONCE);
+      for (const entry of entries) views.add(entry);
+    } while (entries.length > 0);
+    return views;
+  }
 
   add({ position, outcome, userId, day, value, lines }: Entry): void {
     this.position = position;
