@@ -52,12 +52,12 @@ function median(values: number[]): number {
 /**
  * Has a service drain clean and poisoned traffic by turns.
  * @param options.environment of the service besides
- * @returns how fast the poisoned one is against the clean one, by the service's CPU time; and what is wrong afterwards
+ * @returns how fast the poisoned one is against the clean one, and what is wrong afterwards
  */
 async function measure(
   options: { messages: number; pairs: number; environment?: Record<string, string> },
   random: SeededRandom,
-): Promise<{ ratio: number; faults: string[] }> {
+): Promise<{ ratios: Drained; faults: string[] }> {
   const { messages, pairs, environment } = options;
   const world = await RealWorld.make({ SQS_POLLERS: '8' });
   const view = new WorldView(world);
@@ -92,13 +92,14 @@ async function measure(
       tell(`messages a second ${unit}: ${told(one!)}; ${told(other!)}; ratio of the medians ${ratio.toFixed(2)}`);
       return ratio;
     };
-    ratioOf('perSecond', 'by the clock');
-    // What else runs on the machine takes time from a drain by the clock, but no CPU time.
-    const ratio = ratioOf('perCpuSecond', "of the service's CPU time");
+    const ratios = {
+      perSecond: ratioOf('perSecond', 'by the clock'),
+      perCpuSecond: ratioOf('perCpuSecond', "of the service's CPU time"),
+    };
     const faults = [...(await view.audit()), ...(await misfits(view.query, all))];
     const deadLetters = await view.deadLetters();
     if (deadLetters > 0) faults.push(`${deadLetters} messages are dead letters`);
-    return { ratio, faults };
+    return { ratios, faults };
   } finally {
     await service?.end();
     await view.close();
@@ -114,10 +115,10 @@ describe('Where a fifth of the traffic is poison', () => {
     ),
     async () => {
       const random = seededFor('throughput where a fifth of the traffic is poison');
-      const { ratio, faults } = await measure({ messages: MESSAGES, pairs: PAIRS }, random);
+      const { ratios, faults } = await measure({ messages: MESSAGES, pairs: PAIRS }, random);
       expect(faults).toEqual([]);
       // A short drain measures nothing so small.
-      expect(ratio).toBeGreaterThanOrEqual(atScale(0, LEAST_RATIO));
+      expect(Math.min(ratios.perSecond, ratios.perCpuSecond)).toBeGreaterThanOrEqual(atScale(0, LEAST_RATIO));
     },
     2 * (PAIRS + 1) * WITHIN_MS,
   );
@@ -127,9 +128,10 @@ describe('Where a fifth of the traffic is poison', () => {
     async () => {
       const random = seededFor('control: each poison takes 5 ms of CPU time more');
       const options = { messages: 400, pairs: PAIRS_OF_CONTROL, environment: withBug('takes 5 ms more for a poison') };
-      const { ratio, faults } = await measure(options, random);
+      const { ratios, faults } = await measure(options, random);
       expect(faults).toEqual([]);
-      expect(ratio).toBeLessThan(LEAST_RATIO);
+      // What else runs on the machine takes time from a drain by the clock too, but no CPU time.
+      expect(ratios.perCpuSecond).toBeLessThan(LEAST_RATIO);
     },
     2 * (PAIRS_OF_CONTROL + 1) * WITHIN_MS,
   );
