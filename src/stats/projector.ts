@@ -259,6 +259,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   private async goOn(current: Checkpoint): Promise<void> {
+    const { distrusts } = this;
     if (this.authorityDue) {
       const { generation } = await this.authority.read();
       // While entries keep coming and nobody reads, nobody else looks whether Redis has evicted some of the figures.
@@ -266,12 +267,14 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       this.authorityDue = false;
       if (generation !== current.generation || !found) return void (await this.takeUpServed());
     }
-    await this.advance(current);
+    await this.advance(current, distrusts);
   }
 
-  /** Folds the next entries into the figures, or finds that the figures no longer fit the ledger. */
-  private async advance(from: Checkpoint): Promise<void> {
-    const { distrusts } = this;
+  /**
+   * Folds the next entries into the figures, or finds that the figures no longer fit the ledger.
+   * @param distrusts see {@link takeUp}
+   */
+  private async advance(from: Checkpoint, distrusts: number): Promise<void> {
     switch (await this.fold(from, (checkpoint) => this.takeUp(checkpoint, distrusts))) {
       case 'at_the_end':
         this.serving = distrusts === this.distrusts;
@@ -370,7 +373,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     await this.ledger.lookBack();
     const { checkpoint, mismatch, building } = await this.assess();
     if (checkpoint) {
-      if (this.takeUp(checkpoint, distrusts)) await this.advance(checkpoint);
+      if (this.takeUp(checkpoint, distrusts)) await this.advance(checkpoint, distrusts);
       return;
     }
     if (mismatch === EVICTED) {

@@ -11,8 +11,9 @@ export class ReceivingStopped extends Error {
 export type GatePhase = 'waiting for its turn' | 'receiving';
 
 /**
- * Lets at most as many poll loops of a queue receive at once as it has pollers, and none while what it receives could not be stored, or
- * would only wait in this process. Each receive counts towards the dead-letter queue, so an outage of any length must not cost one.
+ * Lets at most as many poll loops of a queue receive at once as it has pollers, and none while what it receives could not be
+ * stored, or would only wait in this process. Each receive counts towards the dead-letter queue, so an outage of any length
+ * must not cost one.
  */
 export class ReceiveGate {
   private readonly stopping = new AbortController();
