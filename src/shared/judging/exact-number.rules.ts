@@ -14,6 +14,8 @@ export type ExactNumber = number | Decimal;
 const Exact = Decimal.clone({ defaults: true, precision: 500 });
 
 const LONGEST_NUMBER = 64;
+/** The shortest form of a double has no more significant digits. */
+const LONGEST_SHORTEST = 17;
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 /** With at most 15 digits and no exponent, text and the double nearest to it mean the same decimal. */
 const SHORT_NUMBER = /^(?=.{1,15}$)\d+(?:\.\d+)?$/;
@@ -33,12 +35,12 @@ export function readNumber(given: unknown): ExactNumber | undefined {
   if (!Number.isFinite(nearest)) return undefined;
   if (nearest === 0) return 0;
   const exact = new Exact(given);
-  return exact.equals(nearest) ? nearest : exact;
+  return exact.precision() <= LONGEST_SHORTEST && exact.equals(nearest) ? nearest : exact;
 }
 
 /** The decimal of an exact number, for arithmetic that doesn't round. */
 export function decimalFrom(number: ExactNumber): Decimal {
-  return new Exact(number);
+  return typeof number === 'number' ? new Exact(number) : number;
 }
 
 /** Whether it has no fraction. */
