@@ -1,3 +1,5 @@
+import { parseShallow } from './shallow-json.rules.js';
+
 /** An object as JSON.parse makes it; read it by own properties only. */
 export type JsonObject = Record<string, unknown>;
 
@@ -17,14 +19,14 @@ export function readBody(body: string): JsonObject | 'malformed_json' | 'not_an_
   let stringAllowed = true;
   let envelopeAllowed = true;
   try {
-    value = JSON.parse(body.trim());
+    value = parseShallow(body.trim());
     for (;;) {
       if (stringAllowed && typeof value === 'string') {
         stringAllowed = false;
-        value = JSON.parse(value.trim());
+        value = parseShallow(value.trim());
       } else if (envelopeAllowed && isSnsEnvelope(value)) {
         envelopeAllowed = false;
-        value = JSON.parse(value.Message.trim());
+        value = parseShallow(value.Message.trim());
       } else {
         break;
       }
