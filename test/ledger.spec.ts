@@ -324,9 +324,15 @@ describe('what is stored', () => {
       ['', ''],
       ["'; drop table ledger; --", "'; drop table ledger; --"],
     ];
-    const results = await append(...bodies.map(([body], i) => aFailedMessage({ content: `body ${i}`, body })));
+    // Orders and refunds by turns, which go in apart and have their bodies in one run of bytes.
+    const kindOf = (i: number): 'order' | 'refund' => (i % 2 === 0 ? 'order' : 'refund');
+    const messages = bodies.map(([body], i) => aFailedMessage({ kind: kindOf(i), content: `body ${i}`, body }));
+    const results = await append(...messages);
     expect(results.map(({ kind }) => kind)).toEqual(bodies.map(() => 'stored'));
-    for (const [i, [, stored]] of bodies.entries()) expect((await ledger.entry(i + 1))!.body).toBe(stored);
+    for (const [i, [, stored]] of bodies.entries()) {
+      const { position } = results[i] as { position: number };
+      expect(await ledger.entry(position)).toMatchObject({ kind: kindOf(i), body: stored });
+    }
   });
 
   it('keeps times to the millisecond and what could not be read as null', async () => {
@@ -641,6 +647,17 @@ describe('the schema', () => {
       }
     },
   );
+
+  it('compresses bodies and lines by lz4 where the database has it', async () => {
+    const [found] = await database.query(
+      sql`select (select array_to_json(enumvals) from pg_settings where name = 'default_toast_compression') as offered,
+            json_object_agg(attname, attcompression) as compression
+          from pg_attribute where attrelid = 'ledger'::regclass and attname in ('body', 'lines')`,
+    );
+    const { offered, compression } = found as { offered: string[]; compression: Record<string, string> };
+    const byServer = offered.includes('lz4') ? 'l' : '';
+    expect(compression).toEqual({ body: byServer, lines: byServer });
+  });
 });
 
 const APPENDS_PER_WRITER = 12;

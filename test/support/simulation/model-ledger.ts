@@ -37,7 +37,7 @@ export class RowRefused extends Error {
 }
 
 /**
- * The ledger without repairs: a second implementation of what append_entries (migrations/0008_refunds.sql) promises, held
+ * The ledger without repairs: a second implementation of what append_entries (migrations/0012_large_bodies.sql) promises, held
  * to the same contract (test/ledger-contract.spec.ts). Every call is a transaction.
  */
 export class ModelLedger {

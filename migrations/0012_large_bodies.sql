@@ -1,0 +1,238 @@
+-- How long bodies are kept, and how they get here. All others wait while an append holds the head's lock, and much of
+-- an append's time is spent on bodies where these are large: a message of SQS has up to 1 MiB.
+
+-- What is too long for a row is compressed; lz4 takes about a tenth of pglz's time. Not every build of PostgreSQL has it,
+-- the embedded one for instance.
+do $$
+begin
+  if 'lz4' = any((select enumvals from pg_settings where name = 'default_toast_compression')::text[]) then
+    alter table ledger alter column body set compression lz4, alter column lines set compression lz4;
+  end if;
+end
+$$;
+--> statement-breakpoint
+drop function append_entries(json, json);
+--> statement-breakpoint
+-- As before (migrations/0008_refunds.sql), but that a body may be given as bytes of UTF-8 in "bodies": "body_bytes" of them
+-- from "body_at", where 1 is the first. As a part of the JSON it would be escaped, read twice and copied more often.
+create function append_entries(entries json, refunds json default null, bodies bytea default null)
+returns table (i integer, outcome text, reasons text[], "position" bigint, duplicate boolean)
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set jit = off
+-- Bodies go through several steps; what exceeds this is written to files on the way.
+set work_mem = '64MB'
+-- A plan made while a table of keys was empty would go on to read all of it.
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  head ledger_head%rowtype;
+  waiting record;
+  given record;
+  counted record;
+  settled record;
+  refund refund_event;
+  waits boolean;
+  before bigint;
+  last_order bigint;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'append_entries needs READ COMMITTED' using errcode = 'invalid_transaction_state';
+  end if;
+
+  select * into strict head from ledger_head for update;
+
+  return query
+  with input as materialized (
+    select given.*,
+      given.outcome <> 'failed' as passes,
+      decode(given.content_hash, 'hex') as content,
+      coalesce(given.body, convert_from(substr(bodies, given.body_at, given.body_bytes), 'UTF8')) as received_body
+    from json_to_recordset(entries) as given (
+      i integer, outcome text, order_id text, user_id text, ordered_at double precision, value_cents bigint,
+      claimed_cents bigint, lines text, reasons text[], content_hash text, message_id text,
+      sent_at double precision, received_at double precision, body text, body_at integer, body_bytes integer
+    )
+  ),
+  -- The first passing message of an order wins, unless the order was counted before.
+  first_passing as (
+    select distinct on (order_id) order_id, i, content from input where passes order by order_id, i
+  ),
+  compared as (
+    select input.*,
+      counted.position as counted_position,
+      coalesce(counted.content_hash, case when rival.i < input.i then rival.content end) as counted_content,
+      case when counted.position is null and rival.i <= input.i then rival.i end as counted_i
+    from input
+      -- Limited look-ups, not joins: a plan made once must never come to read a whole key table.
+      left join lateral (
+        select content_hash, position from counted_orders where order_id = input.order_id limit 1
+      ) counted on true
+      left join first_passing rival on rival.order_id = input.order_id
+  ),
+  classified as (
+    select compared.*,
+      case
+        when counted_i = i then 'counts'
+        when counted_content = content then 'duplicate'
+        else 'fails'
+      end as class
+    from compared
+  ),
+  first_failing as (
+    select distinct on (content) content, i from classified where class = 'fails' order by content, i
+  ),
+  settled as (
+    select classified.*,
+      known.position as failed_position,
+      first_failing.i as failed_i,
+      class = 'counts' or (class = 'fails' and known.position is null and first_failing.i = classified.i) as stored
+    from classified
+      left join lateral (
+        select position from failed_contents where class = 'fails' and content_hash = content limit 1
+      ) known on true
+      left join first_failing on class = 'fails' and first_failing.content = classified.content
+  ),
+  placed as (
+    select settled.*,
+      head.position + row_number() over (order by i) as new_position,
+      case when class = 'fails' then 'failed' else settled.outcome end as final_outcome,
+      case
+        when class = 'fails' and counted_content is not null then array_append(settled.reasons, 'conflicting_duplicate')
+        else settled.reasons
+      end as final_reasons
+    from settled
+    where stored
+  ),
+  chained as (
+    select placed.*,
+      -- All that the figures are made from; not the times of receipt, nor the message's id.
+      chain(
+        head.entry_hash,
+        content || convert_to(concat_ws('|', final_outcome, case when class = 'counts' then value_cents end), 'UTF8')
+      ) over (order by i) as entry_hash
+    from placed
+  ),
+  ledgered as (
+    insert into ledger (
+      position, kind, outcome, order_id, user_id, ordered_at, value_cents, claimed_cents, lines, reasons,
+      content_hash, entry_hash, message_id, sent_at, received_at, body
+    )
+    select new_position, 'order', final_outcome, order_id, user_id, to_timestamp(ordered_at / 1000.0),
+      case when class = 'counts' then value_cents end, claimed_cents,
+      case when class = 'counts' then lines else '{}' end::ledger_line[], final_reasons,
+      content, entry_hash, message_id, to_timestamp(sent_at / 1000.0), to_timestamp(received_at / 1000.0), received_body
+    from chained
+    order by i
+  ),
+  counted_now as (
+    insert into counted_orders select order_id, content, new_position from placed where class = 'counts'
+  ),
+  failed_now as (
+    insert into failed_contents select content, new_position from placed where class = 'fails'
+  )
+  select settled.i,
+    coalesce(placed.final_outcome, settled.outcome),
+    coalesce(placed.final_reasons, settled.reasons),
+    coalesce(
+      placed.new_position,
+      case when settled.class = 'duplicate' then coalesce(settled.counted_position, of_counted.new_position) end,
+      settled.failed_position,
+      of_failed.new_position
+    ),
+    not settled.stored
+  from settled
+    left join placed on placed.i = settled.i
+    left join placed of_counted on settled.class = 'duplicate' and of_counted.i = settled.counted_i
+    left join placed of_failed on settled.class = 'fails' and of_failed.i = settled.failed_i;
+
+  update ledger_head
+  set position = latest.position, entry_hash = latest.entry_hash
+  from (select position, entry_hash from ledger where position > head.position order by position desc limit 1) latest;
+
+  before := head.position;
+  select * into strict head from ledger_head;
+  last_order := head.position;
+
+  -- What waited for the orders that have just been counted, in the order in which it came.
+  if exists (select from early_refunds where position is null) then
+    for waiting in
+      select early_refunds.*
+      from ledger ordered
+        join early_refunds on early_refunds.order_id = ordered.order_id and early_refunds.position is null
+      where ordered.position > before and ordered.position <= last_order
+        and ordered.kind = 'order' and ordered.outcome <> 'failed'
+      order by early_refunds.number
+    loop
+      refund := row(
+        waiting.content_hash, waiting.refund_id, waiting.order_id, waiting.refunded_at, waiting.cents,
+        waiting.message_id, waiting.sent_at, waiting.received_at, waiting.body
+      );
+      select * into strict settled from settle_refund(head, refund);
+      head := settled.head;
+      update early_refunds set position = settled.position, body = null where number = waiting.number;
+    end loop;
+  end if;
+
+  for given in
+    select * from json_to_recordset(refunds) as given (
+      i integer, outcome text, refund_id text, order_id text, ordered_at double precision, value_cents bigint,
+      claimed_cents bigint, reasons text[], content_hash text, message_id text, sent_at double precision,
+      received_at double precision, body text, body_at integer, body_bytes integer
+    )
+    order by given.i
+  loop
+    refund := row(
+      decode(given.content_hash, 'hex'), given.refund_id, given.order_id, to_timestamp(given.ordered_at / 1000.0),
+      coalesce(given.value_cents, given.claimed_cents), given.message_id, to_timestamp(given.sent_at / 1000.0),
+      to_timestamp(given.received_at / 1000.0),
+      coalesce(given.body, convert_from(substr(bodies, given.body_at, given.body_bytes), 'UTF8'))
+    );
+    i := given.i;
+    outcome := given.outcome;
+    reasons := given.reasons;
+    "position" := null;
+    duplicate := true;
+    select counted_refunds.position as at, content_hash = refund.content_hash as same into counted
+    from counted_refunds where refund_id = refund.refund_id;
+    -- By its content alone, for which there is one index: one over all that wait would do too, and be read as a whole.
+    waits := (select early_refunds.position is null from early_refunds where content_hash = refund.content_hash);
+
+    if counted.same then
+      "position" := counted.at;
+    elsif waits then
+      outcome := 'waiting';
+    elsif given.outcome = 'failed' then
+      if counted.at is not null then
+        reasons := array_append(reasons, 'conflicting_duplicate');
+      end if;
+      "position" := (select failed_contents.position from failed_contents where content_hash = refund.content_hash);
+      if "position" is null then
+        duplicate := false;
+        head := append_refund(head, refund, reasons, null, null);
+        "position" := head.position;
+      end if;
+    else
+      select * into strict settled from settle_refund(head, refund);
+      head := settled.head;
+      duplicate := settled.duplicate;
+      if settled.position is null then
+        outcome := 'waiting';
+        insert into early_refunds (
+          content_hash, refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body
+        ) select refund.*;
+      else
+        outcome := case when cardinality(settled.reasons) > 0 then 'failed' else 'accepted' end;
+        reasons := settled.reasons;
+        "position" := settled.position;
+      end if;
+    end if;
+    return next;
+  end loop;
+
+  if head.position > last_order then
+    update ledger_head set position = head.position, entry_hash = head.entry_hash;
+  end if;
+end
+$$;
