@@ -14,10 +14,17 @@ export type Moment = (typeof MOMENTS)[number];
 /** What ends PostgreSQL's answer to a statement outside a transaction: the commit came before it. */
 const READY_FOR_QUERY = Buffer.from([0x5a, 0, 0, 0, 5, 0x49]);
 
-/** What a cut met: whether the append was committed all the same. */
+/** The ids of messages as they stand in an append. */
+const MESSAGE_ID = /"message_id":"([^"]+)"/g;
+
+/** What a cut met. */
 export interface Cut {
   moment: Moment;
+  /** Whether the append put in any of its messages all the same. One of nothing but duplicates never does. */
   committed: boolean;
+  messageIds: string[];
+  /** How many of its messages the database had before. */
+  before: number;
 }
 
 /**
@@ -33,11 +40,11 @@ export class AppendCuts {
 
   /**
    * @param network through which the service reaches its database
-   * @param head the last position of the ledger, once no append is running on the server
+   * @param stored how many of so many messages the database has put in, once no append is running on the server
    */
   constructor(
     network: TcpProxy,
-    private readonly head: () => Promise<number>,
+    private readonly stored: (messageIds: string[]) => Promise<number>,
   ) {
     network.watch = (passage) => this.decide(passage);
   }
@@ -67,7 +74,8 @@ export class AppendCuts {
   }
 
   private async cut({ pair, bytes, pass }: Passage, moment: Moment, afterMs: number): Promise<Cut> {
-    const before = await this.head();
+    const messageIds = Array.from(bytes.toString().matchAll(MESSAGE_ID), ([, id]) => id!);
+    const before = await this.stored(messageIds);
     const { client, upstream } = pair;
     if (moment === 'halfway through the statement') {
       await new Promise<void>((sent) => upstream.write(bytes.subarray(0, bytes.length / 2), () => sent()));
@@ -79,7 +87,7 @@ export class AppendCuts {
     client.destroy();
     upstream.destroy();
     this.target = null;
-    return { moment, committed: (await this.head()) > before };
+    return { moment, committed: (await this.stored(messageIds)) > before, messageIds, before };
   }
 
   private untilAnswered(moment: Moment, afterMs: number): Promise<void> {
