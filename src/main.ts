@@ -2,15 +2,22 @@ import './require-node.js';
 import 'reflect-metadata';
 import './require-data-folder.js';
 import { Logger } from '@nestjs/common';
-import { LeftBehindLedger } from './ledger/left-behind-ledger.js';
 import { EmbeddedParts } from './platform/embedded/embedded-parts.js';
-import { banner, notice } from './platform/observability/banner.js';
+import { banner } from './platform/observability/banner.js';
 import { Readiness } from './platform/observability/readiness.js';
 import { assertPortsFree, createService } from './service.js';
 import { loadConfig } from './shared/config.js';
 
 /** What a user can mend; anything else keeps its stack trace. */
-const MISTAKES_OF_USE = ['CommonAdminPassword', 'DataFolderInUse', 'EmbeddedQueuePortTaken', 'PortTaken'];
+const MISTAKES_OF_USE = [
+  'CommonAdminPassword',
+  'DataFolderInUse',
+  'EmbeddedQueuePortTaken',
+  'NoPostgres',
+  'OldDataFolder',
+  'OtherPostgresVersion',
+  'PortTaken',
+];
 
 const SHUTDOWN_SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 /** Every part has a limit of its own for stopping; this one is for many of them hanging at once. */
@@ -32,7 +39,6 @@ async function main(): Promise<void> {
   }
   await app.listen(config.port, config.host);
   process.stdout.write(banner(config, app.get(EmbeddedParts), await app.getUrl()));
-  process.stdout.write(notice(await app.get(LeftBehindLedger).notice()));
 }
 
 /** Ends a shutdown that takes too long. Nothing is lost: what was not acknowledged is delivered again. */

@@ -48,7 +48,7 @@ export class LastAdmin extends CallerError {
 }
 
 const COLUMNS = sql`id::text as id, email, full_name as "fullName", role, user_id as "userId",
-  (extract(epoch from created_at) * 1000)::float8 as "createdAt"`;
+  created_at as "createdAt"`;
 
 /** What the first admin is called. */
 const FIRST_ADMIN = 'First admin';

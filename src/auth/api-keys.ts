@@ -25,9 +25,9 @@ export interface ApiKey {
 }
 
 const COLUMNS = sql`api_keys.id::text as id, account_id::text as "accountId", name, scopes,
-  (extract(epoch from api_keys.created_at) * 1000)::float8 as "createdAt",
-  (extract(epoch from revoked_at) * 1000)::float8 as "revokedAt",
-  (extract(epoch from last_used_at) * 1000)::float8 as "lastUsedAt"`;
+  api_keys.created_at as "createdAt",
+  revoked_at as "revokedAt",
+  last_used_at as "lastUsedAt"`;
 
 /** API keys. What one may do never goes beyond what its owner may. */
 @Injectable()

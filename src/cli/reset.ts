@@ -7,7 +7,7 @@ import { InvalidConfiguration, loadConfig } from '../shared/config.js';
 import { loadDotenv } from '../shared/dotenv.js';
 
 /** The folders of the embedded parts; nothing else in the data folder is touched. */
-const EMBEDDED_FOLDERS = ['ledger', 'queue', 'redis'];
+const EMBEDDED_FOLDERS = ['ledger', 'postgres', 'queue', 'redis'];
 
 /**
  * Deletes what the embedded parts keep, after asking. Real parts are not touched.

@@ -34,7 +34,7 @@ export class FindingsErasure implements Eraser {
   /** @param after the number of a finding @throws DatabaseUnavailable */
   async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
     const looked = await tx.query<{ number: number; isPersonal: boolean }>(
-      sql`select number::float8 as number,
+      sql`select number,
             coalesce(user_id = ${userId}, false) or sha256(convert_to(body, 'UTF8')) <> body_hash as "isPersonal"
           from quality_findings join ledger using (position)
           where number > ${after} order by quality_findings.number limit ${FINDINGS_PER_PART}`,

@@ -167,7 +167,7 @@ export class FindingsSchedule implements OnModuleDestroy {
     const suspects = await this.reports.suspectsAfter(suspectPosition, this.config.qualitySample);
     const positions = JSON.stringify(suspects.map(({ position }) => position));
     const found = await this.database.query<{ position: number }>(
-      sql`select position::float8 as position from quality_findings where cause = 'suspect'
+      sql`select position from quality_findings where cause = 'suspect'
             and position in (select value::bigint from json_array_elements_text(${positions}::json))`,
     );
     const known = new Set(found.map(({ position }) => position));

@@ -61,11 +61,11 @@ export class Findings {
               where ${sql.join(conditions, sql` and `)} order by number desc limit ${limit + 1}
             ) newest
           )
-          select id::text as id, number::float8 as number, (extract(epoch from found_at) * 1000)::float8 as "foundAt",
-            position::float8 as position, order_id as "orderId", cause, suspects, verdict,
-            (select repair.position::float8 from ledger repair
+          select id::text as id, number, found_at as "foundAt",
+            position, order_id as "orderId", cause, suspects, verdict,
+            (select repair.position from ledger repair
               where repair.kind = 'repair' and repair.ref_position = candidates.position) as "repairedBy",
-            (select count(*) from candidates)::float8 as candidates
+            (select count(*) from candidates) as candidates
           from candidates where bytes_before < ${MOST_VERDICT_BYTES} order by candidates.number desc limit ${limit}`,
     );
     const findings = found.map(({ candidates: _, ...finding }) => finding);

@@ -37,8 +37,8 @@ export class ScheduleClaims {
             claimed_until = clock_timestamp() + make_interval(secs => ${CLAIM_SECONDS})
           where (claimed_until is null or claimed_until <= clock_timestamp())
             and (began_at is null or began_at <= clock_timestamp() - make_interval(secs => ${everyMinutes * 60 - EARLY_SECONDS}))
-          returning claim::text as id, failed_position::float8 as "failedPosition",
-            suspect_position::float8 as "suspectPosition"`,
+          returning claim::text as id, failed_position as "failedPosition",
+            suspect_position as "suspectPosition"`,
     );
     return claim ?? null;
   }

@@ -73,9 +73,9 @@ export class NotInStock extends CallerError {
 /** Of one product at one place. */
 export const MOST_ON_HAND = 1_000_000_000;
 
-const PRODUCT = sql`products.sku, products.name, price_cents::float8 as price, vendor_id::text as "vendorId",
-  low_stock_at as "lowStockAt", coalesce(level.on_hand, 0)::float8 as "onHand",
-  coalesce(level.reserved, 0)::float8 as reserved`;
+const PRODUCT = sql`products.sku, products.name, price_cents as price, vendor_id::text as "vendorId",
+  low_stock_at as "lowStockAt", coalesce(level.on_hand, 0) as "onHand",
+  coalesce(level.reserved, 0) as reserved`;
 const LEVEL = sql`left join lateral (
   select sum(on_hand) as on_hand, sum(reserved) as reserved from stock where stock.sku = products.sku
 ) level on true`;
@@ -110,7 +110,7 @@ export class Catalogue {
   /** What is low, by SKU, and how much of it can be sold. */
   async low(executor: Executor, most: number): Promise<{ sku: string; available: number }[]> {
     return executor.query(
-      sql`select products.sku, coalesce(level.on_hand - level.reserved, 0)::float8 as available from products ${LEVEL}
+      sql`select products.sku, coalesce(level.on_hand - level.reserved, 0) as available from products ${LEVEL}
           where coalesce(level.on_hand - level.reserved, 0) <= low_stock_at order by products.sku limit ${most}`,
     );
   }
@@ -118,7 +118,7 @@ export class Catalogue {
   /** How many products are low. @throws DatabaseUnavailable */
   async countLow(): Promise<number> {
     const [row] = await this.database.query<{ products: number }>(
-      sql`select count(*)::float8 as products from products ${LEVEL}
+      sql`select count(*) as products from products ${LEVEL}
           where coalesce(level.on_hand - level.reserved, 0) <= low_stock_at`,
     );
     return row!.products;
@@ -131,7 +131,7 @@ export class Catalogue {
     );
     if (!product) throw unknown(sku);
     const places = await this.database.query<StockedPlace>(
-      sql`select warehouse, on_hand::float8 as "onHand", reserved::float8 as reserved from stock
+      sql`select warehouse, on_hand as "onHand", reserved from stock
           where sku = ${sku} order by warehouse`,
     );
     return { ...product, places };
@@ -145,8 +145,8 @@ export class Catalogue {
     await assertManagedBy(this.database, sku, caller);
     const older = before === undefined ? sql`true` : sql`id < ${before}`;
     return this.database.query(
-      sql`select id::float8 as id, warehouse, quantity::float8 as quantity, cause, order_id as "orderId", actor,
-            (extract(epoch from at) * 1000)::float8 as at
+      sql`select id, warehouse, quantity, cause, order_id as "orderId", actor,
+            at
           from stock_movements where sku = ${sku} and ${older} order by id desc limit ${limit}`,
     );
   }
@@ -186,7 +186,7 @@ export class Catalogue {
   ): Promise<void> {
     await this.database.transaction(async (tx) => {
       const [before] = await tx.query<{ price: number; lowStockAt: number }>(
-        sql`select price_cents::float8 as price, low_stock_at as "lowStockAt" from products
+        sql`select price_cents as price, low_stock_at as "lowStockAt" from products
             where sku = ${sku} and ${mayBeManagedBy(caller)} for update`,
       );
       if (!before) throw unknown(sku);
@@ -239,11 +239,11 @@ async function move(
     sql`update stock set on_hand = on_hand + ${quantity}
         where sku = ${sku} and warehouse = ${warehouse}
           and on_hand - reserved + ${quantity} >= 0 and on_hand + ${quantity} <= ${MOST_ON_HAND}
-        returning on_hand::float8 as "onHand"`,
+        returning on_hand as "onHand"`,
   );
   if (!moved) {
     const [level] = await tx.query<{ available: number }>(
-      sql`select (on_hand - reserved)::float8 as available from stock where sku = ${sku} and warehouse = ${warehouse}`,
+      sql`select on_hand - reserved as available from stock where sku = ${sku} and warehouse = ${warehouse}`,
     );
     if (quantity < 0) throw new NotInStock(sku, warehouse, level!.available);
     throw new InvalidInput([{ field: 'quantity', message: `must leave at most ${MOST_ON_HAND} in ${warehouse}` }]);

@@ -40,9 +40,9 @@ export class JobSeenTo extends CallerError {
   }
 }
 
-const COLUMNS = sql`failed_jobs.id::float8 as id, order_id as "orderId", job, reference, orders.status as "orderStatus",
-  error, (extract(epoch from failed_at) * 1000)::float8 as "failedAt", state, seen_to_by as "seenToBy",
-  (extract(epoch from seen_to_at) * 1000)::float8 as "seenToAt", note`;
+const COLUMNS = sql`failed_jobs.id, order_id as "orderId", job, reference, orders.status as "orderStatus",
+  error, failed_at as "failedAt", state, seen_to_by as "seenToBy",
+  seen_to_at as "seenToAt", note`;
 
 /** What a person has to see to, and has seen to. */
 @Injectable()
@@ -67,7 +67,7 @@ export class FailedJobs {
   /** How many wait for somebody. @throws DatabaseUnavailable */
   async open(): Promise<number> {
     const [row] = await this.database.query<{ jobs: number }>(
-      sql`select count(*)::float8 as jobs from failed_jobs where state = 'open'`,
+      sql`select count(*) as jobs from failed_jobs where state = 'open'`,
     );
     return row!.jobs;
   }

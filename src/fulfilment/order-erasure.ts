@@ -31,7 +31,7 @@ export class OrderAddressErasure implements Eraser {
   /** @param after the number of an order @throws OrdersUnderWay @throws DatabaseUnavailable */
   async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
     const orders = await tx.query<{ id: string; number: number }>(
-      sql`select id, number::float8 as number from orders where user_id = ${userId} and number > ${after}
+      sql`select id, number from orders where user_id = ${userId} and number > ${after}
           order by orders.number limit ${ORDERS_PER_PART}`,
     );
     const ids = sql`(select value from json_array_elements_text(${JSON.stringify(orders.map(({ id }) => id))}::json))`;

@@ -7,12 +7,12 @@ import type { PaymentAttempt } from './payment-attempts.js';
 /** A paid order as an order event, which statistics are made of. */
 export async function orderEventText(tx: Executor, { id, userId, total, currency }: LockedOrder): Promise<string> {
   const [order] = await tx.query<{ placedAt: number; shippingAddress: string; paymentMethod: string }>(
-    sql`select (extract(epoch from placed_at) * 1000)::float8 as "placedAt", shipping_address as "shippingAddress",
+    sql`select placed_at as "placedAt", shipping_address as "shippingAddress",
           payment_method as "paymentMethod"
         from orders where id = ${id}`,
   );
   const lines = await tx.query<{ sku: string; quantity: number; price: Cents }>(
-    sql`select sku, quantity, price_cents::float8 as price from order_lines where order_id = ${id} order by sku`,
+    sql`select sku, quantity, price_cents as price from order_lines where order_id = ${id} order by sku`,
   );
   return JSON.stringify({
     order_id: id,

@@ -98,7 +98,7 @@ export class OrderWorkflow implements OnModuleInit {
   /** The same for several orders, which are locked in the order of their ids. @returns those that there are */
   async lockAll(tx: Executor, orderIds: string[]): Promise<LockedOrder[]> {
     return tx.query<LockedOrder>(
-      sql`select id, user_id as "userId", total_cents::float8 as total, currency, payment_method as "paymentMethod", status
+      sql`select id, user_id as "userId", total_cents as total, currency, payment_method as "paymentMethod", status
           from orders where id = any(array(select json_array_elements_text(${JSON.stringify(orderIds)}::json)))
           order by id for update`,
     );

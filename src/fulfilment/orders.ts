@@ -77,10 +77,10 @@ export interface OrderFilter {
   before?: { placedAt: number; number: number };
 }
 
-const COLUMNS = sql`id, number::float8 as number, user_id as "userId", status, currency, total_cents::float8 as total,
+const COLUMNS = sql`id, number, user_id as "userId", status, currency, total_cents as total,
   shipping_address as "shippingAddress", payment_method as "paymentMethod",
-  (extract(epoch from placed_at) * 1000)::float8 as "placedAt",
-  (extract(epoch from changed_at) * 1000)::float8 as "changedAt"`;
+  placed_at as "placedAt",
+  changed_at as "changedAt"`;
 
 /** Takes orders, and tells of them. */
 @Injectable()
@@ -145,7 +145,7 @@ export class Orders {
     );
     if (!order) throw unknownOrder(id);
     const lines = await this.database.query<OrderedLine>(
-      sql`select sku, name, quantity, price_cents::float8 as price from order_lines where order_id = ${id} order by sku`,
+      sql`select sku, name, quantity, price_cents as price from order_lines where order_id = ${id} order by sku`,
     );
     return { ...order, lines };
   }
@@ -158,7 +158,7 @@ export class Orders {
     const [order] = await this.database.query(sql`select 1 from orders where id = ${id} and ${mayBeSeenBy(caller)}`);
     if (!order) throw unknownOrder(id);
     const rows = await this.database.query<Omit<TimelineEntry, 'detail'> & { detail: string | null }>(
-      sql`select sequence, event, status, detail, actor, (extract(epoch from at) * 1000)::float8 as at
+      sql`select sequence, event, status, detail, actor, at
           from order_timeline where order_id = ${id} and sequence > ${after} order by sequence limit ${limit}`,
     );
     return rows.map((row) => ({
@@ -170,7 +170,7 @@ export class Orders {
   /** How many orders are not at their end, by status; those of which there are none are left out. @throws DatabaseUnavailable */
   async underWay(): Promise<Record<string, number>> {
     const rows = await this.database.query<{ status: string; orders: number }>(
-      sql`select status, count(*)::float8 as orders from orders
+      sql`select status, count(*) as orders from orders
           where status in ('pending', 'reserved', 'paid', 'shipped', 'payment_unknown') group by status`,
     );
     return Object.fromEntries(rows.map(({ status, orders }) => [status, orders]));
@@ -250,7 +250,7 @@ function summed(items: NewOrder['items']): Map<string, number> {
 /** @throws InvalidInput naming every item that the catalogue does not have */
 async function priced(tx: Executor, items: NewOrder['items'], wanted: Map<string, number>): Promise<OrderedLine[]> {
   const products = await tx.query<Omit<OrderedLine, 'quantity'>>(
-    sql`select sku, name, price_cents::float8 as price from products
+    sql`select sku, name, price_cents as price from products
         where sku in (select value from json_array_elements_text(${JSON.stringify([...wanted.keys()])}::json))
         order by products.sku`,
   );

@@ -59,7 +59,7 @@ export class Outbox {
             )
             order by created_at limit ${most} for update skip locked
           )
-          returning id::float8 as id, queue, body, delay_seconds as "delaySeconds"`,
+          returning id, queue, body, delay_seconds as "delaySeconds"`,
     );
     return claimed.sort((one, other) => one.id - other.id);
   }

@@ -31,7 +31,7 @@ export interface PaymentAttempt {
   compensationTries: number;
 }
 
-const COLUMNS = sql`id::text as id, order_id as "orderId", number, amount_cents::float8 as amount, state,
+const COLUMNS = sql`id::text as id, order_id as "orderId", number, amount_cents as amount, state,
   paid_order as "paidOrder", asked, compensation, compensation_tries as "compensationTries"`;
 
 /** Begins a charge, and with it what undoes it. The order must be locked. */

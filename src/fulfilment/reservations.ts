@@ -50,7 +50,7 @@ export async function release(tx: Executor, orderId: string): Promise<number> {
           update stock set reserved = reserved - ended.quantity from ended
           where stock.sku = ended.sku and stock.warehouse = ended.warehouse
         )
-        select coalesce(sum(quantity), 0)::float8 as pieces from ended`,
+        select coalesce(sum(quantity), 0) as pieces from ended`,
   );
   return released!.pieces;
 }
@@ -69,7 +69,7 @@ export async function takeOut(tx: Executor, orderId: string, actor: string): Pro
           insert into stock_movements (sku, warehouse, quantity, cause, order_id, actor)
           select sku, warehouse, -quantity, 'shipped', ${orderId}, ${actor} from ended
         )
-        select coalesce(sum(quantity), 0)::float8 as pieces from ended`,
+        select coalesce(sum(quantity), 0) as pieces from ended`,
   );
   return taken!.pieces;
 }

@@ -83,7 +83,7 @@ export class Shipments {
     );
     if (!shipment) throw new NotFound(`There is no shipment ${trackingNumber}, or it is not yours.`);
     const events = await this.database.query<Shipment['events'][number]>(
-      sql`select event, (extract(epoch from at) * 1000)::float8 as at from shipment_events
+      sql`select event, at from shipment_events
           where tracking_number = ${trackingNumber} order by sequence`,
     );
     return { ...shipment, events };

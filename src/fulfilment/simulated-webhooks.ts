@@ -99,8 +99,8 @@ export class SimulatedWebhooks implements OnModuleDestroy {
             where delivered_at is null and attempts < ${MOST_ATTEMPTS} and next_attempt_at <= clock_timestamp()
             order by next_attempt_at limit ${AT_ONCE} for update skip locked
           )
-          returning webhook.id::text as id, webhook.attempts, (extract(epoch from webhook.at) * 1000)::float8 as at,
-            charge.key, charge.order_id as "orderId", charge.amount_cents::float8 as amount`,
+          returning webhook.id::text as id, webhook.attempts, webhook.at,
+            charge.key, charge.order_id as "orderId", charge.amount_cents as amount`,
     );
   }
 

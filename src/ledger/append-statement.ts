@@ -47,13 +47,13 @@ function entriesAppended(messages: JudgedMessage[]): SQL {
   });
   const of = (kind: EventKind): SQL => sql`${JSON.stringify(entries.filter((entry) => entry.kind === kind))}::json`;
   return sql`select i, case when duplicate then 'duplicate' else 'stored' end as kind, outcome, reasons,
-               position::float8 as position
+               position
              from append_entries(${of('order')}, ${of('refund')}, ${Buffer.concat(bodies)}::bytea)`;
 }
 
 function retriesAppended(messages: JudgedMessage[]): SQL {
   const entries = messages.map((message, i) => ({ ...rowOf(message, i), body: storable(message.body) }));
-  return sql`select i, kind, outcome, reasons, position::float8 as position
+  return sql`select i, kind, outcome, reasons, position
              from append_retries(${JSON.stringify(entries)}::json)`;
 }
 

@@ -40,7 +40,7 @@ export class LedgerWitness {
     const { last } = this;
     if (!last) return;
     const [found] = await this.database.query<{ isThere: boolean; end: number }>(
-      sql`select position::float8 as end, exists (
+      sql`select position as end, exists (
             select from ledger where position = ${last.position} and message_id = ${last.messageId}
           ) as "isThere"
           from ledger_head`,

@@ -97,7 +97,7 @@ export class Ledger {
   /** @throws DatabaseUnavailable */
   async head(): Promise<LedgerHead> {
     const [head] = await this.database.query<LedgerHead>(
-      sql`select ledger_id::text as "ledgerId", position::float8 as position,
+      sql`select ledger_id::text as "ledgerId", position,
             encode(entry_hash, 'hex') as "entryHash"
           from ledger_head`,
     );
@@ -120,9 +120,9 @@ export class Ledger {
   /** The next entries after a position, oldest first, as the projection needs them. @throws DatabaseUnavailable */
   entriesAfter(position: number, limit: number): Promise<ProjectedEntry[]> {
     return this.database.query<ProjectedEntry>(
-      sql`select position::float8 as position, kind, ref_position::float8 as "refPosition",
+      sql`select position, kind, ref_position as "refPosition",
             encode(entry_hash, 'hex') as "entryHash", outcome, user_id as "userId",
-            (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt", value_cents::float8 as value,
+            ordered_at as "orderedAt", value_cents as value,
             array_to_json(lines) as lines
           from ledger where position > ${position} order by ledger.position limit ${limit}`,
     );
@@ -152,11 +152,11 @@ export class Ledger {
           ), sized as (
             select position, sum(size) over (order by position) - size as bytes_before from candidates
           )
-          select position::float8 as position, outcome, reasons, order_id as "orderId", user_id as "userId",
-            (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt",
-            value_cents::float8 as value, claimed_cents::float8 as claimed, array_to_json(lines) as lines,
-            (extract(epoch from sent_at) * 1000)::float8 as "sentAt", case when outcome <> 'failed' then body end as body,
-            (select count(*) from candidates)::float8 as candidates
+          select position, outcome, reasons, order_id as "orderId", user_id as "userId",
+            ordered_at as "orderedAt",
+            value_cents as value, claimed_cents as claimed, array_to_json(lines) as lines,
+            sent_at as "sentAt", case when outcome <> 'failed' then body end as body,
+            (select count(*) from candidates) as candidates
           from ledger join sized using (position) where bytes_before < ${MOST_BODY_BYTES} order by ledger.position`,
     );
     const entries = found.map(({ candidates: _, ...entry }) => entry);
@@ -238,7 +238,7 @@ export class Ledger {
             select position, row_number() over running as place, sum(size) over running - size as bytes_before
             from candidates window running as (order by position)
           )
-          select position::float8 as position, body, (select count(*) from candidates)::float8 as candidates
+          select position, body, (select count(*) from candidates) as candidates
           from ledger join sized using (position)
           where place <= ${limit} and bytes_before < ${MOST_BODY_BYTES}
           order by ledger.position for update of ledger`,
@@ -267,19 +267,19 @@ export class Ledger {
             select *, sum(octet_length(body)) over (order by position desc) - octet_length(body) as bytes_before
             from (select * from ledger where ${condition} order by position desc limit ${limit}) newest
           )
-          select position::float8 as position, kind, outcome, order_id as "orderId", user_id as "userId",
+          select position, kind, outcome, order_id as "orderId", user_id as "userId",
             refund_id as "refundId",
-            (extract(epoch from ordered_at) * 1000)::float8 as "orderedAt",
-            value_cents::float8 as value, claimed_cents::float8 as claimed,
+            ordered_at as "orderedAt",
+            value_cents as value, claimed_cents as claimed,
             (select coalesce(json_agg(json_build_object(
                 'product_id', product_id, 'quantity', quantity, 'price_per_unit', price_per_unit::text, 'cents', cents
               )), '[]') from unnest(lines)) as lines,
-            reasons, message_id as "messageId", ref_position::float8 as "refPosition", actor,
-            (select repair.position::float8 from ledger repair
+            reasons, message_id as "messageId", ref_position as "refPosition", actor,
+            (select repair.position from ledger repair
               where repair.kind = 'repair' and repair.ref_position = candidates.position) as "repairedBy",
-            (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
-            (extract(epoch from received_at) * 1000)::float8 as "receivedAt", body,
-            (select count(*) from candidates)::float8 as candidates
+            sent_at as "sentAt",
+            received_at as "receivedAt", body,
+            (select count(*) from candidates) as candidates
           from candidates where bytes_before < ${MOST_BODY_BYTES} order by position desc`,
     );
   }

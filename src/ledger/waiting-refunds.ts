@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { sql, type SQL } from 'drizzle-orm';
+import { sql } from 'drizzle-orm';
 import { Database, type Executor } from '../platform/database/database.js';
 import type { Cents } from '../shared/money.js';
 
@@ -35,9 +35,7 @@ export class WaitingRefunds {
 
   /** How many wait. @throws DatabaseUnavailable */
   async count(): Promise<number> {
-    const [row] = await this.database.query<{ waiting: number }>(
-      sql`select count(*)::float8 as waiting from early_refunds where position is null`,
-    );
+    const [row] = await this.database.query<{ waiting: number }>(sql`select count(*) as waiting from early_refunds`);
     return row!.waiting;
   }
 
@@ -48,14 +46,13 @@ export class WaitingRefunds {
    * @throws DatabaseUnavailable
    */
   async page(before: number | undefined, limit: number): Promise<{ refunds: WaitingRefund[]; more: boolean }> {
-    const conditions: SQL[] = [sql`position is null`];
-    if (before !== undefined) conditions.push(sql`number < ${before}`);
+    const older = before === undefined ? sql`true` : sql`number < ${before}`;
     const found = await this.database.query<WaitingRefund>(
-      sql`select number::float8 as number, refund_id as "refundId", order_id as "orderId",
-            (extract(epoch from refunded_at) * 1000)::float8 as "refundedAt", cents::float8 as amount,
-            message_id as "messageId", (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
-            (extract(epoch from received_at) * 1000)::float8 as "receivedAt"
-          from early_refunds where ${sql.join(conditions, sql` and `)}
+      sql`select number, refund_id as "refundId", order_id as "orderId",
+            refunded_at as "refundedAt", cents as amount,
+            message_id as "messageId", sent_at as "sentAt",
+            received_at as "receivedAt"
+          from early_refunds where ${older}
           order by early_refunds.number desc limit ${limit + 1}`,
     );
     return { refunds: found.slice(0, limit), more: found.length > limit };
@@ -76,7 +73,7 @@ export class WaitingRefunds {
     const found = await tx.query<WaitingBody & { candidates: number }>(
       sql`with candidates as materialized (
             select number, octet_length(body) as size from early_refunds
-            where position is null and number > ${after} and order_id in (
+            where number > ${after} and order_id in (
               select order_id from ledger where user_id = ${userId} and order_id is not null
             )
             order by early_refunds.number limit ${limit + 1}
@@ -84,7 +81,7 @@ export class WaitingRefunds {
             select number, row_number() over running as place, sum(size) over running - size as bytes_before
             from candidates window running as (order by number)
           )
-          select number::float8 as number, body, (select count(*) from candidates)::float8 as candidates
+          select number, body, (select count(*) from candidates) as candidates
           from early_refunds join sized using (number)
           where place <= ${limit} and bytes_before < ${MOST_BODY_BYTES}
           order by early_refunds.number`,

@@ -46,9 +46,9 @@ export class DeliveryFailures {
   /** What is recorded of these messages, by id. @throws DatabaseUnavailable */
   async of(messageIds: string[]): Promise<Map<string, DeliveryFailure>> {
     const found = await this.database.query<DeliveryFailure>(
-      sql`select message_id as "messageId", failures::float8 as failures,
-            (extract(epoch from first_failed_at) * 1000)::float8 as "firstFailedAt",
-            (extract(epoch from last_failed_at) * 1000)::float8 as "lastFailedAt", last_error as "lastError"
+      sql`select message_id as "messageId", failures,
+            first_failed_at as "firstFailedAt",
+            last_failed_at as "lastFailedAt", last_error as "lastError"
           from delivery_failures
           where message_id in (select json_array_elements_text(${JSON.stringify(messageIds)}::json))`,
     );

@@ -77,12 +77,12 @@ export class RepairErasure implements Eraser {
             order by number limit ${REPAIRS_PER_PART}
           )
           select (select coalesce(json_agg(number order by number), '[]') from found) as numbers,
-            (select count(*) from looked)::float8 as looked, (select max(number) from looked)::float8 as last`,
+            (select count(*) from looked) as looked, (select max(number) from looked) as last`,
     );
     const { numbers, looked, last } = look!;
     const found = await tx.query<RepairTexts & { position: number; failedBody: string }>(
-      sql`select number::float8 as number, repairs.body, changes::text as changes,
-            ledger.position::float8 as position, ledger.body as "failedBody"
+      sql`select number, repairs.body, changes::text as changes,
+            ledger.position, ledger.body as "failedBody"
           from repairs join ledger on ledger.position = failed_position
           where number in (select value::bigint from json_array_elements_text(${JSON.stringify(numbers)}::json))
           order by repairs.number for update`,
@@ -158,7 +158,7 @@ async function eraseBodies(ledger: Ledger, tx: Executor, bodies: EntryBody[]): P
  */
 async function repairsOf(tx: Executor, entries: EntryBody[]): Promise<RepairTexts[]> {
   const found = await tx.query<RepairTexts & { position: number; underWay: boolean }>(
-    sql`select number::float8 as number, body, changes::text as changes, failed_position::float8 as position,
+    sql`select number, body, changes::text as changes, failed_position as position,
           state = 'pending' and sends > 0 as "underWay"
         from repairs
         where failed_position in (

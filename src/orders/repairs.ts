@@ -171,7 +171,7 @@ export class Repairs {
   /** How many are under way. @throws DatabaseUnavailable */
   async pending(): Promise<number> {
     const [row] = await this.database.query<{ pending: number }>(
-      sql`select count(*)::float8 as pending from repairs where state = 'pending'`,
+      sql`select count(*) as pending from repairs where state = 'pending'`,
     );
     return row!.pending;
   }
@@ -238,10 +238,10 @@ export class Repairs {
             on conflict (failed_position) where state = 'pending' do nothing
             returning failed_position
           )
-          select count(*)::float8 as matched, (select count(*) from recorded)::float8 as retried,
-            case when count(*) = ${ENTRIES_PER_PAGE} then max(position) end::float8 as end,
-            (select min(failed_position) from recorded)::float8 as "from",
-            (select max(failed_position) from recorded)::float8 as "to"
+          select count(*) as matched, (select count(*) from recorded) as retried,
+            case when count(*) = ${ENTRIES_PER_PAGE} then max(position) end,
+            (select min(failed_position) from recorded) as "from",
+            (select max(failed_position) from recorded) as "to"
           from open_for_repair`,
     );
     const { matched, retried, end, from, to } = page!;
@@ -262,12 +262,12 @@ export class Repairs {
               from repairs where ${condition} order by number desc limit ${limit}
             ) newest
           )
-          select id::text as id, number::float8 as number, failed_position::float8 as "failedPosition",
-            requested_by as "requestedBy", (extract(epoch from requested_at) * 1000)::float8 as "requestedAt",
-            body, changes, state, (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
-            (extract(epoch from ended_at) * 1000)::float8 as "endedAt", reasons,
-            counted_position::float8 as "countedPosition", repair_position::float8 as "repairPosition",
-            (select count(*) from candidates)::float8 as candidates
+          select id::text as id, number, failed_position as "failedPosition",
+            requested_by as "requestedBy", requested_at as "requestedAt",
+            body, changes, state, sent_at as "sentAt",
+            ended_at as "endedAt", reasons,
+            counted_position as "countedPosition", repair_position as "repairPosition",
+            (select count(*) from candidates) as candidates
           from candidates where bytes_before < ${MOST_PAGE_BYTES} order by candidates.number desc`,
     );
   }

@@ -11,7 +11,6 @@ export const SCOPES = [
   'order-events:read',
   'order-events:repair',
   'orders:produce',
-  'ledger:export',
   'metrics:read',
   'accounts:manage',
   'personal-data:erase',

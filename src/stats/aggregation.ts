@@ -48,19 +48,19 @@ export class Aggregation {
         case grouping(user_id, day, month) when 7 then 'all' when 3 then 'user' when 5 then 'day' when 6 then 'month'
           else 'month-user' end as by,
         user_id, to_char(day, 'YYYY-MM-DD') as day, to_char(month, 'YYYY-MM') as month,
-        count(*) filter (where counts)::float8 as orders,
-        coalesce(sum(cents), 0)::float8 as revenue,
-        coalesce(sum(failed), 0)::float8 as failed,
-        count(*) filter (where counts and corrected)::float8 as corrected,
-        coalesce(extract(epoch from max(ordered_at) filter (where counts)) * 1000, 0)::float8 as last_order_at,
-        coalesce(sum(failed) filter (where user_id is null), 0)::float8 as failed_without_user,
-        coalesce(sum(failed) filter (where day is null), 0)::float8 as failed_without_month
+        count(*) filter (where counts) as orders,
+        coalesce(sum(cents), 0)::bigint as revenue,
+        coalesce(sum(failed), 0)::bigint as failed,
+        count(*) filter (where counts and corrected) as corrected,
+        coalesce(extract(epoch from max(ordered_at) filter (where counts)) * 1000, 0)::bigint as last_order_at,
+        coalesce(sum(failed) filter (where user_id is null), 0)::bigint as failed_without_user,
+        coalesce(sum(failed) filter (where day is null), 0)::bigint as failed_without_month
       from cut
       group by grouping sets ((), (user_id), (day), (month), (month, user_id))`);
     for (const row of tallies) place(row, figures);
 
     const products = await this.database.query<{ product_id: string; revenue: number; quantity: number }>(sql`
-      select product_id, sum(cents)::float8 as revenue, sum(quantity)::float8 as quantity
+      select product_id, sum(cents)::bigint as revenue, sum(quantity)::bigint as quantity
       from ledger, unnest(lines)
       where position > ${from} and position <= ${to} and kind = 'order' and outcome <> 'failed'
       group by product_id`);

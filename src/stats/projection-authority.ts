@@ -63,8 +63,8 @@ export class ProjectionAuthority {
     const [row] = await this.database.query<
       Omit<Authority, 'building'> & { done: number; total: number; is_building: boolean }
     >(
-      sql`select generation::float8 as generation, base::float8 as base, state,
-            build_done::float8 as done, build_total::float8 as total,
+      sql`select generation, base, state,
+            build_done as done, build_total as total,
             coalesce(builder_until > now(), false) as is_building
           from projection`,
     );
@@ -85,7 +85,7 @@ export class ProjectionAuthority {
             last_generation = ${NEXT_GENERATION}, build_done = 0,
             build_total = greatest((select position from ledger_head) - ${base}, 0)
           where builder is null or builder_until < now()
-          returning last_generation::float8 as generation, (${base})::float8 as base, generation::float8 as replaces`,
+          returning last_generation as generation, (${base})::bigint as base, generation as replaces`,
     );
     return lease ?? null;
   }
@@ -126,7 +126,7 @@ export class ProjectionAuthority {
       sql`update projection
           set generation = ${NEXT_GENERATION}, last_generation = ${NEXT_GENERATION}
           where generation = ${generation} and (builder is null or builder_until < now())
-          returning generation::float8 as generation`,
+          returning generation`,
     );
     return row?.generation ?? null;
   }
@@ -151,18 +151,18 @@ export class ProjectionAuthority {
     return this.database.transaction(async (tx) => {
       // The head is locked so that no append slips between reading it and moving the base to it.
       const [head] = await tx.query<{ position: number; ledgerId: string; entryHash: string }>(
-        sql`select position::float8 as position, ledger_id::text as "ledgerId", encode(entry_hash, 'hex') as "entryHash"
+        sql`select position, ledger_id::text as "ledgerId", encode(entry_hash, 'hex') as "entryHash"
             from ledger_head for update`,
       );
       // Locked too, or a generation that comes into service meanwhile would not be the one that is cleared.
       const [before] = await tx.query<{ generation: number; base: number }>(
-        sql`select generation::float8 as generation, base::float8 as base from projection for update`,
+        sql`select generation, base from projection for update`,
       );
       const [after] = await tx.query<{ generation: number }>(
         sql`update projection
             set generation = ${NEXT_GENERATION}, last_generation = ${NEXT_GENERATION}, base = ${head!.position},
               state = 'ready', builder = null, builder_until = null
-            returning generation::float8 as generation`,
+            returning generation`,
       );
       const { position: base, ledgerId, entryHash } = head!;
       const { generation } = after!;

@@ -48,8 +48,8 @@ export class RangeQueries {
   async topUsers(range: Range, limit: number): Promise<{ bySpend: Ranked[]; byOrders: Ranked[] }> {
     const rows = await this.database.query<Ranked & { ranking: 'spend' | 'orders' }>(sql`
       with totals as materialized (
-        select user_id collate "C" as id, sum(${SIGNED_CENTS})::float8 as spend,
-          count(*) filter (where kind = 'order')::float8 as orders
+        select user_id collate "C" as id, sum(${SIGNED_CENTS})::bigint as spend,
+          count(*) filter (where kind = 'order') as orders
         from ledger
         where kind in ('order', 'refund') and outcome <> 'failed' and ${covered(await this.coverage())} and ${this.within(range)}
         group by 1
@@ -72,11 +72,10 @@ export class RangeQueries {
     const entriesOfUser = sql`user_id = ${userId} and ${covered(coverage)}`;
     const [row] = await this.database.query<UserInRange & { known: boolean; revenue: number }>(sql`
       select exists (select from ledger where ${entriesOfUser}) as known,
-        count(*) filter (where kind = 'order' and outcome <> 'failed')::float8 as orders,
-        coalesce(sum(${SIGNED_CENTS}), 0)::float8 as revenue,
-        (count(*) filter (where outcome = 'failed') - count(*) filter (where kind = 'repair'))::float8 as failed,
-        (extract(epoch from max(ordered_at) filter (where kind = 'order' and outcome <> 'failed')) * 1000)::float8
-          as "lastOrderAt"
+        count(*) filter (where kind = 'order' and outcome <> 'failed') as orders,
+        coalesce(sum(${SIGNED_CENTS}), 0)::bigint as revenue,
+        (count(*) filter (where outcome = 'failed') - count(*) filter (where kind = 'repair')) as failed,
+        max(ordered_at) filter (where kind = 'order' and outcome <> 'failed') as "lastOrderAt"
       from ledger where ${entriesOfUser} and ${this.within(range)}`);
     const { known, orders, revenue, failed, lastOrderAt } = row!;
     return known ? { orders, revenue: cents(revenue), failed, lastOrderAt } : null;

@@ -50,9 +50,9 @@ export class RebuildRunning extends CallerError {
 
 /** What is asked of a row; `done` and `total` come from elsewhere while it runs. */
 const COLUMNS = sql`id::text as id, rebuilds.state, from_beginning as "fromBeginning", requested_by as "requestedBy",
-  (extract(epoch from requested_at) * 1000)::float8 as "requestedAt",
-  (extract(epoch from started_at) * 1000)::float8 as "startedAt",
-  (extract(epoch from finished_at) * 1000)::float8 as "finishedAt", position::float8 as position, error`;
+  requested_at as "requestedAt",
+  started_at as "startedAt",
+  finished_at as "finishedAt", position, error`;
 
 /** Why a rebuild ends with the process. */
 class ServiceStopped extends Error {
@@ -115,7 +115,7 @@ export class RebuildRequests implements OnModuleDestroy {
     return this.database.transaction(async (tx) => {
       const [request] = await tx.query<RequestedRebuild>(
         sql`insert into rebuilds (requested_by, from_beginning) values (${actor.name}, ${fromBeginning})
-            on conflict do nothing returning ${COLUMNS}, done::float8 as done, total::float8 as total`,
+            on conflict do nothing returning ${COLUMNS}, done, total`,
       );
       if (!request) return undefined;
       await this.audit.record(tx, actor, {
@@ -228,7 +228,7 @@ export class RebuildRequests implements OnModuleDestroy {
   private select(condition: SQL, limit: number): Promise<RequestedRebuild[]> {
     return this.database.query<RequestedRebuild>(
       sql`select ${COLUMNS},
-            coalesce(done, build_done)::float8 as done, coalesce(total, build_total)::float8 as total
+            coalesce(done, build_done) as done, coalesce(total, build_total) as total
           from rebuilds left join projection
             on rebuilds.state = 'running' and last_generation = rebuilds.generation
           where ${condition} order by requested_at desc, id desc limit ${limit}`,

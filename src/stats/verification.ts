@@ -57,7 +57,7 @@ export class Verification implements OnModuleDestroy {
   /** @throws DatabaseUnavailable */
   async recorded(): Promise<LatestVerification> {
     const [row] = await this.database.query<LatestVerification>(
-      sql`select drift_cents::float8 as "driftCents", (extract(epoch from succeeded_at) * 1000)::float8 as "succeededAt"
+      sql`select drift_cents as "driftCents", succeeded_at as "succeededAt"
           from verification`,
     );
     return row!;

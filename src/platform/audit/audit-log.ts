@@ -15,9 +15,9 @@ import {
 const ROWS_PER_LOOK = 1_000;
 
 /** What a row says. */
-export const ROW_COLUMNS = sql`audit_log.id::float8 as id, (extract(epoch from audit_log.at) * 1000)::float8 as at,
+export const ROW_COLUMNS = sql`audit_log.id, audit_log.at,
   actor, action, target, before, after, request_id as "requestId"`;
-const LINK_COLUMNS = sql`audit_log.sequence::float8 as sequence, encode(audit_log.hash, 'hex') as hash`;
+const LINK_COLUMNS = sql`audit_log.sequence, encode(audit_log.hash, 'hex') as hash`;
 
 /** A row, and its place in the chain once it has one. */
 export type LoggedRow = AuditRow & (Link | { sequence: null; hash: null });
@@ -76,10 +76,10 @@ export class AuditLog {
   async verify(): Promise<ChainVerification> {
     // In one statement: sealing moves the head and the rows together.
     const [start] = await this.database.query<Link & { last: number; unsealed: number }>(
-      sql`select coalesce((select sequence from audit_head), 0)::float8 as sequence,
+      sql`select coalesce((select sequence from audit_head), 0) as sequence,
             coalesce((select encode(hash, 'hex') from audit_head), ${CHAIN_START.hash}) as hash,
-            (select coalesce(max(sequence), 0) from audit_log)::float8 as last,
-            (select count(*) from audit_log where sequence is null)::float8 as unsealed`,
+            (select coalesce(max(sequence), 0) from audit_log) as last,
+            (select count(*) from audit_log where sequence is null) as unsealed`,
     );
     const { last, unsealed, ...head } = start!;
     let reached = CHAIN_START;

@@ -64,9 +64,7 @@ export class AuditSealer implements OnApplicationBootstrap, OnModuleDestroy {
         sql`select ${ROW_COLUMNS} from audit_log where sequence is null order by audit_log.id limit ${ROWS_PER_BATCH}`,
       );
       if (rows.length === 0) return 0;
-      const [head] = await tx.query<Link>(
-        sql`select sequence::float8 as sequence, encode(hash, 'hex') as hash from audit_head`,
-      );
+      const [head] = await tx.query<Link>(sql`select sequence, encode(hash, 'hex') as hash from audit_head`);
       if (!head) throw new Error('the head of its chain is missing');
       let end = head;
       const links = rows.map((row) => {

@@ -3,7 +3,7 @@ import { CONFIG, type Config } from '../../shared/config.js';
 import { EmbeddedParts } from '../embedded/embedded-parts.js';
 import { Database } from './database.js';
 
-const LONGEST_STATEMENT_MS = 10_000;
+const MAX_STATEMENT_MS = 10_000;
 
 /** The ledger's PostgreSQL, connected to and migrated in the background. */
 @Global()
@@ -11,12 +11,10 @@ const LONGEST_STATEMENT_MS = 10_000;
   providers: [
     {
       provide: Database,
-      useFactory: ({ databaseUrl, queue }: Config, { ledgerStore }: EmbeddedParts) => {
+      useFactory: ({ queue }: Config, { databaseUrl }: EmbeddedParts) => {
         // A statement must be over before the messages it stores become visible to another poller.
-        const statementTimeout = Math.min(LONGEST_STATEMENT_MS, (queue.visibilityTimeout * 1000) / 3);
-        const database = ledgerStore
-          ? Database.embedded(ledgerStore)
-          : Database.onServer(databaseUrl, Math.round(statementTimeout));
+        const statementTimeout = Math.min(MAX_STATEMENT_MS, (queue.visibilityTimeout * 1000) / 3);
+        const database = new Database(databaseUrl, Math.round(statementTimeout));
         void database.availability.start();
         return database;
       },

@@ -15,7 +15,7 @@ export function banner(config: Config, parts: EmbeddedParts, url: string): strin
     `  API      ${api}/docs`,
     `  Page     ${api}/dashboard`,
     `  Queue    ${queueLine}`,
-    `  Ledger   ${ledgerLine(config)}`,
+    `  Ledger   ${ledgerLine(config, parts)}`,
     `  Redis    ${redisLine(config, parts)}`,
     `  Access   ${accessLine(config)}`,
     '',
@@ -25,12 +25,6 @@ export function banner(config: Config, parts: EmbeddedParts, url: string): strin
     `  Stop with Ctrl+C.${config.databaseUrl === 'embedded' ? ' Data stays; npm run reset starts over.' : ''}`,
     '',
   ].join('\n');
-}
-
-/** Something that a person at a terminal must not miss: a sentence, and the commands it speaks of. */
-export function notice([sentence, ...commands]: string[]): string {
-  if (sentence === undefined) return '';
-  return ['', `  ${sentence}`, ...commands.map((command) => `    ${command}`), '', ''].join('\n');
 }
 
 function accessLine({ access }: Config): string {
@@ -64,9 +58,9 @@ function firstOrder(api: string, currency: string): string {
   );
 }
 
-function ledgerLine({ databaseUrl, dataDir }: Config): string {
-  if (databaseUrl !== 'embedded') return `PostgreSQL at ${new URL(databaseUrl).host}`;
-  return `embedded PostgreSQL in ${dataDir}: survives kill -9; a power cut may cost the last moments`;
+function ledgerLine({ databaseUrl }: Config, { postgres }: EmbeddedParts): string {
+  if (!postgres) return `PostgreSQL at ${new URL(databaseUrl).host}`;
+  return `embedded PostgreSQL in ${postgres.home}`;
 }
 
 function redisLine({ redisUrl }: Config, { redis }: EmbeddedParts): string {

@@ -27,17 +27,13 @@ create table orders (
   -- How often a step was asked for again since the status changed.
   redriven integer not null default 0
 ) with (fillfactor = 80);
---> statement-breakpoint
 create index orders_of_user on orders (user_id, placed_at, number);
---> statement-breakpoint
 create index orders_by_status on orders (status, placed_at, number);
---> statement-breakpoint
 create index orders_by_time on orders (placed_at, number);
---> statement-breakpoint
+
 -- Those that something has to happen to yet.
 create index orders_under_way on orders (active_at)
   where status in ('pending', 'reserved', 'paid', 'shipped', 'payment_unknown');
---> statement-breakpoint
 -- At the prices they were taken at.
 create table order_lines (
   order_id text collate "C" not null references orders (id),
@@ -47,9 +43,8 @@ create table order_lines (
   price_cents bigint not null check (price_cents > 0),
   primary key (order_id, sku)
 );
---> statement-breakpoint
 create index order_lines_of_sku on order_lines (sku, order_id);
---> statement-breakpoint
+
 -- What happened to an order, without gaps from 1.
 create table order_timeline (
   order_id text collate "C" not null references orders (id),
@@ -62,7 +57,7 @@ create table order_timeline (
   at timestamptz(3) not null default clock_timestamp(),
   primary key (order_id, sequence)
 );
---> statement-breakpoint
+
 -- The first answers to requests that may be repeated.
 create table idempotency_keys (
   -- The account, or whoever else called.
@@ -76,9 +71,8 @@ create table idempotency_keys (
   expires_at timestamptz(3) not null,
   primary key (caller, route, key)
 );
---> statement-breakpoint
 create index idempotency_keys_by_expiry on idempotency_keys (expires_at);
---> statement-breakpoint
+
 -- Messages that are to be sent because something was committed. What was sent is gone from here.
 create table outbox (
   id bigint generated always as identity primary key,
@@ -93,11 +87,9 @@ create table outbox (
   -- Until then somebody is about to send it.
   claimed_until timestamptz(3) not null default '-infinity'
 ) with (fillfactor = 50);
---> statement-breakpoint
 create index outbox_of_order on outbox (order_id, sequence);
---> statement-breakpoint
 create index outbox_by_age on outbox (created_at);
---> statement-breakpoint
+
 -- Messages that had their effect, by the sender's id.
 create table inbox (
   queue text not null,
@@ -105,9 +97,8 @@ create table inbox (
   at timestamptz(3) not null default now(),
   primary key (queue, message_id)
 );
---> statement-breakpoint
 create index inbox_by_age on inbox (at);
---> statement-breakpoint
+
 -- What of the stock is promised to an order, and until when.
 create table reservations (
   order_id text collate "C" not null,
@@ -120,9 +111,8 @@ create table reservations (
   foreign key (order_id, sku) references order_lines (order_id, sku),
   foreign key (sku, warehouse) references stock (sku, warehouse)
 );
---> statement-breakpoint
 create index reservations_by_expiry on reservations (expires_at) where state = 'held';
---> statement-breakpoint
+
 -- A charge, and what undoes it. Written before the provider is asked, so that nothing is charged that nobody knows of.
 create table payment_attempts (
   -- The provider's idempotency key.
@@ -146,12 +136,10 @@ create table payment_attempts (
   unique (order_id, number),
   check (refunded_at is null or state = 'captured')
 );
---> statement-breakpoint
 create unique index one_captured_attempt_kept on payment_attempts (order_id)
   where state = 'captured' and compensation = 'armed';
---> statement-breakpoint
 create index compensations_due on payment_attempts (compensation_at) where compensation = 'due';
---> statement-breakpoint
+
 create table shipments (
   tracking_number text primary key,
   order_id text collate "C" not null unique references orders (id),
@@ -160,9 +148,8 @@ create table shipments (
   -- When the carrier is to be asked next.
   next_at timestamptz(3) not null
 );
---> statement-breakpoint
 create index shipments_under_way on shipments (next_at) where status <> 'delivered';
---> statement-breakpoint
+
 create table shipment_events (
   tracking_number text not null references shipments (tracking_number),
   sequence integer not null check (sequence > 0),
@@ -170,7 +157,7 @@ create table shipment_events (
   at timestamptz(3) not null default clock_timestamp(),
   primary key (tracking_number, sequence)
 );
---> statement-breakpoint
+
 -- What did not succeed however often it was tried, until somebody has seen to it.
 create table failed_jobs (
   id bigint generated always as identity primary key,
@@ -186,5 +173,4 @@ create table failed_jobs (
   note text,
   check ((state = 'open') = (seen_to_at is null))
 );
---> statement-breakpoint
 create unique index open_failed_jobs on failed_jobs (order_id, job, reference) where state = 'open';

@@ -1,21 +1,18 @@
--- How long bodies are kept, and how they get here. All others wait while an append holds the head's lock, and much of
--- an append's time is spent on bodies where these are large: a message of SQS has up to 1 MiB.
-
--- What is too long for a row is compressed; lz4 takes about a tenth of pglz's time. Not every build of PostgreSQL has it,
--- the embedded one for instance.
-do $$
-begin
-  if 'lz4' = any((select enumvals from pg_settings where name = 'default_toast_compression')::text[]) then
-    alter table ledger alter column body set compression lz4, alter column lines set compression lz4;
-  end if;
-end
-$$;
---> statement-breakpoint
-drop function append_entries(json, json);
---> statement-breakpoint
--- As before (migrations/0008_refunds.sql), but that a body may be given as bytes of UTF-8 in "bodies": "body_bytes" of them
--- from "body_at", where 1 is the first. As a part of the JSON it would be escaped, read twice and copied more often.
-create function append_entries(entries json, refunds json default null, bodies bytea default null)
+-- Appends validated messages to the ledger and returns one row for each.
+--
+-- entries   JSON array of order events, numbered by "i" in the order that decides between them. "lines" is the text form
+--           of ledger_line[], which PostgreSQL reads five times as fast as nested JSON.
+-- refunds   JSON array of refund events, numbered in the same sequence. Orders go first: a refund in the same call finds
+--           its order counted. A refund whose order is not counted yet is stored in early_refunds.
+-- bodies    the bodies as one run of UTF-8 bytes: "body_bytes" of them from "body_at", where 1 is the first. As a part of
+--           the JSON a body ("body") would be escaped, read twice and copied more often.
+--
+-- Result: of each message its outcome ('waiting' for an early refund, which has no position), its reasons, its position,
+-- and whether it is a duplicate of that position.
+--
+-- The lock and the look-up are two statements on purpose: one statement would look with a snapshot taken before it
+-- waited for the lock, and miss what the previous holder committed. That also needs READ COMMITTED.
+create or replace function append_entries(entries json, refunds json default null, bodies bytea default null)
 returns table (i integer, outcome text, reasons text[], "position" bigint, duplicate boolean)
 language plpgsql
 set plan_cache_mode = force_generic_plan
@@ -156,11 +153,11 @@ begin
   last_order := head.position;
 
   -- What waited for the orders that have just been counted, in the order in which it came.
-  if exists (select from early_refunds where position is null) then
+  if exists (select from early_refunds) then
     for waiting in
       select early_refunds.*
       from ledger ordered
-        join early_refunds on early_refunds.order_id = ordered.order_id and early_refunds.position is null
+        join early_refunds on early_refunds.order_id = ordered.order_id
       where ordered.position > before and ordered.position <= last_order
         and ordered.kind = 'order' and ordered.outcome <> 'failed'
       order by early_refunds.number
@@ -171,7 +168,7 @@ begin
       );
       select * into strict settled from settle_refund(head, refund);
       head := settled.head;
-      update early_refunds set position = settled.position, body = null where number = waiting.number;
+      delete from early_refunds where number = waiting.number;
     end loop;
   end if;
 
@@ -197,7 +194,7 @@ begin
     select counted_refunds.position as at, content_hash = refund.content_hash as same into counted
     from counted_refunds where refund_id = refund.refund_id;
     -- By its content alone, for which there is one index: one over all that wait would do too, and be read as a whole.
-    waits := (select early_refunds.position is null from early_refunds where content_hash = refund.content_hash);
+    waits := exists (select from early_refunds where content_hash = refund.content_hash);
 
     if counted.same then
       "position" := counted.at;

@@ -17,40 +17,17 @@ create table audit_log (
   hash bytea,
   check ((sequence is null) = (hash is null))
 );
---> statement-breakpoint
 create index audit_log_unsealed on audit_log (id) where sequence is null;
---> statement-breakpoint
 create index audit_log_of_actor on audit_log (actor, id);
---> statement-breakpoint
 create index audit_log_of_action on audit_log (action, id);
---> statement-breakpoint
 create index audit_log_of_target on audit_log (target, id);
---> statement-breakpoint
 create index audit_log_of_request on audit_log (request_id, id);
---> statement-breakpoint
 create index audit_log_at on audit_log (at);
---> statement-breakpoint
+
 -- Where the chain ends, so that rows missing from its end are noticed.
 create table audit_head (
   only_row boolean primary key default true check (only_row),
   sequence bigint not null default 0,
   hash bytea not null default sha256('')
 );
---> statement-breakpoint
 insert into audit_head default values;
---> statement-breakpoint
-create function refuse_audit_change() returns trigger
-language plpgsql
-as $$ begin raise exception 'the audit log is only ever added to'; end $$;
---> statement-breakpoint
--- A row may be sealed once; nothing else ever changes.
-create trigger audit_log_is_kept before update on audit_log for each row
-when (
-  old.sequence is not null
-  or (new.id, new.at, new.actor, new.action, new.target, new.before, new.after, new.request_id, new.announcement)
-    is distinct from (old.id, old.at, old.actor, old.action, old.target, old.before, old.after, old.request_id, old.announcement)
-)
-execute function refuse_audit_change();
---> statement-breakpoint
-create trigger audit_log_is_never_shortened before delete or truncate on audit_log for each statement
-execute function refuse_audit_change();

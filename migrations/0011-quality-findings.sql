@@ -14,9 +14,8 @@ create table quality_findings (
   verdict text not null,
   unique (position, cause)
 );
---> statement-breakpoint
 create index quality_findings_by_time on quality_findings (found_at);
---> statement-breakpoint
+
 -- What the processes of one ledger share about the schedule: who checks, until when others leave it to them, and the last
 -- entries that were considered.
 create table quality_schedule (
@@ -28,5 +27,4 @@ create table quality_schedule (
   suspect_position bigint not null default 0,
   check ((claim is null) = (claimed_until is null))
 );
---> statement-breakpoint
 insert into quality_schedule default values;

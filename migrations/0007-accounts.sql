@@ -13,11 +13,12 @@ create table accounts (
   created_at timestamptz(3) not null default now(),
   -- Since when nobody can use it any more; there is then no password, no name and no address.
   closed_at timestamptz(3),
+  -- Made by demo data, which may give only such accounts another password.
+  demo boolean not null default false,
   check (closed_at is null or password_hash = '')
 );
---> statement-breakpoint
 create index accounts_by_time on accounts (created_at, id);
---> statement-breakpoint
+
 -- A log-in. Every refresh token that follows from it belongs to it and ends with it.
 create table sessions (
   id uuid primary key default gen_random_uuid(),
@@ -28,11 +29,9 @@ create table sessions (
   ended_because text check (ended_because in ('logged_out', 'token_reused', 'erased')),
   check ((ended_at is null) = (ended_because is null))
 );
---> statement-breakpoint
 create index sessions_of_account on sessions (account_id) where ended_at is null;
---> statement-breakpoint
 create index sessions_by_expiry on sessions (expires_at);
---> statement-breakpoint
+
 create table refresh_tokens (
   -- SHA-256 of the token, which is random enough to need no more.
   hash bytea primary key,
@@ -41,9 +40,8 @@ create table refresh_tokens (
   -- A token is good for one refresh. It is kept, so that a second one is noticed.
   used_at timestamptz(3)
 );
---> statement-breakpoint
 create index refresh_tokens_of_session on refresh_tokens (session_id);
---> statement-breakpoint
+
 create table api_keys (
   id uuid primary key default gen_random_uuid(),
   -- Null where it was made by the operator of a service that nobody logs in to.
@@ -57,5 +55,4 @@ create table api_keys (
   -- To the minute.
   last_used_at timestamptz(3)
 );
---> statement-breakpoint
 create index api_keys_of_account on api_keys (account_id, created_at, id);

@@ -7,5 +7,4 @@ create table delivery_failures (
   last_failed_at timestamptz(3) not null default now(),
   last_error text not null
 );
---> statement-breakpoint
 create index delivery_failures_by_age on delivery_failures (last_failed_at);

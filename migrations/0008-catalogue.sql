@@ -4,7 +4,7 @@ create table warehouses (
   code text primary key check (code ~ '^[A-Z0-9-]{1,32}$'),
   name text not null
 );
---> statement-breakpoint
+
 create table products (
   -- By bytes: its order is the same everywhere.
   sku text collate "C" primary key check (sku ~ '^[A-Z0-9][A-Z0-9._-]{0,63}$'),
@@ -16,9 +16,8 @@ create table products (
   low_stock_at integer not null check (low_stock_at >= 0),
   created_at timestamptz(3) not null default now()
 );
---> statement-breakpoint
 create index products_of_vendor on products (vendor_id, sku) where vendor_id is not null;
---> statement-breakpoint
+
 -- The checks, and not the code, are what nothing can be oversold by.
 create table stock (
   sku text collate "C" not null references products (sku),
@@ -27,7 +26,7 @@ create table stock (
   reserved integer not null default 0 check (reserved >= 0 and reserved <= on_hand),
   primary key (sku, warehouse)
 ) with (fillfactor = 70);
---> statement-breakpoint
+
 -- Why there is as much as there is: the sum of a place's movements is what is on hand there.
 create table stock_movements (
   id bigint generated always as identity primary key,
@@ -40,5 +39,4 @@ create table stock_movements (
   at timestamptz(3) not null default clock_timestamp(),
   foreign key (sku, warehouse) references stock (sku, warehouse)
 );
---> statement-breakpoint
 create index stock_movements_of_sku on stock_movements (sku, id);

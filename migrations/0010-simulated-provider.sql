@@ -23,12 +23,9 @@ create table simulated_charges (
   check (order_id is not null or state = 'voided'),
   check ((state = 'declined') = (reason is not null))
 ) with (fillfactor = 70);
---> statement-breakpoint
 create index simulated_charges_of_order on simulated_charges (order_id);
---> statement-breakpoint
 create index simulated_charges_to_capture on simulated_charges (capture_at)
   where state = 'processing' and capture_at is not null;
---> statement-breakpoint
 -- The keys, and not the code, are what no more than the captured amount can be refunded by: it is refunded whole, and once.
 create table simulated_refunds (
   key text primary key check (length(key) between 1 and 128),
@@ -39,7 +36,7 @@ create table simulated_refunds (
   refunded_at timestamptz(3),
   foreign key (charge_key, amount_cents) references simulated_charges (key, captured_cents)
 ) with (fillfactor = 70);
---> statement-breakpoint
+
 -- What the provider has to tell of its own accord.
 create table simulated_webhooks (
   -- The same in every attempt to deliver it.
@@ -52,5 +49,4 @@ create table simulated_webhooks (
   next_attempt_at timestamptz(3) not null default clock_timestamp(),
   delivered_at timestamptz(3)
 ) with (fillfactor = 70);
---> statement-breakpoint
 create index simulated_webhooks_to_deliver on simulated_webhooks (next_attempt_at) where delivered_at is null;

@@ -1,58 +1,14 @@
--- Repairs: a failed entry is judged again, as it was or corrected. What the API recorded here is what the consumer
--- honours; a message alone repairs nothing.
-
-create table repairs (
-  id uuid primary key default gen_random_uuid(),
-  -- The order in which repairs were requested, for paging; it may have gaps.
-  number bigint generated always as identity unique,
-  failed_position bigint not null,
-  requested_by text not null,
-  requested_at timestamptz(3) not null default now(),
-  -- What is to be judged; null where it is what was received.
-  body text,
-  -- Which fields of the order differ from what was received: [{field, before, after}].
-  changes json not null default '[]',
-  state text not null default 'pending' check (state in ('pending', 'repaired', 'failed')),
-  -- How often it was put on the queue, and when last; counted before it is sent.
-  sends integer not null default 0,
-  sent_at timestamptz(3),
-  ended_at timestamptz(3),
-  -- Why it failed again.
-  reasons text[] not null default '{}',
-  -- The entry that counts for the failed one, and the entry of kind repair.
-  counted_position bigint,
-  repair_position bigint,
-  check ((state = 'pending') = (ended_at is null)),
-  check ((state = 'failed') = (cardinality(reasons) > 0)),
-  check ((state = 'repaired') = (counted_position is not null)),
-  check ((state = 'repaired') = (repair_position is not null))
-);
---> statement-breakpoint
-create unique index repairs_under_way on repairs (failed_position) where state = 'pending';
---> statement-breakpoint
-create index repairs_of_entry on repairs (failed_position, number);
---> statement-breakpoint
-create index repairs_to_send on repairs (number) where state = 'pending';
---> statement-breakpoint
--- A failed entry is mended once.
-create unique index ledger_repairs on ledger (ref_position) where kind = 'repair';
---> statement-breakpoint
--- An entry of kind repair counts nothing itself: it takes back what the failed entry counted as failed.
-alter table ledger
-  drop constraint ledger_check1,
-  add constraint ledger_value_of_order check (kind <> 'order' or (outcome = 'failed') = (value_cents is null)),
-  add constraint ledger_repair check (
-    kind <> 'repair' or (outcome <> 'failed' and value_cents is null and ref_position is not null and actor is not null)
-  );
---> statement-breakpoint
--- Settles messages that say they retry a failed entry, one after the other. Takes what append_entries takes, and of
--- each the "repair_id" it names. It is honoured where that repair was recorded, with this very body, and is under way:
--- then either the order counts (or counted before, with the same content) and an entry of kind repair follows it in
--- the same transaction, or the repair ends with its reasons and nothing is appended. A message that names no such
--- repair is an order event like any other.
+-- Settles messages that say they retry a failed entry, one after the other.
 --
--- Answers one row for each: kind is 'stored' or 'duplicate' as by append_entries, 'repaired', or 'not_repaired'.
-create function append_retries(entries json)
+-- entries   what append_entries takes, and of each the "repair_id" it names. That is honoured where the repair was
+--           recorded, with this very body, and is under way: then either the order counts (or counted before, with the
+--           same content) and an entry of kind repair follows it in the same transaction, or the repair ends with its
+--           reasons and nothing is appended. A message that names no such repair is an event like any other. A refund
+--           that was put in an order's place repairs nothing.
+--
+-- Result: of each message its kind ('stored' or 'duplicate' as by append_entries, 'repaired' or 'not_repaired'), its
+-- outcome, its reasons and its position.
+create or replace function append_retries(entries json)
 returns table (i integer, kind text, outcome text, reasons text[], "position" bigint)
 language plpgsql
 set jit = off
@@ -78,7 +34,11 @@ begin
     for update of repairs;
 
     if not found then
-      select * into strict appended from append_entries(json_build_array(entry));
+      select * into strict appended
+      from append_entries(
+        case when entry ->> 'kind' = 'refund' then '[]' else json_build_array(entry) end,
+        case when entry ->> 'kind' = 'refund' then json_build_array(entry) end
+      );
       kind := case when appended.duplicate then 'duplicate' else 'stored' end;
       outcome := appended.outcome;
       reasons := appended.reasons;
@@ -104,7 +64,9 @@ begin
     end if;
 
     faults := array(select json_array_elements_text(entry -> 'reasons'));
-    if exists (
+    if entry ->> 'kind' = 'refund' then
+      faults := faults || array['not_an_order'];
+    elsif exists (
       select from counted_orders
       where order_id = entry ->> 'order_id' and content_hash <> decode(entry ->> 'content_hash', 'hex')
     ) then

@@ -1,5 +1,23 @@
--- Rebuilds that somebody asked for, and the latest verification of the figures.
+-- The live statistics: which entries they cover, rebuilds that somebody asked for, and the latest verification.
 
+-- The authority for the statistics: figures cover the entries base + 1 and up, and only generation is served.
+create table projection (
+  only_row boolean primary key default true check (only_row),
+  generation bigint not null default 0,
+  base bigint not null default 0,
+  state text not null default 'empty' check (state in ('empty', 'ready')),
+  -- The highest generation number ever given out, so that a crashed build's keys are never taken for another's.
+  last_generation bigint not null default 0,
+  -- The process that builds the next generation, until when it may be silent, and how far it is.
+  builder uuid,
+  builder_until timestamptz,
+  build_done bigint not null default 0,
+  build_total bigint not null default 0,
+  check ((builder is null) = (builder_until is null))
+);
+insert into projection default values;
+
+-- Rebuilds that somebody asked for.
 create table rebuilds (
   id uuid primary key default gen_random_uuid(),
   requested_by text not null,
@@ -21,12 +39,11 @@ create table rebuilds (
   check ((state in ('done', 'failed')) = (finished_at is not null)),
   check ((state = 'failed') = (error is not null))
 );
---> statement-breakpoint
 create index rebuilds_by_time on rebuilds (requested_at);
---> statement-breakpoint
+
 -- One at a time, whichever process is asked.
 create unique index rebuilds_unfinished on rebuilds ((true)) where state in ('requested', 'running');
---> statement-breakpoint
+
 -- What the processes of one ledger share about verification: who runs the scheduled one, and how the latest ended.
 create table verification (
   only_row boolean primary key default true check (only_row),
@@ -36,5 +53,4 @@ create table verification (
   drift_cents bigint,
   succeeded_at timestamptz(3)
 );
---> statement-breakpoint
 insert into verification default values;

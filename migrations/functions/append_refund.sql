@@ -1,0 +1,40 @@
+-- Appends a refund as an entry, failed where it has faults.
+--
+-- head            the ledger's head, whose row the caller has locked
+-- refund          the refund event
+-- faults          why it fails; empty where it counts
+-- order_user      the user of its order, order_position the entry of its order; null where it failed by what it says itself
+--
+-- Result: the new head, which the caller stores. Once, since every version of its row makes the next look at it longer.
+create or replace function append_refund(
+  head ledger_head, refund refund_event, faults text[], order_user text, order_position bigint
+) returns ledger_head
+language plpgsql
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  final_outcome text := case when cardinality(faults) > 0 then 'failed' else 'accepted' end;
+  counted_cents bigint := case when cardinality(faults) = 0 then refund.cents end;
+begin
+  head.position := head.position + 1;
+  head.entry_hash := sha256(
+    head.entry_hash || refund.content_hash
+      || convert_to(concat_ws('|', 'refund', final_outcome, counted_cents, order_position), 'UTF8')
+  );
+  insert into ledger (
+    position, kind, outcome, order_id, user_id, ordered_at, value_cents, claimed_cents, reasons, content_hash, entry_hash,
+    message_id, ref_position, refund_id, sent_at, received_at, body
+  ) values (
+    head.position, 'refund', final_outcome, refund.order_id, order_user, refund.refunded_at, counted_cents, refund.cents,
+    faults, refund.content_hash, head.entry_hash, refund.message_id, order_position, refund.refund_id, refund.sent_at,
+    refund.received_at, refund.body
+  );
+  if final_outcome = 'failed' then
+    insert into failed_contents values (refund.content_hash, head.position);
+  else
+    insert into counted_refunds values (refund.refund_id, refund.content_hash, head.position);
+  end if;
+  return head;
+end
+$$;

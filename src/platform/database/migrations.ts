@@ -1,0 +1,90 @@
+import type { Logger } from '@nestjs/common';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { ClientBase } from 'pg';
+
+const FOLDER = join(__dirname, '..', '..', '..', 'migrations');
+/** Any number, the same in all processes. */
+const MIGRATION_LOCK = 4_711_001;
+
+/** A file of the schema. */
+interface Migration {
+  /** `0001-ledger`, or `functions/append_entries`. */
+  name: string;
+  /** A function is applied again when its file has changed, a numbered file only once. */
+  repeats: boolean;
+  text: string;
+  hash: string;
+}
+
+/**
+ * Brings the schema of a database up to date: numbered files in their order, then functions whose content changed. All
+ * of it is one transaction under a lock, so several processes may start at once.
+ */
+export async function migrate(client: ClientBase, logger: Logger): Promise<void> {
+  const files = readMigrations();
+  if ((await pendingOf(client, files)).length === 0) return;
+  await client.query('begin');
+  try {
+    await takeLock(client, logger);
+    // Only now, since another process may have done it while this one waited.
+    for (const { name, text, hash } of await pendingOf(client, files)) {
+      await client.query(text);
+      await client.query(
+        `insert into schema_migrations (name, hash) values ($1, $2)
+         on conflict (name) do update set hash = excluded.hash, applied_at = now()`,
+        [name, hash],
+      );
+    }
+    await client.query('commit');
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined); // where the connection is gone, so is the transaction
+    throw error;
+  }
+}
+
+async function takeLock(client: ClientBase, logger: Logger): Promise<void> {
+  const { rows } = await client.query<{ taken: boolean }>('select pg_try_advisory_xact_lock($1) as taken', [
+    MIGRATION_LOCK,
+  ]);
+  if (rows[0]!.taken) return;
+  logger.log('Waiting for another process that migrates the schema');
+  await client.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+}
+
+/** Those that are not applied yet, in the order in which they have to be. */
+async function pendingOf(client: ClientBase, files: Migration[]): Promise<Migration[]> {
+  const applied = await appliedHashes(client);
+  return files.filter(({ name, repeats, hash }) => (repeats ? applied.get(name) !== hash : !applied.has(name)));
+}
+
+async function appliedHashes(client: ClientBase): Promise<Map<string, string>> {
+  const { rows: tables } = await client.query<{ exists: boolean }>(
+    `select to_regclass('schema_migrations') is not null as exists`,
+  );
+  if (!tables[0]!.exists) return new Map();
+  const { rows } = await client.query<{ name: string; hash: string }>('select name, hash from schema_migrations');
+  return new Map(rows.map(({ name, hash }) => [name, hash]));
+}
+
+function readMigrations(): Migration[] {
+  return [...filesIn('').map((file) => read(file, false)), ...filesIn('functions').map((file) => read(file, true))];
+}
+
+function filesIn(folder: string): string[] {
+  return readdirSync(join(FOLDER, folder))
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+    .map((name) => join(folder, name));
+}
+
+function read(file: string, repeats: boolean): Migration {
+  const text = readFileSync(join(FOLDER, file), 'utf8');
+  return {
+    name: join(file, '..', basename(file, '.sql')),
+    repeats,
+    text,
+    hash: createHash('sha256').update(text).digest('hex'),
+  };
+}
