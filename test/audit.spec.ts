@@ -15,7 +15,7 @@ import { aBreakableLedger } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
 import { orderIs, placeOrder, QUICK, requestOrder } from './support/fulfilment.js';
 import type { ApiDocument } from './support/hostile-requests.js';
-import { itOnServer } from './support/only-on.js';
+
 import { anOrderEvent } from './support/order-events.js';
 import { aDatabase, type OwnPart } from './support/stores.js';
 
@@ -629,7 +629,7 @@ describe('The chain', () => {
   });
 
   it('holds after sixteen writers at once, two sealers, and while they are at it', async () => {
-    const other = own.url === null ? own.part : Database.onServer(own.url, 10_000);
+    const other = own.url === null ? own.part : new Database(own.url, 10_000);
     await other.availability.start();
     const sealers = [sealer, new AuditSealer(new Audit(other), other)];
     let writing = true;
@@ -654,7 +654,7 @@ describe('The chain', () => {
     if (other !== own.part) await other.onApplicationShutdown();
   }, 120_000);
 
-  itOnServer('the embedded ledger has one connection')(
+  it(
     'takes a row that was written early and committed late, and makes nobody wait for it',
     async () => {
       let commit = (): void => undefined;

@@ -20,7 +20,7 @@ import {
   signUp,
 } from './support/accounts.js';
 import { aWorld, type Answer, RunningService } from './support/app.js';
-import { itOnSharedParts } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 
 const UUID = '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11';
 
@@ -234,7 +234,7 @@ describe('Guessing passwords', () => {
     }
   }, 60_000);
 
-  itOnSharedParts('an embedded Redis belongs to one process')('is counted across processes', async () => {
+  itWithRedis('is counted across processes', async () => {
     const world = await aWorld(SECURED);
     const first = await RunningService.ready({ world });
     const { sqsEndpoint: SQS_ENDPOINT } = first.app.get(EmbeddedParts);

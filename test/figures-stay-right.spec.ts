@@ -15,7 +15,7 @@ import { aWorld, RunningService, type World } from './support/app.js';
 import { eventually } from './support/eventually.js';
 import { expectExactFigures, expectNoStrayKeys, servedGeneration } from './support/exact-figures.js';
 import { aJudgedMessage, entriesArgument } from './support/judged-messages.js';
-import { itOnSharedParts, itWhereRedisLasts } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { onServer, ownDatabase, prepareEmbeddedLedger } from './support/parts.js';
 import { figuresOf, restoreFigures, storedFigures } from './support/stored-figures.js';
 import { anOrderOfTraffic, Traffic } from './support/traffic.js';
@@ -104,7 +104,7 @@ describe('while a service runs', () => {
   });
 
   for (const damaged of ['global', 'usersBySpend', 'productsByQuantity'] as const) {
-    itWhereRedisLasts('Redis in memory does not mind of what type a key is')(
+    itWithRedis(
       `a key that holds something else (${damaged}) is noticed and mended`,
       async () => {
         await expectMended(() =>
@@ -121,7 +121,7 @@ describe('while a service runs', () => {
     await expectMended(() => service.redis.client.hset(keys().global, 'revenue', 'much'));
   });
 
-  itWhereRedisLasts('to nobody but the service is Redis in memory open')(
+  itWithRedis(
     'a damaged key that only a reader meets is noticed and mended',
     async () => {
       const ofLongAgo = { ...anOrderOfTraffic(0), user_id: 'U-QUIET', order_timestamp: '2025-06-01T00:00:00Z' };
@@ -287,7 +287,7 @@ describe('over a restart', () => {
     await withService(async (service) => expect(await read(service)).toEqual([1, 0]));
   });
 
-  itWhereRedisLasts('Redis in memory ends with the service')(
+  itWithRedis(
     'a ledger that was put back and has grown past the figures since is noticed and mended',
     async () => {
       const generation = await withService(async (service) => {
@@ -312,7 +312,7 @@ describe('over a restart', () => {
     },
   );
 
-  itWhereRedisLasts('Redis in memory ends with the service')(
+  itWithRedis(
     'a new ledger under the same Redis is noticed and mended',
     async () => {
       await withService((service) => sendTraffic(service, 30));
@@ -330,7 +330,7 @@ describe('over a restart', () => {
     },
   );
 
-  itWhereRedisLasts('Redis in memory ends with the service')(
+  itWithRedis(
     'a clearing that comes before a new ledger was compared begins at zero all the same',
     async () => {
       await withService((service) => sendTraffic(service, 30));
@@ -356,7 +356,7 @@ describe('over a restart', () => {
 });
 
 describe('two services on the same parts', () => {
-  const itOnBoth = itOnSharedParts('embedded parts belong to one service');
+  const itOnBoth = itWithRedis;
   let worlds: World[];
   let one: RunningService;
   let other: RunningService;
@@ -490,7 +490,7 @@ async function replaceLedger(
 /** Works on the ledger of a world whose service is stopped. */
 async function withLedgerOf<T>(world: World, work: (database: Database) => Promise<T>): Promise<T> {
   const store = onServer ? null : await EmbeddedLedger.open(world.dataDir);
-  const database = store ? Database.embedded(store) : Database.onServer(world.environment.DATABASE_URL!, 10_000);
+  const database = store ? Database.embedded(store) : new Database(world.environment.DATABASE_URL!, 10_000);
   await database.availability.start();
   try {
     return await work(database);

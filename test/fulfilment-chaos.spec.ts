@@ -20,7 +20,7 @@ import { eventually } from './support/eventually.js';
 import { aProduct, orderIs, placeOrder, QUICK } from './support/fulfilment.js';
 import { type FulfilmentFault, fulfilmentFaults, paidOrders } from './support/fulfilment-faults.js';
 import { chaosOrders, onServer } from './support/parts.js';
-import { ServiceProcess, useBuiltService } from './support/process.js';
+import { ServiceProcess } from './support/process.js';
 
 jest.mock('../src/fulfilment/reservations.js', () => {
   const reservations = jest.requireActual<Record<string, unknown>>('../src/fulfilment/reservations.js');
@@ -51,7 +51,6 @@ const PAYMENT_METHODS = Object.entries({
   'TEST-UNAVAILABLE': 3,
 }).flatMap(([method, share]) => Array<string>(share).fill(method));
 
-if (onServer) useBuiltService();
 
 afterEach(() => jest.restoreAllMocks());
 
@@ -83,7 +82,7 @@ class Fleet {
     const fleet = new Fleet(world, queue, sqs);
     await Promise.all(Array.from({ length: onServer ? 2 : 1 }, () => fleet.join()));
     if (onServer) {
-      fleet.ownDatabase = Database.onServer(world.environment.DATABASE_URL!, 60_000);
+      fleet.ownDatabase = new Database(world.environment.DATABASE_URL!, 60_000);
       await fleet.ownDatabase.availability.start();
     }
     return fleet;

@@ -6,7 +6,7 @@ import { PaymentGateway, PaymentTimeout } from '../src/fulfilment/payment-gatewa
 import { RunningService } from './support/app.js';
 import { eventually } from './support/eventually.js';
 import { aProduct, eventsOf, orderIs, placeOrder, QUICK, requestOrder, stockOf } from './support/fulfilment.js';
-import { itOnServer } from './support/only-on.js';
+
 
 /** Of the job that gives up orders whose reservation expired. */
 const EXPIRY_LOCK = 4_711_011;
@@ -55,7 +55,7 @@ describe('What is done in time', () => {
     expect(await eventsOf(service, id)).toEqual(before);
   });
 
-  itOnServer('the embedded ledger has one connection')('is done by one process at a time', async () => {
+  it('is done by one process at a time', async () => {
     const other = new Client(service.config.databaseUrl);
     await other.connect();
     try {

@@ -3,7 +3,7 @@ import { RedisUnavailable, type Redis } from '../src/platform/redis/redis.js';
 import type { Checkpoint } from '../src/stats/checkpoint.js';
 import { FigureStore } from '../src/stats/figure-store.js';
 import { GatheredReads } from '../src/stats/gathered-reads.js';
-import { itWhereRedisLasts } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { aRedis, type OwnPart } from './support/stores.js';
 
 const LONGEST_WAIT_MS = 20;
@@ -127,7 +127,7 @@ describe('reads of one turn', () => {
     ]);
   });
 
-  itWhereRedisLasts('the model in memory minds no types')(
+  itWithRedis(
     'do not suffer from a key of another type that one of them asks for',
     async () => {
       await redis.client.set(userKey(3), 'text');

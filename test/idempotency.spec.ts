@@ -7,16 +7,15 @@ import { Orders } from '../src/fulfilment/orders.js';
 import { type Answer, aWorld, RunningService, type World } from './support/app.js';
 import { eventually } from './support/eventually.js';
 import { aProduct, QUICK, requestOrder } from './support/fulfilment.js';
-import { itOnServer, itOnSharedParts } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { onServer } from './support/parts.js';
-import { ServiceProcess, useBuiltService } from './support/process.js';
+import { ServiceProcess } from './support/process.js';
 
 const KEYS = onServer ? 100 : 20;
 const KEYS_AT_ONCE = 10;
 const REQUESTS_AT_ONCE = onServer ? 500 : 100;
 const LONG_MS = 180_000;
 
-useBuiltService();
 
 /** Asks many times at once, each key as often as the others. */
 function burst(service: RunningService, keys: string[], street: string): Promise<{ key: string; answer: Answer }[]> {
@@ -154,7 +153,7 @@ describe('While a request with the key is being answered', () => {
   let service: RunningService;
   let blockade: Blockade;
 
-  const shown = itOnServer('the embedded ledger has one connection');
+  const shown = it;
 
   beforeAll(async () => {
     if (!onServer) return;
@@ -206,7 +205,7 @@ describe('While a request with the key is being answered', () => {
 });
 
 describe('A process that is killed while it answers', () => {
-  itOnSharedParts('embedded parts belong to one process')(
+  itWithRedis(
     'leaves no trace: the same key makes one order elsewhere',
     async () => {
       const world = await aWorld(QUICK);

@@ -18,7 +18,7 @@ import {
   entriesArgument,
   type GivenMessage,
 } from './support/judged-messages.js';
-import { itOnServer } from './support/only-on.js';
+
 import { ownDatabase } from './support/parts.js';
 import { aDatabase, emptyLedger } from './support/stores.js';
 
@@ -518,10 +518,10 @@ describe('an outage', () => {
     expect(await told(aJudgedMessage())).toEqual(['1 accepted']);
   });
 
-  itOnServer('the embedded ledger has one connection')(
+  it(
     'in the form of a head that stays locked is waited out',
     async () => {
-      const impatient = Database.onServer(stores.url!, 400);
+      const impatient = new Database(stores.url!, 400);
       await impatient.availability.start();
       const holder = await connected(stores.url!);
       const statements = jest.spyOn(impatient, 'query');
@@ -561,7 +561,7 @@ describe('append_entries', () => {
     await expect(attempt.catch((error: unknown) => sqlStateOf(error))).resolves.toBe('23502');
   });
 
-  itOnServer('the embedded ledger has one connection')(
+  it(
     'leaves no entry unread by who follows fifteen writers with slow commits, positions gapless and in commit order',
     async () => {
       const { read, stored, refused } = await raceWriters(stores.url!);
@@ -571,12 +571,12 @@ describe('append_entries', () => {
     },
   );
 
-  itOnServer('the embedded ledger has one connection')(
+  it(
     'would fail at that without FOR UPDATE, so that the test above bites',
     async () => {
       const own = await ownDatabase();
       try {
-        const unmodified = Database.onServer(own.url, SOON_MS);
+        const unmodified = new Database(own.url, SOON_MS);
         await unmodified.availability.start();
         await unmodified.query(sql.raw(appendEntriesWithoutForUpdate()));
         await unmodified.onApplicationShutdown();
@@ -594,7 +594,7 @@ describe('append_entries', () => {
     },
   );
 
-  itOnServer('the embedded ledger has one connection')(
+  it(
     'stores and reports 1,000 of 1,000 conflicts of two connections',
     async () => {
       const [one, other] = await Promise.all([connected(stores.url!), connected(stores.url!)]);
@@ -625,11 +625,11 @@ describe('append_entries', () => {
 });
 
 describe('the schema', () => {
-  itOnServer('the embedded ledger has one process')(
+  it(
     'is made exactly once by six processes that start at once',
     async () => {
       const own = await ownDatabase();
-      const starting = Array.from({ length: 6 }, () => Database.onServer(own.url, SOON_MS));
+      const starting = Array.from({ length: 6 }, () => new Database(own.url, SOON_MS));
       try {
         await Promise.all(starting.map((each) => each.availability.start()));
         expect(starting.map((each) => each.availability.health)).toEqual(starting.map(() => ({ up: true })));

@@ -19,14 +19,13 @@ import { aWorld, RunningService, type World } from './support/app.js';
 import { dumpOfGeneration, type Dump } from './support/dump.js';
 import { eventually } from './support/eventually.js';
 import { aFailedMessage, aJudgedMessage, aLine } from './support/judged-messages.js';
-import { itOnServer } from './support/only-on.js';
+
 import { anOrderEvent } from './support/order-events.js';
 import { onServer, prepareEmbeddedLedger } from './support/parts.js';
-import { Program, ServiceProcess, useBuiltService } from './support/process.js';
+import { Program, ServiceProcess } from './support/process.js';
 import { aRefund } from './support/refunds.js';
 import { aDatabase, emptyLedger, type OwnPart } from './support/stores.js';
 
-useBuiltService();
 
 const TABLES = ['ledger', 'counted_orders', 'failed_contents', 'counted_refunds', 'refunded_orders', 'repairs'];
 const ENTRIES_OF_LONG_LEDGER = 4_500;
@@ -627,7 +626,7 @@ describe('A long ledger', () => {
     });
   });
 
-  itOnServer('an embedded ledger has nobody beside its owner')(
+  it(
     'is complete after the import was killed and run again',
     async () => {
       const home = await aHouse();
@@ -779,7 +778,7 @@ describe('A service that was pointed at a server', () => {
     server = await aHouse();
   });
 
-  const shown = itOnServer('both are embedded');
+  const shown = it;
 
   shown('says nothing of an embedded ledger that is empty or was never begun', async () => {
     expect(await saysAtStart()).not.toContain('The embedded ledger in');

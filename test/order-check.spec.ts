@@ -11,7 +11,7 @@ import {
   StubModel,
 } from './support/language-model.js';
 import { anOrderEvent } from './support/order-events.js';
-import { ServiceProcess, useBuiltService } from './support/process.js';
+import { ServiceProcess } from './support/process.js';
 import { aRefund } from './support/refunds.js';
 
 const CHECK = '/data-quality/check';
@@ -738,8 +738,6 @@ describe('A check with a model that is slow, or dear', () => {
 });
 
 describe('What a check writes into the log', () => {
-  useBuiltService();
-
   let model: StubModel;
   let world: World;
   let service: ServiceProcess;

@@ -19,12 +19,12 @@ import {
   aBreakableLedger,
   aBreakableQueue,
   aBreakableRedis,
-  aLedgerBehindNetwork,
+  aBreakableLedger,
   aRedisServer,
   type PartBehindNetwork,
 } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
-import { itOnServer, itWithRedisServer } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { anOrderEvent } from './support/order-events.js';
 
 /** So often a part that is down is tried in some 4 s, by the service's back-off. */
@@ -149,13 +149,13 @@ describe('The start', () => {
     await startsWithout(queue, await world(), { part: 'queue', culprits: QUEUES.map((name) => `the queue ${name}`) });
   });
 
-  itOnServer('the embedded ledger starts with the service')('waits for PostgreSQL that is down', async () => {
+  it('waits for PostgreSQL that is down', async () => {
     const home = await world();
-    const ledger = removed(await aLedgerBehindNetwork(home));
+    const ledger = removed(await aBreakableLedger(home));
     await startsWithout(ledger, home, { part: 'ledger', culprits: ['PostgreSQL'] });
   });
 
-  itWithRedisServer()('waits for Redis that is down', async () => {
+  itWithRedis('waits for Redis that is down', async () => {
     const home = await world();
     const redis = removed(await aBreakableRedis(home));
     await startsWithout(redis, home, { part: 'redis', culprits: ['Redis'] });
@@ -186,11 +186,11 @@ describe('An outage of the ledger', () => {
     expect(await queueDepth(service.sqs, deadLetterQueueOf('orders-queue'))).toEqual(NO_MESSAGES);
   });
 
-  itOnServer('no network lies before the embedded ledger')(
+  it(
     'is noticed and dead-letters nothing where PostgreSQL stops answering',
     async () => {
       const home = await world({ SQS_MAX_RECEIVE_COUNT: '2', SQS_VISIBILITY_TIMEOUT: '5', SQS_WAIT_TIME_SECONDS: '0' });
-      const ledger = removed(await aLedgerBehindNetwork(home));
+      const ledger = removed(await aBreakableLedger(home));
       const service = await ready(home, ledger.environment);
       shortBackOffs(service.sqs);
       ledger.network.stall();
@@ -205,11 +205,11 @@ describe('An outage of the ledger', () => {
 });
 
 describe('A connection to PostgreSQL that breaks', () => {
-  const onServer = itOnServer('the embedded ledger has no connections');
+  const onServer = it;
 
   onServer('in the middle of a transaction costs that transaction, and not the service', async () => {
     const home = await world();
-    const ledger = removed(await aLedgerBehindNetwork(home));
+    const ledger = removed(await aBreakableLedger(home));
     const service = await ready(home, ledger.environment);
     const broken = service.database.transaction(async (tx) => {
       await tx.query(sql`select 1`);
@@ -227,7 +227,7 @@ describe('A connection to PostgreSQL that breaks', () => {
 
   onServer('while the start waits for the migration of another process is waited out', async () => {
     const home = await world();
-    const ledger = removed(await aLedgerBehindNetwork(home));
+    const ledger = removed(await aBreakableLedger(home));
     const other = new Client(home.environment.DATABASE_URL);
     await other.connect();
     cleanUps.push(() => other.end());
@@ -245,7 +245,7 @@ describe('A connection to PostgreSQL that breaks', () => {
 });
 
 describe('A rush on the ledger', () => {
-  itOnServer('the embedded ledger has one connection, and whoever comes waits for it')(
+  it(
     'is no outage: who finds no free connection for too long may come again, and the others go on',
     async () => {
       const service = await RunningService.ready({ environment: { SQS_VISIBILITY_TIMEOUT: '9' } });
@@ -266,7 +266,7 @@ describe('A rush on the ledger', () => {
 describe('An outage of Redis', () => {
   const STATISTICS = ['/stats/global', '/stats/top/5', '/stats/monthly', '/stats/daily', '/users', '/users/U1/stats'];
 
-  itWithRedisServer()('stops no intake, and statistics are refused instead of wrong until they are exact', async () => {
+  itWithRedis('stops no intake, and statistics are refused instead of wrong until they are exact', async () => {
     const home = await world();
     const redis = removed(await aBreakableRedis(home));
     const service = await ready(home, redis.environment);
@@ -299,7 +299,7 @@ describe('An outage of Redis', () => {
     expect((await service.get('/stats/global')).body.total_orders).toBe(50);
   });
 
-  itWithRedisServer()('is noticed where Redis stops answering', async () => {
+  itWithRedis('is noticed where Redis stops answering', async () => {
     const home = await world();
     const redis = removed(await aBreakableRedis(home));
     const service = await ready(home, redis.environment);
@@ -314,7 +314,7 @@ describe('An outage of Redis', () => {
     await hasCounted(service, 20);
   });
 
-  itWithRedisServer()('is what a Redis that may evict keys counts as', async () => {
+  itWithRedis('is what a Redis that may evict keys counts as', async () => {
     const home = await world();
     const server = await aRedisServer(home);
     cleanUps.push(() => server.stop());

@@ -8,7 +8,7 @@ import { Database, DatabaseUnavailable, type Executor } from '../src/platform/da
 import { sqlStateOf } from '../src/platform/database/sql-state.js';
 import { type Actor, LOCAL_OPERATOR } from '../src/shared/access.js';
 import { cents } from '../src/shared/money.js';
-import { itOnServer } from './support/only-on.js';
+
 import { onServer } from './support/parts.js';
 import { shuffled } from './support/shuffled.js';
 import { aDatabase } from './support/stores.js';
@@ -32,7 +32,7 @@ beforeAll(async () => {
   own = await aDatabase();
   const { part, url } = own;
   const others = Array.from({ length: url === null ? 0 : BUYERS / CONNECTIONS_A_POOL - 1 }, () =>
-    Database.onServer(url!, 10_000),
+    new Database(url!, 10_000),
   );
   pools = [part, ...others];
   await Promise.all(others.map((each) => each.availability.start()));
@@ -257,7 +257,7 @@ describe('Orders of several hot products', () => {
     LONG_MS,
   );
 
-  itOnServer('the embedded ledger has one connection')(
+  it(
     'would run into each other line by line, in the order given',
     async () => {
       await onSale('JAM', 1_000_000);

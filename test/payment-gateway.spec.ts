@@ -356,7 +356,7 @@ describe('A provider whose service is started anew', () => {
 
 describe('A provider that can not be reached', () => {
   it('has timed out, so that nobody takes it for a refusal', async () => {
-    const nowhere = Database.onServer('postgres://127.0.0.1:1/none', 1_000);
+    const nowhere = new Database('postgres://127.0.0.1:1/none', 1_000);
     const provider = new SimulatedProvider(nowhere, loadConfig({}));
     const [charge, key] = [aCharge(), randomUUID()];
     for (const asked of [

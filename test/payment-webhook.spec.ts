@@ -11,7 +11,7 @@ import { cents } from '../src/shared/money.js';
 import { SECURED } from './support/accounts.js';
 import { type Answer, aWorld, RunningService } from './support/app.js';
 import { eventually } from './support/eventually.js';
-import { itOnSharedParts } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 
 const KEY = Buffer.from('fixture-secret-of-the-payment-provider');
 const WEBHOOK_SECRET = `whsec_${KEY.toString('base64')}`;
@@ -366,7 +366,7 @@ describe('A late charge', () => {
     }
   }, 60_000);
 
-  itOnSharedParts('an embedded ledger has one process')(
+  itWithRedis(
     'is told by one of several processes',
     async () => {
       const world = await aWorld();

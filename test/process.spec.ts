@@ -6,18 +6,17 @@ import { aWorld, type World } from './support/app.js';
 import {
   aBreakableQueue,
   aBreakableRedis,
-  aLedgerBehindNetwork,
+  aBreakableLedger,
   type PartBehindNetwork,
 } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
-import { itOnServer, itWithPrivateRedis } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { anOrderEvent } from './support/order-events.js';
 import { onServer, parts } from './support/parts.js';
-import { Program, ServiceProcess, useBuiltService } from './support/process.js';
+import { Program, ServiceProcess } from './support/process.js';
 
 const SHUTDOWN_LIMIT_MS = 10_000;
 
-useBuiltService();
 
 let worlds: World[] = [];
 let programs: Program[] = [];
@@ -184,7 +183,7 @@ describe('The service', () => {
     expect(await accepted(second)).toBeGreaterThan(0);
   });
 
-  itWithPrivateRedis()('takes its private Redis server along when it is killed', async () => {
+  itWithRedis('takes its private Redis server along when it is killed', async () => {
     const service = tracked(await ServiceProcess.start(await world()));
     const children = descendantsOf(service.pid);
     expect(children.some(({ command }) => /(redis|valkey)-server/.test(command))).toBe(true);
@@ -222,13 +221,13 @@ describe('The service', () => {
     expect(await next.metric('orders_processed_total{outcome="duplicate"}')).toBe(0);
   });
 
-  itOnServer('the embedded ledger goes with its process only')(
+  it(
     'ends on SIGTERM with code 0 within 10 s while every part hangs, and what it had in hand is counted later',
     async () => {
       // Long enough for a statement that hangs to outlast the shutdown.
       const home = await world({ SQS_VISIBILITY_TIMEOUT: '15' });
       const queue = await aBreakableQueue();
-      hanging = [queue, await aLedgerBehindNetwork(home)];
+      hanging = [queue, await aBreakableLedger(home)];
       if (URL.canParse(parts.redisUrl)) hanging.push(await aBreakableRedis(home));
       const environment = Object.assign({}, ...hanging.map((part) => part.environment)) as Record<string, string>;
       const service = tracked(await ServiceProcess.ready(home, environment));

@@ -17,7 +17,7 @@ import { eventually } from './support/eventually.js';
 import { expectExactFigures, expectNoStrayKeys, servedGeneration } from './support/exact-figures.js';
 import { aJudgedMessage } from './support/judged-messages.js';
 import { MortalService } from './support/mortal-service.js';
-import { itOnSharedParts, itWhereRedisLasts, itWithRedisServer } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { anOrderOfTraffic, Traffic } from './support/traffic.js';
 
 beforeAll(() => Logger.overrideLogger(false));
@@ -471,7 +471,7 @@ describe('parts that go away', () => {
     return service;
   }
 
-  itWithRedisServer()('Redis fails a rebuild, and the figures in service serve when it is back', async () => {
+  itWithRedis('Redis fails a rebuild, and the figures in service serve when it is back', async () => {
     const redis = await aBreakableRedis(world);
     cleanUps.push(() => redis.remove());
     const service = await withOrders(redis.environment);
@@ -544,7 +544,7 @@ describe('over a restart', () => {
     }
   });
 
-  itWhereRedisLasts('Redis in memory ends with the service')(
+  itWithRedis(
     'a crash before any step of a rebuild leaves the present figures in service, and the next rebuild clean',
     async () => {
       let service = await RunningService.ready({ world });
@@ -594,7 +594,7 @@ describe('over a restart', () => {
 });
 
 describe('two services on the same parts', () => {
-  const itOnBoth = itOnSharedParts('embedded parts belong to one service');
+  const itOnBoth = itWithRedis;
   let worlds: World[];
   let one: RunningService;
   let other: RunningService;

@@ -6,7 +6,7 @@ import type { Checkpoint } from '../src/stats/checkpoint.js';
 import { FigureStore } from '../src/stats/figure-store.js';
 import { fold, noFigures, type Figures } from '../src/stats/figures.rules.js';
 import type { ProjectedEntry } from '../src/ledger/ledger-entry.js';
-import { itWhereRedisLasts } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { ModelRedis } from './support/simulation/model-redis.js';
 import { type ModelConnection, modelRedisClient } from './support/simulation/model-redis-client.js';
 import { generationKeys, storedFigures } from './support/stored-figures.js';
@@ -185,7 +185,7 @@ describe.each([
     });
   });
 
-  itWhereRedisLasts('the model in memory takes any command for a key of any type')(
+  itWithRedis(
     'answers each command of a transaction, with an error for a key of another type',
     async () => {
       await redis.atomically([['zadd', redis.keys.generation(1).global, 1, 'junk']]);

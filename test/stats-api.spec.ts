@@ -6,7 +6,7 @@ import { aWorld, RunningService, type Answer, type World } from './support/app.j
 import { allKeys } from './support/dump.js';
 import { EventStream } from './support/event-stream.js';
 import { eventually } from './support/eventually.js';
-import { itOnSharedParts } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { anOrderEvent, type SentOrderEvent } from './support/order-events.js';
 
 /** Part of an answer. */
@@ -993,7 +993,7 @@ describe('DELETE /clear_redis_db', () => {
     }
   });
 
-  itOnSharedParts('two services need a ledger and a Redis that both can reach')(
+  itWithRedis(
     'is the same for every process, and so are the logs',
     async () => {
       const environment = { DATA_DIR: join(world.dataDir, 'other') };

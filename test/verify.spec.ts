@@ -17,7 +17,7 @@ import { type Answer, aWorld, RunningService, type World } from './support/app.j
 import { aBreakableRedis } from './support/breakable-parts.js';
 import { eventually } from './support/eventually.js';
 import { aFailedMessage, aJudgedMessage } from './support/judged-messages.js';
-import { itOnSharedParts, itWhereRedisLasts, itWithRedisServer } from './support/only-on.js';
+import { itWithRedis } from './support/only-on.js';
 import { anOrderEvent } from './support/order-events.js';
 import { aRefund } from './support/refunds.js';
 import { restoreFigures, storedFigures, type StoredFigures } from './support/stored-figures.js';
@@ -347,7 +347,7 @@ describe('what is wrong is found', () => {
   );
 
   for (const [name, key] of [...hashes, ...rankings.map(([name, , , key]): (typeof hashes)[number] => [name, key])]) {
-    itWhereRedisLasts('Redis in memory does not mind of what type a key is')(
+    itWithRedis(
       `that ${name} is of another type`,
       async () => {
         const stored = right[key(keysOf(service))]!;
@@ -725,7 +725,7 @@ describe('parts that go', () => {
   beforeEach(async () => (world = await aWorld()));
   afterEach(() => world.destroy());
 
-  itWithRedisServer()('without Redis the answer is 503, and right again after', async () => {
+  itWithRedis('without Redis the answer is 503, and right again after', async () => {
     const redis = await aBreakableRedis(world);
     const service = await RunningService.ready({ world, environment: redis.environment });
     try {
@@ -836,7 +836,7 @@ describe('the verification that is due', () => {
     expect(runs).toHaveBeenCalledTimes(2);
   });
 
-  itOnSharedParts('two services need a ledger and a Redis that both can reach')(
+  itWithRedis(
     'is one for all processes, and so are the metrics',
     async () => {
       const world = await aWorld();

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually } from '../support/eventually.js';
 import { fullFaults } from '../support/fault-scale.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { childrenOf } from '../support/own-process.js';
 import { compile, folderForBuild } from '../support/process.js';
 
@@ -63,7 +63,7 @@ describe('The chaos command', () => {
     });
 
   const itFinds = (bug: string, invariant: string, seed: number, rounds: number): void => {
-    itOnOwnServers()(
+    itWithRedis(
       `control: finds a service that ${bug.replaceAll('-', ' ')}, and exits with 1`,
       async () => {
         const plant = join(PLANTED, `${bug}.cjs`);
@@ -80,7 +80,7 @@ describe('The chaos command', () => {
     );
   };
 
-  itOnOwnServers()(
+  itWithRedis(
     'finds every invariant of a sound service held, exits with 0 and leaves nothing behind',
     async () => {
       const { code, out, err } = await chaos(['--seed', '1611', '--rounds', '2']);
@@ -94,7 +94,7 @@ describe('The chaos command', () => {
     WITHIN_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'leaves no process behind where it is killed',
     async () => {
       const command = spawn(process.execPath, [program, '--rounds', '100'], { env: {} });
@@ -115,7 +115,7 @@ describe('The chaos command', () => {
     WITHIN_MS,
   );
 
-  itOnOwnServers()('plans the same faults for the same seed, and others for another one', async () => {
+  itWithRedis('plans the same faults for the same seed, and others for another one', async () => {
     const plans = await Promise.all(
       ['7', '7', '8'].map((seed) => chaos(['--print-plan', '--seed', seed, '--rounds', '20'])),
     );
@@ -124,7 +124,7 @@ describe('The chaos command', () => {
     expect(plans[2]!.out).not.toEqual(plans[0]!.out);
   });
 
-  itOnOwnServers()('says what to install where a server is missing, and exits with 2', async () => {
+  itWithRedis('says what to install where a server is missing, and exits with 2', async () => {
     const { code, err } = await chaos([], {
       NODE_OPTIONS: `--import=data:text/javascript,${encodeURI(WITHOUT_REDIS)}`,
     });
@@ -134,13 +134,13 @@ describe('The chaos command', () => {
     });
   });
 
-  itOnOwnServers()('exits with 2 where it is not understood', async () => {
+  itWithRedis('exits with 2 where it is not understood', async () => {
     const { code, err } = await chaos(['--rounds', 'many']);
     expect(code).toBe(2);
     expect(err).toMatch(/^--rounds must be a whole number from 1 to 100000, not "many"\n\n.*Usage: /s);
   });
 
-  itOnOwnServers()('finds the methods of the service in which its bugs are planted', async () => {
+  itWithRedis('finds the methods of the service in which its bugs are planted', async () => {
     const bugs = readdirSync(PLANTED).filter((name) => name !== 'build.cjs');
     expect(bugs.length).toBeGreaterThan(0);
     for (const bug of bugs) {

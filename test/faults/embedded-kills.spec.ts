@@ -10,9 +10,9 @@ import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { diesAt, KILL_POINTS, withBug } from '../support/kill-points.js';
 import { KnownOrders } from '../support/known-orders.js';
 import { ledgerFaults, type LedgerQuery, readLedger } from '../support/ledger-audit.js';
-import { itOnEmbeddedLedger, itWithPrivateRedis, withPrivateRedis } from '../support/only-on.js';
+
 import { onServer } from '../support/parts.js';
-import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { ServiceProcess } from '../support/process.js';
 import { RedisServer } from '../support/redis-server.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
@@ -27,7 +27,6 @@ const AT_ONCE = 50;
 /** A kill that aims at no point comes when so many orders have been stored at most. */
 const MOST_STORED = 200;
 
-if (!onServer) useBuiltService();
 
 let world: World;
 let services: ServiceProcess[] = [];
@@ -131,7 +130,7 @@ async function dieInFirstStart(files: number): Promise<void> {
 const ledgerFolder = (): string => join(world.dataDir, 'ledger');
 
 describe('A service on embedded parts', () => {
-  itOnEmbeddedLedger()(
+  it(
     'opens after every kill -9, and has stored all that its queue had taken, once',
     async () => {
       const random = seededFor('kills on embedded parts');
@@ -147,7 +146,7 @@ describe('A service on embedded parts', () => {
     LONGEST_MS,
   );
 
-  itOnEmbeddedLedger()(
+  it(
     'opens after a kill -9 in the midst of its very first start, however far that had come',
     async () => {
       const random = seededFor('kills while an embedded ledger is made');
@@ -165,7 +164,7 @@ describe('A service on embedded parts', () => {
     LONGEST_MS,
   );
 
-  itOnEmbeddedLedger()(
+  it(
     'control: that acknowledges before it appends is found to lose orders',
     async () => {
       const orders = new KnownOrders(seededFor('control: acknowledges first, on embedded parts'));
@@ -193,7 +192,7 @@ describe('A service on embedded parts', () => {
     LONGEST_MS,
   );
 
-  itOnEmbeddedLedger()(
+  it(
     'control: a ledger that is marked as complete before it is does not open after a kill -9',
     async () => {
       const mark = readFileSync(join(ledgerFolder(), MARK));

@@ -9,8 +9,8 @@ import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { diesAt, KILL_POINTS, type KillPoint, withBug } from '../support/kill-points.js';
 import { KnownOrders } from '../support/known-orders.js';
 import type { LedgerQuery } from '../support/ledger-audit.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
-import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { itWithRedis } from '../support/only-on.js';
+import { ServiceProcess } from '../support/process.js';
 import { RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
@@ -28,7 +28,6 @@ const LONGEST_MS = 900_000;
 const PLENTY = 30;
 const MORE_THAN_ALL_STEPS = 1_000;
 
-if (onOwnServers) useBuiltService();
 
 let world: RealWorld;
 let sqs: SQSClient;
@@ -143,7 +142,7 @@ async function faultsAtTheEnd(orders: KnownOrders): Promise<string[]> {
 
 describe('A service that is killed again and again', () => {
   for (const points of GROUPS) {
-    itOnOwnServers()(
+    itWithRedis(
       `loses nothing and counts nothing twice: ${points.join(', ')}`,
       async () => {
         const random = seededFor(`kills ${points.join(', ')}`);
@@ -165,7 +164,7 @@ describe('A service that is killed again and again', () => {
     );
   }
 
-  itOnOwnServers()(
+  itWithRedis(
     'serves proven figures after each start: between any two steps of a rebuild',
     async () => {
       const random = seededFor('kills between the steps of a rebuild');
@@ -196,7 +195,7 @@ describe('A service that is killed again and again', () => {
 });
 
 describe('Controls: a service that is killed', () => {
-  itOnOwnServers()(
+  itWithRedis(
     'and acknowledges before it appends is found to lose orders',
     async () => {
       const orders = new KnownOrders(seededFor('control: acknowledges first'), 'FIRST');
@@ -209,7 +208,7 @@ describe('Controls: a service that is killed', () => {
     LONGEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'and adds figures before it moves the checkpoint is found to count twice',
     async () => {
       const orders = new KnownOrders(seededFor('control: adds before it moves'), 'TWICE');
@@ -234,7 +233,7 @@ describe('Controls: a service that is killed', () => {
     LONGEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'and switches to figures before they are complete is found to have wrong ones',
     async () => {
       const orders = new KnownOrders(seededFor('control: switches before it fills'), 'SWITCH');

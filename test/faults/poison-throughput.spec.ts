@@ -1,8 +1,8 @@
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { withBug } from '../support/kill-points.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { type Expected, misfits, poisonedTraffic, sendExpected } from '../support/poison.js';
-import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { ServiceProcess } from '../support/process.js';
 import { RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { WorldView } from '../support/world-view.js';
@@ -20,7 +20,6 @@ const PAIRS_OF_CONTROL = 1;
 const LEAST_RATIO = 0.8;
 const WITHIN_MS = 300_000;
 
-if (onOwnServers) useBuiltService();
 
 /** How a drain went: messages by the clock, and by the CPU time of the service, which is what limits it. */
 interface Drained {
@@ -110,7 +109,7 @@ async function measure(
 }
 
 describe('Where a fifth of the traffic is poison', () => {
-  itOnOwnServers()(
+  itWithRedis(
     atScale(
       'it drains and leaves everything right (how fast that is, is measured in the full suite)',
       'throughput is at least 0.8 of what it is without, and everything is right afterwards',
@@ -125,7 +124,7 @@ describe('Where a fifth of the traffic is poison', () => {
     2 * (PAIRS + 1) * WITHIN_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'control: that each poison takes 5 ms of CPU time more is found',
     async () => {
       const random = seededFor('control: each poison takes 5 ms of CPU time more');

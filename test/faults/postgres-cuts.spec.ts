@@ -2,7 +2,7 @@ import { AppendCuts, type Cut, MOMENTS } from '../support/append-cuts.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { FiguresWatch } from '../support/figures-watch.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
@@ -74,7 +74,7 @@ async function cutAppends(under: ServiceUnderFaults, random: SeededRandom, count
 }
 
 describe('The connection to PostgreSQL', () => {
-  itOnOwnServers()(
+  itWithRedis(
     `dropped around the commit of ${CUTS} appends loses nothing, counts nothing twice and dead-letters nothing`,
     async () => {
       const random = seededFor('the connection dropped during COMMIT');
@@ -106,7 +106,7 @@ describe('The connection to PostgreSQL', () => {
     atScale(300_000, 3_000_000),
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'control: appends that are repeated as if they were new are found',
     async () => {
       const random = seededFor('repeated as new after a cut');

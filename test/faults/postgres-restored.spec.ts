@@ -5,7 +5,7 @@ import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { FiguresWatch } from '../support/figures-watch.js';
 import { bodiesIn } from '../support/mixed-traffic.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
 
@@ -66,7 +66,7 @@ async function faultsOnceSentAgain(under: ServiceUnderFaults, lost: string[]): P
 }
 
 describe('A ledger that is restored to an earlier state', () => {
-  itOnOwnServers()(
+  itWithRedis(
     'under load is noticed and said, loses what came since and nothing else, and counts that when it is sent again',
     async () => {
       const lines = linesOfLoss();
@@ -107,7 +107,7 @@ describe('A ledger that is restored to an earlier state', () => {
     LONGEST_TEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'while nothing happens is noticed before figures of what is gone are served',
     async () => {
       const lines = linesOfLoss();
@@ -128,7 +128,7 @@ describe('A ledger that is restored to an earlier state', () => {
     ['nothing comes', 0],
     ['others come in its place', 80],
   ] as const) {
-    itOnOwnServers()(
+    itWithRedis(
       `of which what is gone was not counted yet is noticed and said, where ${then} after it`,
       async () => {
         const lines = linesOfLoss();
@@ -158,7 +158,7 @@ describe('A ledger that is restored to an earlier state', () => {
     );
   }
 
-  itOnOwnServers()(
+  itWithRedis(
     'while figures are on their way to Redis that it still has is noticed and said',
     async () => {
       const lines = linesOfLoss();
@@ -189,7 +189,7 @@ describe('A ledger that is restored to an earlier state', () => {
     LONGEST_TEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'while no service runs is noticed and said by the next, even where the figures were rebuilt since',
     async () => {
       const lines = linesOfLoss();
@@ -208,7 +208,7 @@ describe('A ledger that is restored to an earlier state', () => {
     LONGEST_TEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'control: figures that are ahead of the ledger and served are found',
     async () => {
       const under = await withOrdersSinceSaved('a ledger put back unnoticed');

@@ -6,7 +6,7 @@ import { Database, DatabaseUnavailable } from '../../src/platform/database/datab
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { FiguresWatch } from '../support/figures-watch.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
 
@@ -53,7 +53,7 @@ async function withoutRoom(under: ServiceUnderFaults): Promise<void> {
 }
 
 describe('PostgreSQL under load', () => {
-  itOnOwnServers()(
+  itWithRedis(
     'killed and started again loses nothing, counts nothing twice and dead-letters nothing',
     async () => {
       const kills = atScale(3, 50);
@@ -79,7 +79,7 @@ describe('PostgreSQL under load', () => {
     atScale(LONGEST_TEST_MS, 4 * LONGEST_TEST_MS),
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'stalled for longer than the service waits loses nothing, and what it completes afterwards counts once',
     async () => {
       const stalls = atScale(1, 10);
@@ -103,7 +103,7 @@ describe('PostgreSQL under load', () => {
     LONGEST_TEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'without room for the ledger takes nothing in, dead-letters nothing, and goes on where there is room again',
     async () => {
       const times = atScale(1, 5);
@@ -128,12 +128,12 @@ describe('PostgreSQL killed', () => {
   /** The service's database without a service. */
   async function aDatabase(): Promise<Database> {
     for (const level of ['log', 'warn'] as const) jest.spyOn(Logger.prototype, level).mockImplementation();
-    const database = Database.onServer(world.postgres.url, 10_000);
+    const database = new Database(world.postgres.url, 10_000);
     await database.availability.start();
     return database;
   }
 
-  itOnOwnServers()(
+  itWithRedis(
     'in the middle of a transaction fails that transaction, and not the process',
     async () => {
       const database = await aDatabase();
@@ -153,7 +153,7 @@ describe('PostgreSQL killed', () => {
     LONGEST_TEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'while nobody asks it anything is noticed: what comes in its place may hold something else',
     async () => {
       const database = await aDatabase();
@@ -172,7 +172,7 @@ describe('PostgreSQL killed', () => {
 });
 
 describe('What these tests find', () => {
-  itOnOwnServers()(
+  itWithRedis(
     'control: messages that are acknowledged before their append has resolved are found',
     async () => {
       const under = await underLoad('acknowledged too early');
@@ -193,7 +193,7 @@ describe('What these tests find', () => {
     LONGEST_TEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'control: an append that is repeated as if it were new is found',
     async () => {
       const under = await underLoad('repeated as new');
@@ -208,7 +208,7 @@ describe('What these tests find', () => {
     LONGEST_TEST_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'control: dead letters are found where a database without room for the ledger counts as well',
     async () => {
       jest.spyOn(Database.prototype as unknown as { findRoom(): Promise<void> }, 'findRoom').mockResolvedValue();

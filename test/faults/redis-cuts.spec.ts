@@ -10,7 +10,7 @@ import { CheckedTraffic } from '../support/checked-traffic.js';
 import { eventually } from '../support/eventually.js';
 import { servedGeneration } from '../support/exact-figures.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import type { RealWorld } from '../support/real-world.js';
 import { ServiceBehindNetwork } from '../support/service-behind-network.js';
@@ -21,7 +21,7 @@ const CUTS = atScale(30, 1_000);
 const DONE = '$7\r\napplied\r\n';
 
 describe('A connection to Redis that breaks when the figures were added, before the service hears of it', () => {
-  const itLosesReplies = itOnOwnServers();
+  const itLosesReplies = itWithRedis;
   let behind: ServiceBehindNetwork | undefined;
   let world: RealWorld;
   let network: TcpProxy;

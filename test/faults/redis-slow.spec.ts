@@ -5,7 +5,7 @@ import type { RunningService } from '../support/app.js';
 import { auditOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, fullFaults, tell } from '../support/fault-scale.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import type { RealWorld } from '../support/real-world.js';
 import { ServiceBehindNetwork } from '../support/service-behind-network.js';
@@ -31,7 +31,7 @@ interface Compared {
 }
 
 describe('A Redis that is slow', () => {
-  const itIsSlow = itOnOwnServers();
+  const itIsSlow = itWithRedis;
   let behind: ServiceBehindNetwork | undefined;
   let world: RealWorld;
   let network: TcpProxy;

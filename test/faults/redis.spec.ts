@@ -9,7 +9,7 @@ import { CheckedTraffic } from '../support/checked-traffic.js';
 import { eventually } from '../support/eventually.js';
 import { servedGeneration } from '../support/exact-figures.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
-import { itOnOwnServers, onOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { RealWorld } from '../support/real-world.js';
 import { evict, REDIS_FAULTS, type RedisFault, stopEvicting } from '../support/redis-faults.js';
@@ -22,7 +22,7 @@ const MIXED_ROUNDS = atScale(1, 20);
 const LONGEST_TEST_MS = 300_000;
 
 describe('While orders keep coming, a Redis that is', () => {
-  const itFails = itOnOwnServers();
+  const itFails = itWithRedis;
   let world: RealWorld;
   let service: RunningService;
 

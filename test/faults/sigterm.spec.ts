@@ -13,9 +13,9 @@ import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { aProduct, QUICK } from '../support/fulfilment.js';
 import { KeepAliveClients, type Probe } from '../support/keep-alive-clients.js';
 import { withBug } from '../support/kill-points.js';
-import { itOnOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { OrderLoad } from '../support/order-load.js';
-import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { ServiceProcess } from '../support/process.js';
 import { RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
@@ -29,7 +29,6 @@ const WITNESS = { NODE_OPTIONS: `--require=${join(__dirname, '..', 'support', 'r
 /** Numbers of requests of one round stay below it. */
 const MOST_PROBES = 1_000_000;
 
-useBuiltService();
 jest.setTimeout(TEST_TIMEOUT_MS);
 
 let world: RealWorld | null = null;
@@ -190,7 +189,7 @@ async function auditOfWorld(home: RealWorld): Promise<string[]> {
 }
 
 describe('A service that is ended by SIGTERM under load', () => {
-  itOnOwnServers()(
+  itWithRedis(
     `ends within 10 s with code 0, answers what it has received and leaves nothing in hand, ${ROUNDS} times: all is counted once`,
     async () => {
       const random = seededFor('SIGTERM under load');
@@ -220,21 +219,21 @@ describe('A service that is ended by SIGTERM under load', () => {
     },
   );
 
-  itOnOwnServers()('control: is found where it ends without finishing what it has begun', async () => {
+  itWithRedis('control: is found where it ends without finishing what it has begun', async () => {
     const random = seededFor('SIGTERM that ends at once');
     await aWorldUnderLoad(withBug('ends at once', WITNESS));
     const { faults } = await endUnderLoad(service!, random, 0);
     expect(faults).toContainEqual(expect.stringMatching(/ were received and not answered$/));
   });
 
-  itOnOwnServers()('control: is found where it does not end', async () => {
+  itWithRedis('control: is found where it does not end', async () => {
     const random = seededFor('SIGTERM that does not end it');
     await aWorldUnderLoad(withBug('does not end', WITNESS));
     const { faults } = await endUnderLoad(service!, random, 0);
     expect(faults).toContainEqual(expect.stringMatching(/^It took \S+ ms to end$/));
   });
 
-  itOnOwnServers()('control: is found where it has acknowledged what it had not stored yet', async () => {
+  itWithRedis('control: is found where it has acknowledged what it had not stored yet', async () => {
     const random = seededFor('SIGTERM before it has stored');
     const home = await aWorldUnderLoad(withBug('stores later', WITNESS));
     await endUnderLoad(service!, random, 0);

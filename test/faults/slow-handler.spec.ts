@@ -5,7 +5,7 @@ import { audit, auditOf, partsOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { atScale } from '../support/fault-scale.js';
 import { makeForgetful } from '../support/forgetful-ledger.js';
-import { itOnOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { RealWorld } from '../support/real-world.js';
 import { SqsFront } from '../support/sqs-front.js';
@@ -109,7 +109,7 @@ async function expectOneEffect(service: RunningService): Promise<void> {
 
 describe('A handler that is slower than the visibility timeout', () => {
   for (const moment of ['before it stores', 'after it has stored'] as const) {
-    itOnOwnServers()(
+    itWithRedis(
       `has one effect, slow ${moment} while another process is given the same messages`,
       async () => {
         const world = await RealWorld.make();

@@ -5,9 +5,9 @@ import type { Dump } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { makeForgetful } from '../support/forgetful-ledger.js';
-import { itOnOwnServers } from '../support/only-on.js';
+import { itWithRedis } from '../support/only-on.js';
 import { makeOrderDependent } from '../support/order-dependent-ledger.js';
-import { ServiceProcess, useBuiltService } from '../support/process.js';
+import { ServiceProcess } from '../support/process.js';
 import { RealWorld } from '../support/real-world.js';
 import { aRefund } from '../support/refunds.js';
 import type { SeededRandom } from '../support/seeded-random.js';
@@ -25,7 +25,6 @@ const MOST_WAITING = 20_000;
 const WITHIN_MS = atScale(120_000, 1_200_000);
 const MOST_SHOWN = 10;
 
-useBuiltService();
 
 /** Different messages without a conflict: orders of half a year, right and wrong, and refunds of some of them. */
 function differentMessages(count: number, users: number, random: SeededRandom): string[] {
@@ -144,7 +143,7 @@ async function besideProcesses<T>(
 }
 
 describe('Every message three times, shuffled, on several processes of which one is killed', () => {
-  itOnOwnServers()(
+  itWithRedis(
     'leaves what each once leaves in one process, in order: figures, entries and refunds that wait',
     async () => {
       const random = seededFor('every message three times, shuffled');
@@ -181,7 +180,7 @@ describe('Every message three times, shuffled, on several processes of which one
     2 * WITHIN_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'control: that repeats are stored as new is found, of orders that count and of those that failed',
     async () => {
       const messages = differentMessages(60, 20, seededFor('repeats that are stored as new'));
@@ -209,7 +208,7 @@ describe('Every message three times, shuffled, on several processes of which one
     WITHIN_MS,
   );
 
-  itOnOwnServers()(
+  itWithRedis(
     'control: that what is left depends on the order of arrival is found, where ledger and figures agree',
     async () => {
       const random = seededFor('what depends on the order of arrival');

@@ -12,7 +12,7 @@ import { createService } from '../../src/service.js';
 import { loadConfig, type Config } from '../../src/shared/config.js';
 import { Projector } from '../../src/stats/projector.js';
 import { eventually } from './eventually.js';
-import { dropRedisKeys, onServer, ownDatabase, parts, prepareEmbeddedLedger, type OwnDatabase } from './parts.js';
+import { dropRedisKeys, ownDatabase, parts } from './parts.js';
 
 /** An answer of the service, its JSON read. */
 export interface Answer {
@@ -34,8 +34,7 @@ export interface World {
 export async function aWorld(overrides: Record<string, string> = {}): Promise<World> {
   const id = randomBytes(6).toString('hex');
   const dataDir = mkdtempSync(join(tmpdir(), 'order-pipeline-test-'));
-  const database: OwnDatabase = await ownDatabase();
-  if (!onServer) await prepareEmbeddedLedger(dataDir);
+  const database = await ownDatabase();
   const prefix = `test-${id}`;
   return {
     dataDir,
@@ -46,6 +45,12 @@ export async function aWorld(overrides: Record<string, string> = {}): Promise<Wo
       PORT: '0',
       EMBEDDED_SQS_PORT: '0',
       DATA_DIR: dataDir,
+      SQS_ENDPOINT: parts.sqsEndpoint,
+      SQS_WAIT_TIME_SECONDS: '1',
+      SQS_QUEUE_NAME: `orders-${id}`,
+      INVENTORY_QUEUE_NAME: `inventory-${id}`,
+      PAYMENT_QUEUE_NAME: `payment-${id}`,
+      SHIPMENT_QUEUE_NAME: `shipment-${id}`,
       DATABASE_URL: database.url,
       REDIS_URL: parts.redisUrl,
       REDIS_KEY_PREFIX: prefix,

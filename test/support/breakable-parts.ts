@@ -1,7 +1,7 @@
 import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
 import { EmbeddedRedis, findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
 import type { RunningService, World } from './app.js';
-import { onServer, parts } from './parts.js';
+import { parts } from './parts.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 /** A part of the service that a test can take away and bring back. */
@@ -32,9 +32,9 @@ export async function aBreakableQueue(): Promise<PartBehindNetwork & { direct: s
   );
 }
 
-/** The Redis that the suite runs against behind a network; where that is none of its own kind, a private server. */
+/** The Redis of the run behind a network; a private server where the run has none. */
 export async function aBreakableRedis(world: World): Promise<PartBehindNetwork> {
-  if (!['embedded', 'memory'].includes(parts.redisUrl)) {
+  if (parts.redisUrl !== 'memory') {
     const network = await TcpProxy.before(parts.redisUrl, 6379);
     return behind(network, { REDIS_URL: network.through(parts.redisUrl) });
   }
@@ -43,44 +43,13 @@ export async function aBreakableRedis(world: World): Promise<PartBehindNetwork> 
   return behind(network, { REDIS_URL: network.through('redis://127.0.0.1') }, () => server.stop());
 }
 
-/** A Redis server of a test's own; see itWithRedisServer. */
+/** A Redis server of a test's own; see itWithRedis. */
 export function aRedisServer(world: World): Promise<EmbeddedRedis> {
   return EmbeddedRedis.start(findRedisServer(process.env.PATH ?? '')!, `${world.dataDir}/own-redis`);
 }
 
-/**
- * The ledger's database: behind a network where it is a server; an embedded one is part of the process, so what its
- * driver is asked to do fails the way a connection does.
- */
-export async function aBreakableLedger(world: World): Promise<BreakablePart> {
-  if (onServer) return aLedgerBehindNetwork(world);
-  let attempts = 0;
-  let spies: { mockRestore(): void }[] = [];
-  const gone = (): Promise<never> => {
-    attempts++;
-    return Promise.reject(Object.assign(new Error('connect ECONNREFUSED (pretended)'), { code: 'ECONNREFUSED' }));
-  };
-  return {
-    environment: {},
-    get attempts() {
-      return attempts;
-    },
-    goAway: ({ database }) => {
-      attempts = 0;
-      const { driver } = database as unknown as { driver: Record<'execute' | 'transaction', () => Promise<unknown>> };
-      spies = (['execute', 'transaction'] as const).map((method) =>
-        jest.spyOn(driver, method).mockImplementation(gone),
-      );
-    },
-    comeBack: async () => {
-      for (const spy of spies) spy.mockRestore();
-    },
-    remove: () => Promise.resolve(),
-  };
-}
-
-/** The ledger's database on its server, behind a network; see itOnServer. */
-export async function aLedgerBehindNetwork(world: World): Promise<PartBehindNetwork> {
+/** The ledger's database behind a network. */
+export async function aBreakableLedger(world: World): Promise<PartBehindNetwork> {
   const url = world.environment.DATABASE_URL!;
   const network = await TcpProxy.before(url, 5432);
   return behind(network, { DATABASE_URL: network.through(url) });

@@ -1,26 +1,18 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, chownSync, constants, cpSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chownSync, cpSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { Client } from 'pg';
+import { installedPrograms, packagedPrograms } from '../../src/platform/embedded/postgres-programs.js';
 import { eventually } from './eventually.js';
 import { childrenOf, endsWithThisProcess, freePort, goesWithThisProcess, signal } from './own-process.js';
 
-/** Debian keeps the server's programs off the PATH. */
-const DEBIAN = '/usr/lib/postgresql';
-const LEAST_VERSION = 15;
 const STARTS_WITHIN_MS = 60_000;
 /** What a file of the write-ahead log must be able to have, see `walSegmentMb`. */
 const LEAST_FILE_BYTES = 1024 * 1024;
 
-let folderOfPrograms: string | null | undefined;
-
-/** Whether a PostgreSQL server can be started on this machine. */
-export function hasPostgresServer(): boolean {
-  folderOfPrograms ??= findPrograms();
-  return folderOfPrograms !== null;
-}
+let folderOfPrograms: string | undefined;
 
 /**
  * A PostgreSQL server of a test's own, to be killed, stopped from answering, filled up and put back. Its files are in a
@@ -188,32 +180,40 @@ interface Owner {
   gid?: number;
 }
 
-/** The server refuses to run as root. */
+/** The server refuses to run as root: `nobody` where there is no `postgres`. */
 function ownerOfServer(): Owner {
   if (process.getuid!() !== 0) return {};
-  const id = (which: string): number => Number(execFileSync('id', [which, 'postgres'], { encoding: 'utf8' }));
-  return { uid: id('-u'), gid: id('-g') };
+  const idOf = (which: string, user: string): number => Number(execFileSync('id', [which, user], { encoding: 'utf8' }));
+  const user = userExists('postgres') ? 'postgres' : 'nobody';
+  return { uid: idOf('-u', user), gid: idOf('-g', user) };
 }
 
-function program(name: string): string {
-  if (!hasPostgresServer()) throw new Error('No PostgreSQL server is installed');
-  return join(folderOfPrograms!, name);
-}
-
-function findPrograms(): string | null {
-  const folders = (process.env.PATH ?? '').split(delimiter);
+function userExists(name: string): boolean {
   try {
-    const versions = readdirSync(DEBIAN).filter((version) => Number(version) >= LEAST_VERSION);
-    folders.push(...versions.sort((a, b) => Number(b) - Number(a)).map((version) => join(DEBIAN, version, 'bin')));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    execFileSync('id', [name], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
   }
-  return folders.find((folder) => ['initdb', 'postgres'].every((name) => isProgram(join(folder, name)))) ?? null;
 }
 
-function isProgram(path: string): boolean {
+/** The programs that npm installed; where they can't be reached by the owner, those of this machine. */
+function program(name: string): string {
+  folderOfPrograms ??= findPrograms();
+  return join(folderOfPrograms, name);
+}
+
+function findPrograms(): string {
+  const packaged = packagedPrograms(join(tmpdir(), 'order-pipeline-test-programs'));
+  const candidates = [...(packaged ? [packaged] : []), ...installedPrograms(process.env.PATH ?? '')];
+  const found = candidates.find(({ bin }) => canRun(join(bin, 'postgres')));
+  if (!found) throw new Error('No PostgreSQL 15 or later can be run on this machine');
+  return found.bin;
+}
+
+function canRun(path: string): boolean {
   try {
-    accessSync(path, constants.X_OK);
+    execFileSync(path, ['--version'], { ...ownerOfServer(), cwd: '/', stdio: 'ignore' });
     return true;
   } catch {
     return false;

@@ -1,18 +1,18 @@
 import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
 import type { Answer, World } from './app.js';
 import { eventually } from './eventually.js';
 import { endsWithThisProcess } from './own-process.js';
+import { parts } from './parts.js';
 
 const REPOSITORY = join(__dirname, '..', '..');
 const BATCH = 10;
 
-let build: string | null = null;
+let build = parts.build;
 
 /**
  * Has processes run a build.
@@ -41,20 +41,6 @@ export async function compile(sources: string[], into: string, options: string[]
     ],
     { cwd: REPOSITORY },
   );
-}
-
-/** Builds the service into a folder of its own before the tests of a file, and removes it after them. */
-export function useBuiltService(): void {
-  beforeAll(async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-build-'));
-    const made = folderForBuild(REPOSITORY, folder);
-    await compile(['src'], made, ['--strip-leading-paths']);
-    useBuild(made);
-  });
-  afterAll(() => {
-    if (build) rmSync(dirname(build), { recursive: true, force: true });
-    build = null;
-  });
 }
 
 /** A program of the built service, as a process of its own. */
@@ -121,6 +107,7 @@ export class Program {
 export class ServiceProcess extends Program {
   /** Where it answers over HTTP; known once it is up. */
   url = '';
+  private queueName = '';
   private client: SQSClient | null = null;
 
   /** Starts it and waits until its banner is there. @throws Error with its output where it ends instead */
@@ -142,7 +129,10 @@ export class ServiceProcess extends Program {
 
   /** Starts it and waits for nothing. */
   static launch(world: Pick<World, 'environment'>, environment: Record<string, string> = {}): ServiceProcess {
-    return new ServiceProcess(launch('main.js', { ...world.environment, ...environment }));
+    const all = { ...world.environment, ...environment };
+    const service = new ServiceProcess(launch('main.js', all));
+    service.queueName = all.SQS_QUEUE_NAME ?? 'orders-queue';
+    return service;
   }
 
   /** Waits until its banner is there. @throws Error with its output where it ends instead */
@@ -183,7 +173,7 @@ export class ServiceProcess extends Program {
       const Entries = bodies
         .slice(start, start + BATCH)
         .map((body, i) => ({ Id: String(i), MessageBody: JSON.stringify(body) }));
-      const { Failed = [] } = await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
+      const { Failed = [] } = await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: this.queueName, Entries }));
       if (Failed.length > 0) throw new Error(`SQS refused ${Failed.length} messages: ${Failed[0]!.Message}`);
     }
   }
@@ -204,7 +194,6 @@ export class ServiceProcess extends Program {
 }
 
 function launch(file: string, environment: Record<string, string>, argv: string[] = []): ChildProcess {
-  if (!build) throw new Error('useBuiltService() must be called in the file of the test');
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(build, file), ...argv], {
     cwd: dirname(build), // no .env there
     env: environment,

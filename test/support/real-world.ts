@@ -5,13 +5,8 @@ import { join } from 'node:path';
 import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
 import type { World } from './app.js';
 import { goesWithThisProcess } from './own-process.js';
-import { hasPostgresServer, PostgresServer } from './postgres-server.js';
-import { hasRedisServer, RedisServer } from './redis-server.js';
-
-/** Whether a {@link RealWorld} can be made on this machine. */
-export function hasRealParts(): boolean {
-  return hasPostgresServer() && hasRedisServer();
-}
+import { PostgresServer } from './postgres-server.js';
+import { RedisServer } from './redis-server.js';
 
 /** A world on a PostgreSQL, a Redis and a queue that belong to it alone, so that all of them may be broken. */
 export class RealWorld implements World {

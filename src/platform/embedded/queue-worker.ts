@@ -2,8 +2,9 @@
  * The thread of the embedded queue, an SQS emulator that listens on loopback only. Tests run this file from source, so of
  * ours it imports types, and the rest by where the question says that it lies.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { mkdirSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
@@ -37,6 +38,7 @@ type Persistence = {
 type Persisted<Store> = Omit<Store, 'persistence'> & { persistence?: Persistence };
 
 const port = parentPort!;
+const connectionOfRequest = new AsyncLocalStorage<Socket>();
 let emulator: Emulator;
 
 port.on('message', ({ id, question }: Asked<QueueQuestion>) => {
@@ -50,6 +52,7 @@ async function start(question: StartQueue): Promise<number> {
   const { buildApp } = await import('fauxqs');
   const { isLoopbackHost } = await importFile<typeof import('../http/loopback.js')>(question.loopback);
   await acceptEveryLegalCharacter(question.fauxqs);
+  await keepMessagesFromGoneClients(question.fauxqs);
   const { stores, persistence } = question.dataDir === null ? {} : await openStores(question.dataDir, question.fauxqs);
   emulator = buildApp({ logger: false, host: '127.0.0.1', ...(stores && { stores }) });
   if (persistence) {
@@ -58,6 +61,7 @@ async function start(question: StartQueue): Promise<number> {
       done();
     });
   }
+  emulator.addHook('preHandler', (request, _reply, done) => connectionOfRequest.run(request.raw.socket, done));
   // A web page must not reach the queue by naming a host of its own that resolves to this machine.
   emulator.addHook('onRequest', async (request, reply) => {
     if (!isLoopbackHost(request.headers.host) || request.headers.origin !== undefined) {
@@ -120,6 +124,20 @@ async function acceptEveryLegalCharacter(fauxqs: string): Promise<void> {
     join(fauxqs, 'sqs', 'sqsTypes.js'),
   );
   INVALID_MESSAGE_BODY_CHAR.compile('[^\\t\\n\\r\\u0020-\\uD7FF\\uE000-\\uFFFD\\u{10000}-\\u{10FFFF}]', 'u');
+}
+
+/**
+ * A long poll whose client hangs up stays in the emulator's list of waiters, and would take the next message with it: it
+ * came back only after its visibility timeout.
+ */
+async function keepMessagesFromGoneClients(fauxqs: string): Promise<void> {
+  const { SqsQueue } = await importFile<{ SqsQueue: { prototype: { dequeue(...args: unknown[]): unknown[] } } }>(
+    join(fauxqs, 'sqs', 'sqsStore.js'),
+  );
+  const dequeue = SqsQueue.prototype.dequeue;
+  SqsQueue.prototype.dequeue = function (...args) {
+    return connectionOfRequest.getStore()?.destroyed ? [] : dequeue.apply(this, args);
+  };
 }
 
 async function importFile<Exports>(path: string): Promise<Exports> {
