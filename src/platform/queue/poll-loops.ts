@@ -16,8 +16,6 @@ import { type GatePhase, type ReceiveGate, ReceivingStopped } from './receive-ga
 export const WATCH_INTERVAL_MS = 5_000;
 /** How long beyond its longest legitimate pause a poll loop may be silent. */
 const SILENCE_TOLERATED_MS = 15_000;
-/** A poll that would end by itself this soon is waited for instead of aborted. */
-const SHORT_WAIT_SECONDS = 2;
 const STOP_DEADLINE_MS = 6_000;
 const STOP_CHECK_MS = 20;
 
@@ -115,8 +113,7 @@ export class PollLoops {
     this.stoppedAt = performance.now();
     // Loops that never began would end their wait with an error that nobody listens to.
     if (this.loops.length > 0) this.gate.stop();
-    const longWait = this.settings.waitTimeSeconds > SHORT_WAIT_SECONDS;
-    for (const { consumer, phase } of this.loops) consumer.stop({ abort: longWait && phase === 'receiving' });
+    for (const { consumer, phase } of this.loops) consumer.stop({ abort: phase === 'receiving' });
   }
 
   /** Calls the loops back and lets busy ones finish and acknowledge. */
