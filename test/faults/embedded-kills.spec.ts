@@ -27,7 +27,6 @@ const AT_ONCE = 50;
 /** A kill that aims at no point comes when so many orders have been stored at most. */
 const MOST_STORED = 200;
 
-
 let world: World;
 let services: ServiceProcess[] = [];
 

@@ -28,7 +28,6 @@ const LONGEST_MS = 900_000;
 const PLENTY = 30;
 const MORE_THAN_ALL_STEPS = 1_000;
 
-
 let world: RealWorld;
 let sqs: SQSClient;
 let pool: Pool;

@@ -20,7 +20,6 @@ const PAIRS_OF_CONTROL = 1;
 const LEAST_RATIO = 0.8;
 const WITHIN_MS = 300_000;
 
-
 /** How a drain went: messages by the clock, and by the CPU time of the service, which is what limits it. */
 interface Drained {
   perSecond: number;

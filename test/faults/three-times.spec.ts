@@ -25,7 +25,6 @@ const MOST_WAITING = 20_000;
 const WITHIN_MS = atScale(120_000, 1_200_000);
 const MOST_SHOWN = 10;
 
-
 /** Different messages without a conflict: orders of half a year, right and wrong, and refunds of some of them. */
 function differentMessages(count: number, users: number, random: SeededRandom): string[] {
   const orders = Math.round(count / (1 + REFUNDED));

@@ -44,7 +44,8 @@ module.exports = async function startServers() {
 };
 
 function buildInto(folder) {
-  for (const name of ['package.json', 'migrations', 'node_modules']) symlinkSync(join(REPOSITORY, name), join(folder, name));
+  for (const name of ['package.json', 'migrations', 'node_modules'])
+    symlinkSync(join(REPOSITORY, name), join(folder, name));
   execFileSync(
     process.execPath,
     [

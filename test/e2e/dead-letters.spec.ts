@@ -1,0 +1,886 @@
+import {
+  type BatchResultErrorEntry,
+  DeleteQueueCommand,
+  type Message,
+  type MessageAttributeValue,
+  PurgeQueueCommand,
+  SendMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs';
+import { Logger } from '@nestjs/common';
+import { sql } from 'drizzle-orm';
+import { randomUUID } from 'node:crypto';
+import { Ledger } from '../../src/ledger/ledger.js';
+import { DeadLetters } from '../../src/orders/dead-letters.js';
+import { DeliveryFailures } from '../../src/orders/delivery-failures.js';
+import { DeadLetterQueue, DeadLetterQueueUnavailable } from '../../src/platform/queue/dead-letter-queue.js';
+import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
+import { type Answer, aWorld, RunningService } from '../support/app.js';
+import { aBreakableQueue } from '../support/breakable-parts.js';
+import { eventually } from '../support/eventually.js';
+import { anOrderEvent } from '../support/order-events.js';
+
+const DEAD_LETTERS = deadLetterQueueOf('orders-queue');
+const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
+
+/** A dead letter as the API shows it. */
+type Shown = Answer['body'];
+type Input = { QueueUrl: string; Entries?: { Id: string; VisibilityTimeout?: number }[] } & Record<string, unknown>;
+
+let undo: (() => void)[] = [];
+
+afterEach(() => {
+  jest.restoreAllMocks();
+  for (const each of undo) each();
+  undo = [];
+});
+
+/** From now to the end of the test, what a command asks for is shown, and answered with the error that comes back. */
+function watch(sqs: SQSClient, command: string, queueName: string, seen: (input: Input) => Error | void): void {
+  const name = randomUUID();
+  sqs.middlewareStack.add(
+    (next, context) => (args) => {
+      const input = args.input as Input;
+      const ofQueue = input.QueueUrl === queueName || input.QueueUrl?.endsWith(`/${queueName}`);
+      const error = context.commandName === command && ofQueue ? seen(input) : undefined;
+      if (error) throw error;
+      return next(args);
+    },
+    { step: 'initialize', name },
+  );
+  undo.push(() => sqs.middlewareStack.remove(name));
+}
+
+const brokenDown = (): Error => Object.assign(new Error('We broke down'), { name: 'InternalFailure' });
+const refusal = (): Error =>
+  Object.assign(new Error('User is not authorized'), {
+    name: 'AccessDeniedException',
+    $metadata: { httpStatusCode: 403 },
+  });
+
+/** What could not be processed is delivered again after 1 s. */
+function hurry(sqs: SQSClient): void {
+  for (const command of ['ReceiveMessageCommand', 'ChangeMessageVisibilityBatchCommand']) {
+    watch(sqs, command, 'orders-queue', (input) => {
+      if (command === 'ReceiveMessageCommand') input.VisibilityTimeout = 1;
+      for (const entry of input.Entries ?? []) entry.VisibilityTimeout = 1;
+    });
+  }
+}
+
+async function counted(service: RunningService, orders: number): Promise<void> {
+  await eventually(async () => {
+    expect((await service.get('/stats/global')).body).toMatchObject({ total_orders: orders, failed_orders: 0 });
+  });
+}
+
+describe('A message that can not be processed', () => {
+  let service: RunningService;
+
+  beforeAll(async () => {
+    service = await RunningService.ready({
+      environment: { SQS_MAX_RECEIVE_COUNT: '2', SQS_VISIBILITY_TIMEOUT: '5' },
+    });
+  });
+
+  afterAll(() => service.stop());
+
+  beforeEach(async () => {
+    jest.spyOn(Logger.prototype, 'error').mockImplementation();
+    await service.sqs.send(new PurgeQueueCommand({ QueueUrl: DEAD_LETTERS }));
+    hurry(service.sqs);
+  });
+
+  async function deadLetters(count: number): Promise<Shown[]> {
+    await eventually(async () => {
+      expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual({ ...NO_MESSAGES, visible: count });
+    });
+    const { status, body } = await service.get(`/dead-letters?limit=${count}`);
+    expect([status, body.waiting]).toEqual([200, count]);
+    return body.items;
+  }
+
+  it('because the ledger refuses it is listed with its error, and counted once when it is sent back', async () => {
+    await service.database.query(
+      sql`alter table ledger add constraint refuses_u13 check (user_id is distinct from 'U13')`,
+    );
+    const order = anOrderEvent({ user_id: 'U13' });
+    const began = Date.now();
+    await service.send(anOrderEvent(), order);
+    const [letter] = await deadLetters(1);
+    expect(letter).toEqual({
+      message_id: expect.any(String),
+      body: JSON.stringify(order),
+      receive_count: expect.any(Number),
+      sent_at: expect.any(String),
+      first_seen: expect.any(String),
+      failures: 2,
+      last_error: expect.stringContaining('violates check constraint "refuses_u13"'),
+      last_failed_at: expect.any(String),
+    });
+    expect(letter.receive_count).toBeGreaterThan(2);
+    expect(Date.parse(letter.sent_at)).toBeGreaterThan(began - 60_000);
+    expect(Date.parse(letter.last_failed_at)).toBeGreaterThan(Date.parse(letter.first_seen));
+    await counted(service, 1);
+
+    await service.database.query(sql`alter table ledger drop constraint refuses_u13`);
+    const { status, body } = await service.call('POST', '/dead-letters/redrive', { limit: 1 });
+    expect({ status, body }).toEqual({
+      status: 200,
+      body: { looked_at: 1, matched: 1, redriven: 1, failed: 0, dry_run: false },
+    });
+    await counted(service, 2);
+    await service.settled();
+    expect((await service.get('/users/U13/stats')).body).toMatchObject({ order_count: 1 });
+    expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual(NO_MESSAGES);
+  });
+
+  it('because of a fault of ours is listed with the fault, every message of the batch', async () => {
+    const orders = [anOrderEvent(), anOrderEvent(), anOrderEvent()];
+    jest.spyOn(service.app.get(Ledger), 'append').mockImplementation(([message]) => {
+      throw new TypeError(`can't read "${message!.body}"`);
+    });
+    await service.send(...orders);
+    const letters = await deadLetters(3);
+    expect(letters.map(({ body }) => JSON.parse(body)).sort(byOrderId)).toEqual([...orders].sort(byOrderId));
+    for (const letter of letters) {
+      expect(letter).toMatchObject({ failures: 2, last_error: 'can\'t read "…"' });
+    }
+  });
+
+  const byOrderId = (one: { order_id: string }, other: { order_id: string }): number =>
+    one.order_id < other.order_id ? -1 : 1;
+});
+
+describe('What is recorded of failures', () => {
+  let service: RunningService;
+  let failures: DeliveryFailures;
+
+  beforeAll(async () => {
+    service = await RunningService.ready();
+    failures = service.app.get(DeliveryFailures);
+  });
+
+  afterAll(() => service.stop());
+
+  it('is how often and why last, by message', async () => {
+    const [one, other] = [randomUUID(), randomUUID()];
+    const error = new Error('first');
+    failures.record([
+      { messageId: one, error },
+      { messageId: other, error },
+    ]);
+    await eventually(async () => expect((await failures.of([one, other])).size).toBe(2));
+    failures.record([{ messageId: one, error: 'then this' }]);
+    await eventually(async () => {
+      expect((await failures.of([one])).get(one)).toMatchObject({ failures: 2, lastError: 'then this' });
+    });
+    const recorded = await failures.of([one, other, 'unknown']);
+    expect([...recorded.keys()].sort()).toEqual([one, other].sort());
+    expect(recorded.get(other)).toMatchObject({ failures: 1, lastError: 'first' });
+    expect(recorded.get(one)!.lastFailedAt).toBeGreaterThan(recorded.get(one)!.firstFailedAt);
+  });
+
+  it('counts a message once that is named twice at once, and misses none where many fail at once', async () => {
+    const ids = Array.from({ length: 30 }, () => randomUUID());
+    const faults = ids.map((messageId) => ({ messageId, error: new Error('fault') }));
+    for (let round = 0; round < 10; round++) {
+      failures.record(round % 2 ? [...faults, ...faults] : [...faults].reverse());
+    }
+    await eventually(async () => {
+      expect([...(await failures.of(ids)).values()].map((row) => row.failures)).toEqual(Array(30).fill(10));
+    });
+  });
+
+  it('is nothing while the ledger is down, which nobody who records feels', async () => {
+    const said = jest.spyOn(Logger.prototype, 'debug').mockImplementation();
+    const id = randomUUID();
+    jest.spyOn(service.database, 'query').mockRejectedValueOnce(new Error('gone'));
+    expect(failures.record([{ messageId: id, error: new Error('fault') }])).toBeUndefined();
+    await eventually(() => expect(said).toHaveBeenCalledWith('1 delivery failures were not recorded: gone'));
+    expect(await failures.of([id])).toEqual(new Map());
+  });
+
+  it('is forgotten after 15 days', async () => {
+    const [old, young] = [randomUUID(), randomUUID()];
+    failures.record([old, young].map((messageId) => ({ messageId, error: new Error('fault') })));
+    await eventually(async () => expect((await failures.of([old, young])).size).toBe(2));
+    for (const [id, age] of [
+      [old, '15 days 1 minute'],
+      [young, '14 days 23 hours'],
+    ]) {
+      await service.database.query(
+        sql`update delivery_failures set last_failed_at = now() - ${age}::interval where message_id = ${id}`,
+      );
+    }
+    await failures.purge();
+    expect([...(await failures.of([old, young])).keys()]).toEqual([young]);
+  });
+
+  it('stays where purging fails, which is said unless the ledger is down', async () => {
+    const said = jest.spyOn(Logger.prototype, 'error').mockImplementation();
+    jest.spyOn(service.database, 'query').mockRejectedValueOnce(new Error('a mistake'));
+    await failures.purge();
+    expect(said.mock.calls).toEqual([["Old delivery failures can't be purged: a mistake"]]);
+  });
+});
+
+describe('Dead letters', () => {
+  let service: RunningService;
+
+  beforeAll(async () => {
+    service = await RunningService.ready();
+  });
+
+  afterAll(() => service.stop());
+
+  beforeEach(() => service.sqs.send(new PurgeQueueCommand({ QueueUrl: DEAD_LETTERS })));
+
+  /** Puts a message where SQS puts what could not be processed. @returns its id */
+  async function aDeadLetter(
+    body: object | string = anOrderEvent(),
+    attributes?: Record<string, MessageAttributeValue>,
+  ): Promise<string> {
+    const command = new SendMessageCommand({
+      QueueUrl: DEAD_LETTERS,
+      MessageBody: typeof body === 'string' ? body : JSON.stringify(body),
+      MessageAttributes: attributes,
+    });
+    return (await service.sqs.send(command)).MessageId!;
+  }
+
+  async function someDeadLetters(count: number): Promise<string[]> {
+    const ids: string[] = [];
+    for (let i = 0; i < count; i++) ids.push(await aDeadLetter());
+    return ids.sort();
+  }
+
+  async function list(limit: number): Promise<Shown[]> {
+    const { status, body } = await service.get(`/dead-letters?limit=${limit}`);
+    expect({ status, body }).toMatchObject({ status: 200, body: { sample: true } });
+    return body.items;
+  }
+
+  async function listedIds(limit: number): Promise<string[]> {
+    return (await list(limit)).map(({ message_id }) => message_id as string).sort();
+  }
+
+  const redrive = (request: object): Promise<Answer> => service.call('POST', '/dead-letters/redrive', request);
+
+  async function orders(): Promise<number> {
+    await service.settled();
+    return (await service.get('/stats/global')).body.total_orders;
+  }
+
+  async function recordFailure(messageId: string, error: string): Promise<void> {
+    service.app.get(DeliveryFailures).record([{ messageId, error }]);
+    await eventually(async () => expect((await service.app.get(DeliveryFailures).of([messageId])).size).toBe(1));
+  }
+
+  function pausesReplacedBy(wait: () => Promise<void>): number[] {
+    const asked: number[] = [];
+    const letters = service.app.get(DeadLetters);
+    const before: unknown = Reflect.get(letters, 'pause');
+    Reflect.set(letters, 'pause', (ms: number) => {
+      asked.push(ms);
+      return wait();
+    });
+    undo.push(() => Reflect.set(letters, 'pause', before));
+    return asked;
+  }
+
+  describe('are listed', () => {
+    it('with what is known of them, released at once, so that the next call shows the same', async () => {
+      const ids = await someDeadLetters(12);
+      for (let times = 0; times < 3; times++) {
+        expect(await listedIds(12)).toEqual(ids);
+        expect(await queueDepth(service.sqs, deadLetterQueueOf(service.config.queue.name))).toEqual({
+          visible: 12,
+          in_flight: 0,
+          delayed: 0,
+        });
+      }
+    });
+
+    it('as null where something is not known', async () => {
+      const repair = randomUUID();
+      await aDeadLetter('not even JSON', { repair_id: { DataType: 'String', StringValue: repair } });
+      const [letter] = await list(1);
+      expect(letter).toEqual({
+        message_id: expect.any(String),
+        body: 'not even JSON',
+        receive_count: 1,
+        sent_at: expect.any(String),
+        first_seen: expect.any(String),
+        failures: null,
+        last_error: null,
+        last_failed_at: null,
+        repair_id: repair,
+      });
+    });
+
+    it('with the time of the first failure where that is earlier than the first receive', async () => {
+      const id = await aDeadLetter();
+      await recordFailure(id, 'fault');
+      await service.database.query(
+        sql`update delivery_failures set first_failed_at = '2026-01-02T03:04:05Z' where message_id = ${id}`,
+      );
+      expect(await list(1)).toMatchObject([{ first_seen: '2026-01-02T03:04:05.000Z', failures: 1 }]);
+    });
+
+    it('without their failures while the ledger is down', async () => {
+      const id = await aDeadLetter();
+      await recordFailure(id, 'fault');
+      const { availability } = service.database;
+      jest.spyOn(availability, 'up', 'get').mockReturnValue(false);
+      expect(await list(1)).toMatchObject([{ message_id: id, failures: null, last_error: null }]);
+    });
+
+    it('up to the limit, of 10 if none is given, with about how many there are', async () => {
+      await someDeadLetters(13);
+      const { body } = await service.get('/dead-letters');
+      expect(body).toMatchObject({ sample: true, note: expect.stringContaining('a sample'), waiting: 13 });
+      expect(body.items).toHaveLength(10);
+      expect(await list(3)).toHaveLength(3);
+      const { body: metrics } = await service.get('/metrics');
+      expect(metrics).toMatch(/^dead_letters\{queue="orders-queue"\} 13$/m);
+    });
+
+    it('as none where there is none', async () => {
+      expect((await service.get('/dead-letters')).body).toMatchObject({ waiting: 0, items: [] });
+    });
+
+    it('and released although receiving fails in between', async () => {
+      const ids = await someDeadLetters(12);
+      let receives = 0;
+      watch(service.sqs, 'ReceiveMessageCommand', DEAD_LETTERS, () => (++receives === 2 ? brokenDown() : undefined));
+      expect(await service.get('/dead-letters?limit=12')).toMatchObject({
+        status: 503,
+        body: { code: 'queue_unavailable', detail: expect.stringContaining('We broke down') },
+      });
+      expect(await listedIds(12)).toEqual(ids);
+    });
+  });
+
+  describe('are sent back', () => {
+    it('not at all by a dry run, which says which they would be', async () => {
+      const ids = await someDeadLetters(3);
+      const before = await orders();
+      const { status, body } = await redrive({ limit: 3, dry_run: true });
+      expect({ status, body: { ...body, items: body.items.sort() } }).toEqual({
+        status: 200,
+        body: { looked_at: 3, matched: 3, redriven: 0, failed: 0, dry_run: true, items: ids },
+      });
+      expect(await listedIds(3)).toEqual(ids);
+      expect(await orders()).toBe(before);
+    });
+
+    it('exactly those that match the filter, and are counted once', async () => {
+      const before = await orders();
+      const meant = anOrderEvent({ user_id: 'U-MEANT' });
+      const stays = [await aDeadLetter(), await aDeadLetter()].sort();
+      await aDeadLetter(meant);
+      const { body } = await redrive({ filter: { body_contains: 'U-MEANT' } });
+      expect(body).toEqual({ looked_at: 3, matched: 1, redriven: 1, failed: 0, dry_run: false });
+      expect(await listedIds(2)).toEqual(stays);
+      expect(await orders()).toBe(before + 1);
+      expect((await service.get('/users/U-MEANT/stats')).body).toMatchObject({ order_count: 1 });
+    });
+
+    it.each<[string, (id: string) => object]>([
+      ['its id', (id) => ({ message_ids: [id, randomUUID()] })],
+      ['its last error', () => ({ error_contains: 'by the error' })],
+      [
+        'when it was sent',
+        () => ({ sent_after: '2020-01-01', sent_before: '2100-01-01T00:00:00Z', body_contains: '"U-X"' }),
+      ],
+    ])('by %s', async (_how, filter) => {
+      await aDeadLetter();
+      const id = await aDeadLetter(anOrderEvent({ user_id: 'U-X' }));
+      await recordFailure(id, 'found by the error');
+      const { body } = await redrive({ filter: filter(id), dry_run: true });
+      expect(body).toMatchObject({ matched: 1, items: [id] });
+      expect((await redrive({ filter: { sent_before: '2020-01-01' }, dry_run: true })).body.matched).toBe(0);
+    });
+
+    it('up to the limit', async () => {
+      const before = await orders();
+      await someDeadLetters(7);
+      expect((await redrive({ limit: 4 })).body).toMatchObject({ matched: 4, redriven: 4 });
+      expect(await list(3)).toHaveLength(3);
+      expect(await orders()).toBe(before + 4);
+    });
+
+    it.each([
+      [{ limit: 25, per_second: 10 }, [1000, 1000], [10, 10, 5]],
+      [{ limit: 6, per_second: 4 }, [1000], [4, 2]],
+      [{ limit: 25 }, [200, 200], [10, 10, 5]],
+    ])('no quicker than asked: %j', async (request, pauses, sends) => {
+      const asked = pausesReplacedBy(() => Promise.resolve());
+      const sent: number[] = [];
+      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', ({ Entries }) => void sent.push(Entries!.length));
+      await someDeadLetters(request.limit);
+      expect((await redrive(request)).body).toMatchObject({ redriven: request.limit });
+      expect(asked).toEqual(pauses);
+      expect(sent).toEqual(sends);
+    });
+
+    it('with their attributes, a repair with the name of its repair', async () => {
+      const repair = randomUUID();
+      const append = jest.spyOn(service.app.get(Ledger), 'append');
+      let entries: unknown[] = [];
+      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', ({ Entries }) => void (entries = Entries!));
+      const attributes = {
+        repair_id: { DataType: 'String', StringValue: repair },
+        seal: { DataType: 'Binary', BinaryValue: Uint8Array.from([0, 255, 7]) },
+        weight: { DataType: 'Number.kg', StringValue: '12' },
+      };
+      await aDeadLetter(anOrderEvent(), attributes);
+      await redrive({ limit: 1 });
+      await orders();
+      expect(entries).toMatchObject([{ MessageAttributes: attributes }]);
+      expect(append.mock.calls.flatMap(([messages]) => messages)).toMatchObject([{ repairId: repair }]);
+    });
+
+    it('twice where deleting fails in between, and are counted once', async () => {
+      jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+      const before = await orders();
+      const id = await aDeadLetter();
+      let failing = true;
+      watch(service.sqs, 'DeleteMessageBatchCommand', DEAD_LETTERS, () => (failing ? brokenDown() : undefined));
+      expect(await redrive({ limit: 1 })).toMatchObject({ status: 503, body: { redriven: 1, failed: 0 } });
+      expect(await listedIds(1)).toEqual([id]);
+      expect(await orders()).toBe(before + 1);
+
+      failing = false;
+      const duplicates = await duplicatesOf(service);
+      expect((await redrive({ limit: 1 })).body).toMatchObject({ redriven: 1, failed: 0 });
+      await eventually(async () => expect(await duplicatesOf(service)).toBe(duplicates + 1));
+      expect(await orders()).toBe(before + 1);
+      expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual(NO_MESSAGES);
+    });
+
+    it('not where the orders queue does not take them: these stay', async () => {
+      await someDeadLetters(2);
+      const tooLong = await aDeadLetter('too long');
+      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', ({ Entries }) => {
+        const refused = (Entries as unknown as { MessageBody: string }[]).some(
+          (entry) => entry.MessageBody === 'too long',
+        );
+        return refused ? Object.assign(new Error('too long'), { name: 'InvalidParameterValue' }) : undefined;
+      });
+      expect(await redrive({ limit: 3 })).toMatchObject({
+        status: 200,
+        body: { looked_at: 3, matched: 3, redriven: 2, failed: 1 },
+      });
+      expect(await listedIds(1)).toEqual([tooLong]);
+    });
+
+    it('not while the orders queue is away: all stay', async () => {
+      const ids = await someDeadLetters(2);
+      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', brokenDown);
+      expect(await redrive({})).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
+      expect(await listedIds(2)).toEqual(ids);
+    });
+
+    it('in part where the orders queue goes away in between, and the answer says so', async () => {
+      const before = await orders();
+      pausesReplacedBy(() => Promise.resolve());
+      await someDeadLetters(12);
+      let calls = 0;
+      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', () => (++calls > 1 ? brokenDown() : undefined));
+      expect(await redrive({ limit: 12 })).toMatchObject({
+        status: 503,
+        body: { code: 'queue_unavailable', looked_at: 12, matched: 12, redriven: 10, failed: 0 },
+      });
+      expect(await list(2)).toHaveLength(2);
+      expect(await orders()).toBe(before + 10);
+    });
+
+    it('by one redrive at a time', async () => {
+      let goOn = (): void => undefined;
+      const waiting = new Promise<void>((resolve) => (goOn = resolve));
+      const asked = pausesReplacedBy(() => waiting);
+      await someDeadLetters(3);
+      const first = redrive({ limit: 2, per_second: 1 });
+      await eventually(() => expect(asked).toHaveLength(1));
+      const second = await redrive({ dry_run: true });
+      goOn();
+      expect([second.status, second.body.code]).toEqual([409, 'redrive_running']);
+      expect(await first).toMatchObject({ status: 200, body: { redriven: 2 } });
+      expect(await redrive({ limit: 1 })).toMatchObject({ status: 200, body: { redriven: 1 } });
+    });
+
+    it('not by an error that the ledger can not tell, while it is down', async () => {
+      const ids = await someDeadLetters(1);
+      jest.spyOn(service.database.availability, 'up', 'get').mockReturnValue(false);
+      expect(await redrive({ filter: { error_contains: 'x' } })).toMatchObject({
+        status: 503,
+        body: { code: 'ledger_unavailable' },
+      });
+      expect(await listedIds(1)).toEqual(ids);
+    });
+  });
+
+  describe('are deleted', () => {
+    it('one by one, with what is recorded of it', async () => {
+      const ids = await someDeadLetters(12);
+      await recordFailure(ids[5]!, 'fault');
+      expect(await service.call('DELETE', `/dead-letters/${ids[5]}`)).toMatchObject({
+        status: 200,
+        body: { deleted: ids[5] },
+      });
+      expect(await listedIds(11)).toEqual(ids.filter((id) => id !== ids[5]));
+      expect(await service.app.get(DeliveryFailures).of([ids[5]!])).toEqual(new Map());
+    });
+
+    it('also while the ledger is down', async () => {
+      const id = await aDeadLetter();
+      jest.spyOn(service.database.availability, 'up', 'get').mockReturnValue(false);
+      expect(await service.call('DELETE', `/dead-letters/${id}`)).toMatchObject({ status: 200 });
+      expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual(NO_MESSAGES);
+    });
+
+    it('not where it is not met', async () => {
+      const ids = await someDeadLetters(2);
+      expect(await service.call('DELETE', `/dead-letters/${randomUUID()}`)).toMatchObject({
+        status: 404,
+        body: { code: 'not_found', detail: expect.stringMatching(/among 2\..*another try/) },
+      });
+      expect(await listedIds(2)).toEqual(ids);
+    });
+  });
+
+  describe('are not to be had', () => {
+    it.each<[string, string, unknown, string[]]>([
+      ['GET', '/dead-letters?limit=0', undefined, ['limit']],
+      ['GET', '/dead-letters?limit=101&all=1', undefined, ['all', 'limit']],
+      ['DELETE', '/dead-letters/no%20id', undefined, ['message_id']],
+      [
+        'POST',
+        '/dead-letters/redrive',
+        { limit: 0, per_second: 501, dry_run: 'no' },
+        ['dry_run', 'limit', 'per_second'],
+      ],
+      [
+        'POST',
+        '/dead-letters/redrive',
+        { limit: null, per_second: 1.5, dry_run: null, x: 1 },
+        ['dry_run', 'limit', 'per_second', 'x'],
+      ],
+      ['POST', '/dead-letters/redrive', { limit: 1001, filter: 'all' }, ['filter', 'limit']],
+      ['POST', '/dead-letters/redrive', { filter: null }, ['filter']],
+      ['POST', '/dead-letters/redrive', { filter: [] }, ['filter']],
+      [
+        'POST',
+        '/dead-letters/redrive',
+        {
+          filter: {
+            message_ids: 'm1',
+            body_contains: '',
+            error_contains: 7,
+            sent_before: 'soon',
+            sent_after: null,
+            x: 1,
+          },
+        },
+        ['body_contains', 'error_contains', 'message_ids', 'sent_after', 'sent_before', 'x'].map(
+          (name) => `filter.${name}`,
+        ),
+      ],
+      ['POST', '/dead-letters/redrive', { filter: { message_ids: [] } }, ['filter.message_ids']],
+      ['POST', '/dead-letters/redrive', { filter: { message_ids: ['a', 7] } }, ['filter.message_ids']],
+      ['POST', '/dead-letters/redrive', { filter: { message_ids: Array(101).fill('m') } }, ['filter.message_ids']],
+      ['POST', '/dead-letters/redrive', { limit: 201, per_second: 10 }, ['limit', 'per_second']],
+      [
+        'POST',
+        '/dead-letters/redrive',
+        { per_second: 1, filter: { sent_after: '2026-01-02', sent_before: '2026-01-02' } },
+        ['filter.sent_before', 'limit', 'per_second'],
+      ],
+    ])('by a wrong request: %s %s %j', async (method, path, request, wrong) => {
+      const { status, body } = await service.call(method, path, request);
+      expect({ status, code: body.code }).toEqual({ status: 400, code: 'invalid_input' });
+      expect(body.errors.map(({ field }: { field: string }) => field).sort()).toEqual(wrong);
+    });
+
+    it.each([
+      ['GetQueueAttributesCommand', 'orders-queue', 'sqs:GetQueueAttributes', 'orders-queue'],
+      ['GetQueueAttributesCommand', DEAD_LETTERS, 'sqs:GetQueueAttributes', DEAD_LETTERS],
+      ['ReceiveMessageCommand', DEAD_LETTERS, 'sqs:ReceiveMessage', DEAD_LETTERS],
+      ['ChangeMessageVisibilityBatchCommand', DEAD_LETTERS, 'sqs:ChangeMessageVisibility', DEAD_LETTERS],
+    ])('without a permission, which is named: %s on %s', async (command, on, permission, queue) => {
+      jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+      await aDeadLetter();
+      watch(service.sqs, command, on, refusal);
+      const { status, body } = await service.get('/dead-letters?limit=1');
+      expect([status, body.code]).toEqual([503, 'queue_unavailable']);
+      expect(body.detail).toContain(`lack the permission ${permission} on the queue ${queue}`);
+    });
+
+    it('without the permission to delete, which is named', async () => {
+      const id = await aDeadLetter();
+      watch(service.sqs, 'DeleteMessageBatchCommand', DEAD_LETTERS, refusal);
+      const named = { detail: expect.stringContaining(`sqs:DeleteMessage on the queue ${DEAD_LETTERS}`) };
+      expect(await service.call('DELETE', `/dead-letters/${id}`)).toMatchObject({ status: 503, body: named });
+      expect(await redrive({ limit: 1 })).toMatchObject({ status: 503, body: { ...named, redriven: 1 } });
+      expect(await listedIds(1)).toEqual([id]);
+    });
+  });
+});
+
+describe('Without its queue', () => {
+  it('every route says so, and has dead letters again when it is back', async () => {
+    const world = await aWorld();
+    const queue = await aBreakableQueue();
+    const service = await RunningService.ready({ world, environment: queue.environment });
+    try {
+      jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+      queue.goAway(service);
+      for (const [method, path] of [
+        ['GET', '/dead-letters'],
+        ['POST', '/dead-letters/redrive'],
+        ['DELETE', '/dead-letters/m1'],
+      ] as const) {
+        expect(await service.call(method, path)).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
+      }
+      expect((await service.get('/metrics')).body).not.toMatch(/^dead_letters\{/m);
+      await queue.comeBack();
+      await service.isReady();
+      expect(await service.get('/dead-letters')).toMatchObject({ status: 200, body: { items: [] } });
+
+      await service.sqs.send(new DeleteQueueCommand({ QueueUrl: DEAD_LETTERS }));
+      expect(await service.get('/dead-letters')).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
+    } finally {
+      await service.stop();
+      await queue.remove();
+      await world.destroy();
+    }
+  });
+});
+
+async function duplicatesOf(service: RunningService): Promise<number> {
+  const { body } = await service.get('/metrics');
+  return Number(/orders_processed_total\{outcome="duplicate"\} (\d+)/.exec(body)![1]);
+}
+
+/** Answers as SQS does where the emulator never does so; what is not said is that all is well. */
+class StubbedSqs {
+  /** What was asked for: the command and, of batches, the receipt handles. */
+  readonly calls: { command: string; input: Input; handles: string[] }[] = [];
+
+  constructor(
+    private readonly answers: {
+      redrivePolicy?: object;
+      /** Each answer to a receive; none when they are used up. */
+      receives?: Message[][];
+      /** What becomes of a receipt handle, at which attempt. */
+      fate?: (command: string, handle: string, attempt: number) => Partial<BatchResultErrorEntry> | null;
+    },
+  ) {}
+
+  queue(): DeadLetterQueue {
+    return new DeadLetterQueue({ send: (command: unknown) => this.send(command as never) } as never, 'orders-queue');
+  }
+
+  handlesOf(command: string): string[] {
+    return this.calls.filter((call) => call.command === command).flatMap(({ handles }) => handles);
+  }
+
+  private async send({ constructor, input }: { constructor: { name: string }; input: Input }): Promise<object> {
+    const command = constructor.name.replace('Command', '');
+    const entries = (input.Entries ?? []) as { Id: string; ReceiptHandle: string }[];
+    const attemptsBefore = this.handlesOf(command);
+    this.calls.push({ command, input, handles: entries.map(({ ReceiptHandle }) => ReceiptHandle) });
+    switch (command) {
+      case 'GetQueueAttributes': {
+        const { redrivePolicy } = this.answers;
+        return { Attributes: { ...(redrivePolicy && { RedrivePolicy: JSON.stringify(redrivePolicy) }) } };
+      }
+      case 'GetQueueUrl':
+        return { QueueUrl: `https://sqs/1/${String(input.QueueName)}` };
+      case 'ReceiveMessage':
+        return { Messages: this.answers.receives?.shift() };
+      default:
+        return {
+          Failed: entries.flatMap(({ Id, ReceiptHandle }) => {
+            const attempt = attemptsBefore.filter((handle) => handle === ReceiptHandle).length + 1;
+            const failed = this.answers.fate?.(command, ReceiptHandle, attempt);
+            return failed ? [{ Id, Code: 'InternalError', SenderFault: false, ...failed }] : [];
+          }),
+        };
+    }
+  }
+}
+
+describe('On SQS', () => {
+  const LIMITS = { messages: 100, seconds: 10 };
+
+  function aMessage(id: string, given: Partial<Message> = {}): Message {
+    return { MessageId: id, ReceiptHandle: `handle of ${id}`, Body: id, ...given };
+  }
+
+  function manyMessages(count: number): Message[] {
+    return Array.from({ length: count }, (_, i) => aMessage(`m${i}`));
+  }
+
+  /** The ids of everything that comes. */
+  async function all(sqs: StubbedSqs): Promise<string[]> {
+    return sqs.queue().holding(LIMITS, async (held) => {
+      const ids: string[] = [];
+      for (;;) {
+        const letters = await held.next(10);
+        if (letters.length === 0) return ids;
+        ids.push(...letters.map(({ messageId }) => messageId));
+      }
+    });
+  }
+
+  it('one empty answer does not mean an empty queue', async () => {
+    const sqs = new StubbedSqs({ receives: [[], [aMessage('a')], [], [aMessage('b')], [], []] });
+    expect(await all(sqs)).toEqual(['a', 'b']);
+    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['handle of a', 'handle of b']);
+  });
+
+  it('a message that comes twice is one, and released by its latest receipt', async () => {
+    const again = aMessage('a', { ReceiptHandle: 'later handle of a' });
+    const sqs = new StubbedSqs({ receives: [[aMessage('a')], [again, aMessage('b')]] });
+    expect(await all(sqs)).toEqual(['a', 'b']);
+    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['later handle of a', 'handle of b']);
+  });
+
+  it('a message that comes over and over ends the look', async () => {
+    const sqs = new StubbedSqs({ receives: Array.from({ length: 50 }, () => [aMessage('a')]) });
+    expect(await all(sqs)).toEqual(['a']);
+    expect(sqs.calls.filter(({ command }) => command === 'ReceiveMessage')).toHaveLength(3);
+  });
+
+  it('waits, asks for all attributes, and hides messages for longer than the look lasts', async () => {
+    const sqs = new StubbedSqs({});
+    await all(sqs);
+    expect(sqs.calls.find(({ command }) => command === 'ReceiveMessage')!.input).toMatchObject({
+      QueueUrl: 'https://sqs/1/orders-queue-dlq',
+      WaitTimeSeconds: 1,
+      VisibilityTimeout: 70,
+      MessageAttributeNames: ['All'],
+    });
+  });
+
+  it('no more is looked at than allowed', async () => {
+    const messages = manyMessages(200);
+    const receives = Array.from({ length: 20 }, () => messages.splice(0, 9));
+    const sqs = new StubbedSqs({ receives });
+    const seen = await sqs.queue().holding({ messages: 10, seconds: 10 }, async (held) => {
+      const groups = [await held.next(10), await held.next(10), await held.next(10)];
+      return [...groups.map((group) => group.length), held.lookedAt];
+    });
+    const asked = sqs.calls.filter(({ command }) => command === 'ReceiveMessage');
+    expect(asked.map(({ input }) => input.MaxNumberOfMessages)).toEqual([10, 1]);
+    expect(seen).toEqual([9, 9, 0, 18]); // this SQS gives more than it is asked for
+  });
+
+  it('the dead letters are where the redrive policy says', async () => {
+    const redrivePolicy = { deadLetterTargetArn: 'arn:aws:sqs:eu-west-1:1:elsewhere', maxReceiveCount: 3 };
+    const sqs = new StubbedSqs({ redrivePolicy });
+    await all(sqs);
+    expect(sqs.calls.find(({ command }) => command === 'GetQueueUrl')!.input).toEqual({ QueueName: 'elsewhere' });
+  });
+
+  it('those of other queues on a shared dead-letter queue are left alone', async () => {
+    const from = (name: string): Partial<Message> => ({
+      Attributes: { DeadLetterQueueSourceArn: `arn:aws:sqs:eu-west-1:1:${name}` },
+    });
+    const others = Array.from({ length: 5 }, (_, i) => [aMessage(`other ${i}`, from('other-orders-queue'))]);
+    const sqs = new StubbedSqs({ receives: [...others, [aMessage('ours', from('orders-queue'))]] });
+    expect(await all(sqs)).toEqual(['ours']);
+    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toHaveLength(6);
+  });
+
+  it('what could not be released or deleted by a fault of SQS is tried again', async () => {
+    const sqs = new StubbedSqs({
+      receives: [manyMessages(10), [aMessage('m10'), aMessage('m11')]],
+      fate: (_command, handle, attempt) =>
+        ['handle of m3', 'handle of m11'].includes(handle) && attempt < 3 ? {} : null,
+    });
+    await sqs.queue().holding(LIMITS, async (held) => {
+      const letters = [...(await held.next(10)), ...(await held.next(10))];
+      const some = letters.filter((_, i) => i % 2 === 1).map(({ messageId }) => messageId);
+      expect(await held.delete(some)).toEqual([]);
+    });
+    expect(sqs.handlesOf('DeleteMessageBatch').sort()).toEqual(
+      ['m1', 'm3', 'm3', 'm3', 'm5', 'm7', 'm9', 'm11', 'm11', 'm11'].map((id) => `handle of ${id}`).sort(),
+    );
+    expect(sqs.handlesOf('ChangeMessageVisibilityBatch').sort()).toEqual(
+      ['m0', 'm2', 'm4', 'm6', 'm8', 'm10'].map((id) => `handle of ${id}`).sort(),
+    );
+  });
+
+  it('what can not be deleted is told, and released with the rest', async () => {
+    const sqs = new StubbedSqs({
+      receives: [[aMessage('a'), aMessage('b'), aMessage('c')]],
+      fate: (command, handle) => {
+        if (command !== 'DeleteMessageBatch') return null;
+        if (handle === 'handle of a') return { SenderFault: true, Code: 'ReceiptHandleIsInvalid' };
+        return handle === 'handle of b' ? {} : null;
+      },
+    });
+    await sqs.queue().holding(LIMITS, async (held) => {
+      await held.next(10);
+      expect((await held.delete(['a', 'b', 'c'])).sort()).toEqual(['a', 'b']);
+    });
+    expect(sqs.handlesOf('DeleteMessageBatch').filter((handle) => handle === 'handle of a')).toHaveLength(1);
+    expect(sqs.handlesOf('ChangeMessageVisibilityBatch').sort()).toEqual(['handle of a', 'handle of b']);
+  });
+
+  it.each([
+    [
+      { Message: 'internal' },
+      ['Up to 1 messages on orders-queue-dlq stay hidden for 70 s more: they could not be released: internal'],
+    ],
+    [{ SenderFault: true, Code: 'MessageNotInflight' }, []],
+  ])('what stays hidden is said in the log, unless it is not hidden any more: %j', async (failure, lines) => {
+    const said = jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+    const sqs = new StubbedSqs({
+      receives: [[aMessage('a'), aMessage('b')]],
+      fate: (_, handle) => (handle.endsWith('a') ? failure : null),
+    });
+    expect(await all(sqs)).toEqual(['a', 'b']);
+    expect(said.mock.calls.map(([line]) => line)).toEqual(lines);
+  });
+
+  it('everything is released although the work fails, with the failure of the work', async () => {
+    const sqs = new StubbedSqs({ receives: [[aMessage('a')]] });
+    const work = sqs.queue().holding(LIMITS, async (held) => {
+      await held.next(10);
+      throw new TypeError('x is not a function');
+    });
+    await expect(work).rejects.toThrow(TypeError);
+    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['handle of a']);
+  });
+
+  it('a look ends, and everything is released, before the process does', async () => {
+    const sqs = new StubbedSqs({ receives: [[aMessage('a')], [aMessage('b')]] });
+    const queue = sqs.queue();
+    let goOn = (): void => undefined;
+    const waiting = new Promise<void>((resolve) => (goOn = resolve));
+    const looking = queue.holding(LIMITS, async (held) => {
+      await held.next(1);
+      await waiting;
+      return held.next(1);
+    });
+    await eventually(() => expect(sqs.calls.at(-1)!.command).toBe('ReceiveMessage'));
+    const stopped = queue.onModuleDestroy();
+    goOn();
+    await stopped;
+    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['handle of a']);
+    expect(await looking).toEqual([]);
+  });
+
+  it('a missing permission is named, as what it is', async () => {
+    const queue = new DeadLetterQueue({ send: () => Promise.reject(refusal()) } as never, 'orders-queue');
+    await expect(queue.count()).rejects.toThrow(DeadLetterQueueUnavailable);
+    await expect(queue.count()).rejects.toThrow(
+      "The dead letters of the queue orders-queue can't be reached: The credentials in use lack the permission sqs:GetQueueAttributes on the queue orders-queue",
+    );
+  });
+});

@@ -1,0 +1,226 @@
+import { Logger } from '@nestjs/common';
+import { sql } from 'drizzle-orm';
+import { Client } from 'pg';
+import { FulfilmentSchedule } from '../../src/fulfilment/fulfilment-schedule.js';
+import { PaymentGateway, PaymentTimeout } from '../../src/fulfilment/payment-gateway.js';
+import { RunningService } from '../support/app.js';
+import { eventually } from '../support/eventually.js';
+import { aProduct, eventsOf, orderIs, placeOrder, QUICK, requestOrder, stockOf } from '../support/fulfilment.js';
+
+/** Of the job that gives up orders whose reservation expired. */
+const EXPIRY_LOCK = 4_711_011;
+
+describe('What is done in time', () => {
+  let service: RunningService;
+  let schedule: FulfilmentSchedule;
+
+  beforeAll(async () => {
+    service = await RunningService.ready({ environment: QUICK });
+    schedule = service.app.get(FulfilmentSchedule);
+    await aProduct(service, { stock: { EAST: 1_000 } });
+  }, 60_000);
+
+  afterAll(() => service.stop());
+
+  afterEach(() => jest.restoreAllMocks());
+
+  /** An order whose payment nobody can tell anything of, and whose reservation is over. */
+  async function anExpiredOrder(): Promise<string> {
+    const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
+    await orderIs(service, id, 'payment_unknown');
+    await service.database.query(
+      sql`update reservations set expires_at = now() - interval '1 second' where order_id = ${id}`,
+    );
+    return id;
+  }
+
+  it('gives up an order that was not paid while its stock was promised to it', async () => {
+    const before = await stockOf(service);
+    const id = await anExpiredOrder();
+    await schedule.expireReservations();
+    await orderIs(service, id, 'payment_failed');
+    expect(await eventsOf(service, id)).toContain('payment.given_up');
+    expect(await stockOf(service)).toEqual(before);
+  });
+
+  it('leaves an order alone that was paid', async () => {
+    const id = await placeOrder(service);
+    await orderIs(service, id, 'completed');
+    await service.database.query(
+      sql`update reservations set expires_at = now() - interval '1 second' where order_id = ${id}`,
+    );
+    const before = await eventsOf(service, id);
+    await schedule.expireReservations();
+    expect(await eventsOf(service, id)).toEqual(before);
+  });
+
+  it('is done by one process at a time', async () => {
+    const other = new Client(service.config.databaseUrl);
+    await other.connect();
+    try {
+      await other.query('begin');
+      await other.query('select pg_advisory_xact_lock($1)', [EXPIRY_LOCK]);
+      const id = await anExpiredOrder();
+      await schedule.expireReservations();
+      expect((await service.get(`/api/v1/orders/${id}`)).body.order_status).toBe('payment_unknown');
+      await other.query('commit');
+      await schedule.expireReservations();
+      await orderIs(service, id, 'payment_failed');
+    } finally {
+      await other.end();
+    }
+  });
+
+  it('asks again for a return of money whose message was lost', async () => {
+    const gateway = service.app.get(PaymentGateway);
+    const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
+    await orderIs(service, id, 'payment_unknown');
+    const voiding = jest.spyOn(gateway, 'void').mockRejectedValue(new PaymentTimeout());
+    await service.call('POST', `/api/v1/orders/${id}/cancel`);
+    await eventually(() => expect(voiding).toHaveBeenCalled());
+    await eventually(async () => {
+      expect(await eventsOf(service, id)).toContain('payment.return_failed');
+    });
+    await service.database.query(sql`delete from outbox where order_id = ${id}`);
+    voiding.mockRestore();
+    await service.database.query(
+      sql`update payment_attempts set compensation_at = now() - interval '1 hour'
+          where order_id = ${id} and compensation = 'due'`,
+    );
+    await schedule.redriveReturns();
+    // The new message waits its turn on the queue for some seconds; here it need not.
+    await eventually(async () => {
+      expect((await eventsOf(service, id)).at(-1)).toBe('payment.voided');
+    }, 30_000);
+  });
+
+  it('does not ask again for what is still waiting to be sent', async () => {
+    const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
+    await orderIs(service, id, 'payment_unknown');
+    await service.database.query(
+      sql`insert into outbox (order_id, sequence, queue, body, claimed_until)
+          values (${id}, 0, 'payment', 'held by a test', 'infinity')`,
+    );
+    await service.call('POST', `/api/v1/orders/${id}/cancel`);
+    await service.database.query(
+      sql`update payment_attempts set compensation_at = now() - interval '1 hour' where order_id = ${id}`,
+    );
+    const before = await eventsOf(service, id);
+    await schedule.redriveReturns();
+    expect(await eventsOf(service, id)).toEqual(before);
+    await service.database.query(sql`delete from outbox where order_id = ${id} and body = 'held by a test'`);
+    await eventually(async () => {
+      expect((await eventsOf(service, id)).at(-1)).toBe('payment.voided');
+    });
+  });
+
+  it('does not take a paid order for stuck that is kept back on purpose', async () => {
+    const patient = await RunningService.ready({ environment: { ...QUICK, SHIPMENT_DELAY_SECONDS: '900' } });
+    try {
+      await aProduct(patient);
+      const id = await placeOrder(patient);
+      await orderIs(patient, id, 'paid');
+      const sent = async (): Promise<unknown[]> =>
+        patient.database.query(sql`select 1 from outbox where order_id = ${id}`);
+      await eventually(async () => expect(await sent()).toEqual([]));
+      const age = (seconds: number): Promise<unknown> =>
+        patient.database.query(
+          sql`update orders set active_at = now() - make_interval(secs => ${seconds}) where id = ${id}`,
+        );
+      await age(1_000);
+      await patient.app.get(FulfilmentSchedule).redriveStuck();
+      expect(await eventsOf(patient, id)).not.toContain('order.redriven');
+      await age(1_200);
+      await patient.app.get(FulfilmentSchedule).redriveStuck();
+      expect(await eventsOf(patient, id)).toContain('order.redriven');
+    } finally {
+      await patient.stop();
+    }
+  }, 60_000);
+
+  it('forgets answers and messages that are too old, and no others', async () => {
+    await requestOrder(service, { key: 'to be kept' });
+    await requestOrder(service, { key: 'to be forgotten' });
+    await service.database.query(sql`update idempotency_keys set expires_at = now() where key = 'to be forgotten'`);
+    await service.database.query(
+      sql`insert into inbox (queue, message_id, at) values
+            ('inventory', 'old', now() - interval '16 days'), ('inventory', 'young', now() - interval '14 days')`,
+    );
+    await schedule.forget();
+    expect(await service.database.query(sql`select key from idempotency_keys where key like 'to be %'`)).toEqual([
+      { key: 'to be kept' },
+    ]);
+    expect(
+      await service.database.query(sql`select message_id from inbox where message_id in ('old', 'young')`),
+    ).toEqual([{ message_id: 'young' }]);
+  });
+
+  it('says which products are low, once until others are', async () => {
+    const lines: string[] = [];
+    jest.spyOn(Logger.prototype, 'warn').mockImplementation((line: string) => void lines.push(line));
+    await aProduct(service, { sku: 'LOW-1', stock: { EAST: 3 } });
+    await schedule.reportLowStock();
+    await schedule.reportLowStock();
+    expect(lines.filter((line) => line.includes('LOW-1'))).toEqual(['Low on stock: LOW-1 (3)']);
+    await aProduct(service, { sku: 'LOW-2', stock: { EAST: 1 } });
+    await schedule.reportLowStock();
+    expect(lines.at(-1)).toBe('Low on stock: LOW-1 (3), LOW-2 (1)');
+    const { body } = await service.get('/api/v1/inventory?low_stock=true');
+    expect(body.items.map(({ sku }: { sku: string }) => sku)).toEqual(['LOW-1', 'LOW-2']);
+  });
+});
+
+describe('Erasing a person', () => {
+  it('takes the address out of their orders, wherever they are, and leaves what was bought', async () => {
+    const service = await RunningService.ready({ environment: QUICK });
+    try {
+      await aProduct(service);
+      const id = await placeOrder(service, { body: { user_id: 'U77' } });
+      await orderIs(service, id, 'completed');
+      await service.settled();
+      const before = (await service.get(`/api/v1/orders/${id}`)).body;
+      const { status, body } = await service.call('DELETE', '/api/v1/users/U77/personal-data');
+      expect(status).toBe(200);
+      expect(body.erased ?? body).toMatchObject({ orders: 1, order_events: 1 });
+      const after = (await service.get(`/api/v1/orders/${id}`)).body;
+      expect(after).toEqual({ ...before, shipping_address: '[erased]' });
+      for (const table of ['orders', 'outbox', 'order_timeline', 'audit_log', 'idempotency_keys', 'ledger']) {
+        const rows = await service.database.query(sql.raw(`select t::text from ${table} t`));
+        expect([table, JSON.stringify(rows).includes('Fixture Street')]).toEqual([table, false]);
+      }
+    } finally {
+      await service.stop();
+    }
+  }, 60_000);
+
+  it('is refused while something is still to be sent to them, and erases nothing then', async () => {
+    const service = await RunningService.ready({ environment: { ...QUICK, SHIPMENT_DELAY_SECONDS: '900' } });
+    try {
+      await aProduct(service);
+      const id = await placeOrder(service, { body: { user_id: 'U79' } });
+      await orderIs(service, id, 'paid');
+      await service.settled();
+      const refused = await service.call('DELETE', '/api/v1/users/U79/personal-data');
+      expect([refused.status, refused.body.code]).toEqual([409, 'orders_under_way']);
+      const stored = await service.database.query(sql`select body from ledger`);
+      expect(JSON.stringify(stored)).toContain('Fixture Street');
+      await service.call('POST', `/api/v1/orders/${id}/cancel`);
+      expect((await service.call('DELETE', '/api/v1/users/U79/personal-data')).status).toBe(200);
+    } finally {
+      await service.stop();
+    }
+  }, 60_000);
+
+  it('finds their orders also before one of them counts', async () => {
+    const service = await RunningService.ready({ environment: QUICK });
+    try {
+      await aProduct(service, { stock: { EAST: 0 } });
+      const id = await placeOrder(service, { body: { user_id: 'U78' } });
+      await orderIs(service, id, 'failed_no_stock');
+      expect((await service.call('DELETE', '/api/v1/users/U78/personal-data')).status).toBe(200);
+      expect((await service.get(`/api/v1/orders/${id}`)).body.shipping_address).toBe('[erased]');
+    } finally {
+      await service.stop();
+    }
+  }, 60_000);
+});

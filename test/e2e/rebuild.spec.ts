@@ -1,0 +1,704 @@
+import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import { Logger } from '@nestjs/common';
+import { sql } from 'drizzle-orm';
+import { run as rebuildCommand } from '../../src/cli/rebuild.js';
+import { Ledger } from '../../src/ledger/ledger.js';
+import { Aggregation } from '../../src/stats/aggregation.js';
+import { FigureStore } from '../../src/stats/figure-store.js';
+import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
+import { Projector } from '../../src/stats/projector.js';
+import { Rebuild } from '../../src/stats/rebuild.js';
+import { cents } from '../../src/shared/money.js';
+import type { JudgedMessage } from '../../src/shared/order-event.js';
+import { aWorld, RunningService, type Answer, type World } from '../support/app.js';
+import { aBreakableLedger, aBreakableRedis } from '../support/breakable-parts.js';
+import { eventually } from '../support/eventually.js';
+import { expectExactFigures, expectNoStrayKeys, servedGeneration } from '../support/exact-figures.js';
+import { aJudgedMessage } from '../support/judged-messages.js';
+import { MortalService } from '../support/mortal-service.js';
+import { itWithRedis } from '../support/only-on.js';
+import { anOrderOfTraffic, Traffic } from '../support/traffic.js';
+
+beforeAll(() => Logger.overrideLogger(false));
+afterEach(() => jest.restoreAllMocks());
+
+const UUID = /^[0-9a-f-]{36}$/;
+const ordersOfTraffic = (count: number): object[] => Array.from({ length: count }, (_, i) => anOrderOfTraffic(i));
+
+/** What the service makes of a right order of the traffic. */
+function anEntryOfTraffic(): JudgedMessage {
+  return aJudgedMessage({
+    value: cents(1_037),
+    lines: [
+      { product_id: 'PA', quantity: 1, price_per_unit: '4.37', cents: cents(437) },
+      { product_id: 'PB', quantity: 2, price_per_unit: '3', cents: cents(600) },
+    ],
+  });
+}
+
+/** Asks for a rebuild. @returns its resource */
+async function asked(service: RunningService, body?: object): Promise<Answer['body']> {
+  const answer = await service.call('POST', '/stats/rebuild', body);
+  expect(answer).toMatchObject({ status: 202, body: { id: expect.stringMatching(UUID) } });
+  return answer.body;
+}
+
+async function seen(service: RunningService, id: string): Promise<Answer['body']> {
+  const { status, body } = await service.get(`/stats/rebuild/${id}`);
+  expect(status).toBe(200);
+  return body;
+}
+
+/** Waits until a rebuild has ended. */
+async function ended(service: RunningService, id: string): Promise<Answer['body']> {
+  return eventually(async () => {
+    const rebuild = await seen(service, id);
+    if (!rebuild.finished_at) throw new Error(`It is ${rebuild.state}`);
+    return rebuild;
+  }, 30_000);
+}
+
+/** Rebuilds to the end. */
+async function rebuilt(service: RunningService, body?: object): Promise<Answer['body']> {
+  const rebuild = await ended(service, (await asked(service, body)).id);
+  expect(rebuild).toMatchObject({ state: 'done', error: null });
+  return rebuild;
+}
+
+/** Holds the next call of a method until it is let go. */
+function hold<Part extends object>(
+  part: Part,
+  method: keyof Part & string,
+): { reached: Promise<void>; release(): void } {
+  const original = (part[method] as (...args: unknown[]) => unknown).bind(part);
+  let release: () => void = () => undefined;
+  let reach: () => void = () => undefined;
+  const reached = new Promise<void>((resolve) => (reach = resolve));
+  const released = new Promise<void>((resolve) => (release = resolve));
+  jest.spyOn(part as Record<string, () => unknown>, method).mockImplementationOnce(async (...args: unknown[]) => {
+    reach();
+    await released;
+    return original(...args);
+  });
+  return { reached, release };
+}
+
+/** A rebuild that waits in the middle of reading the ledger. */
+async function heldRebuild(service: RunningService, body?: object): Promise<{ id: string; release(): void }> {
+  const { reached, release } = hold(service.app.get(Aggregation), 'figures');
+  const { id } = await asked(service, body);
+  await reached;
+  return { id, release };
+}
+
+/** Has figures rebuilt while an order comes that the rebuild has to catch up with. */
+async function rebuildWithNews(
+  service: RunningService,
+  mortal: MortalService,
+): Promise<{ id: string; outcome: 'died' | 'survived' }> {
+  const store = service.app.get(FigureStore);
+  const fill = store.fill.bind(store);
+  jest.spyOn(store, 'fill').mockImplementationOnce(async (...args) => {
+    await mortal.beside(() => service.app.get(Ledger).append([aJudgedMessage()], 5_000));
+    return fill(...args);
+  });
+  const { id } = await asked(service);
+  return { id, outcome: await mortal.outcome };
+}
+
+/** Whether a step is the one that puts the new generation into service. */
+function isSwitch(step: string): boolean {
+  return step.startsWith('update projection set generation = ');
+}
+
+/** As if the processes that run rebuilds had been silent for long. */
+async function letLeasesExpire({ database }: RunningService): Promise<void> {
+  await database.query(
+    sql`update projection set builder_until = now() - interval '1 second' where builder is not null`,
+  );
+  await database.query(sql`update rebuilds set seen_at = now() - interval '1 hour'`);
+}
+
+describe('a rebuild on request', () => {
+  let service: RunningService;
+
+  beforeAll(async () => {
+    service = await RunningService.ready();
+    await service.send(...ordersOfTraffic(40));
+    await service.settled();
+  });
+  afterAll(() => service.stop());
+
+  /** All figures that the API shows, in the order of the paths. */
+  async function figures(): Promise<unknown[]> {
+    const paths = [
+      '/stats/global',
+      '/users?limit=1000',
+      '/users?start=2026-01-01&end=2026-01-31&limit=1000',
+      '/stats/monthly/2026-01?limit=1000',
+      '/stats/daily?start=2026-01-01&end=2026-01-31',
+      '/stats/products',
+    ];
+    const answers = await Promise.all(paths.map((path) => service.get(path)));
+    return answers.map(({ status, body }) => {
+      const { as_of: _, ...shown } = body;
+      return { status, shown };
+    });
+  }
+
+  it('is accepted with the place where it is told how it goes, and done in the background', async () => {
+    const before = servedGeneration(service);
+    const { status, headers, body } = await service.call('POST', '/stats/rebuild');
+    expect({ status, location: headers.get('location') }).toEqual({
+      status: 202,
+      location: `/stats/rebuild/${body.id}`,
+    });
+    expect(body).toEqual({
+      id: expect.stringMatching(UUID),
+      state: 'requested',
+      from_beginning: false,
+      requested_by: 'local-operator',
+      requested_at: new Date(body.requested_at).toISOString(),
+      started_at: null,
+      finished_at: null,
+      done: null,
+      total: null,
+      position: null,
+      error: null,
+    });
+    const { position } = await service.app.get(Ledger).head();
+    const rebuild = await ended(service, body.id);
+    expect(rebuild).toEqual({
+      ...body,
+      state: 'done',
+      started_at: new Date(rebuild.started_at).toISOString(),
+      finished_at: new Date(rebuild.finished_at).toISOString(),
+      done: position,
+      total: position,
+      position,
+    });
+    expect(servedGeneration(service)).toBeGreaterThan(before);
+    await expectExactFigures(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it.each([
+    [{ from_beginning: 'yes' }, ['from_beginning']],
+    [{ from_beginning: null }, ['from_beginning']],
+    [{ from_beginning: 1, force: true }, ['force', 'from_beginning']],
+    [[], ['body']],
+  ])('is not accepted with %j', async (body, fields) => {
+    const answer = await service.call('POST', '/stats/rebuild', body);
+    expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_input' } });
+    expect(answer.body.errors.map(({ field }: { field: string }) => field).sort()).toEqual(fields);
+  });
+
+  it('that is not known is not found', async () => {
+    const unknown = await service.get(`/stats/rebuild/${randomUUID()}`);
+    expect(unknown).toMatchObject({ status: 404, body: { code: 'not_found' } });
+    for (const id of ['7', 'undefined', "';drop table rebuilds", '%00']) {
+      const { status } = await service.get(`/stats/rebuild/${encodeURIComponent(id)}`);
+      expect({ id, status }).toEqual({ id, status: 400 });
+    }
+  });
+
+  it('is listed, the newest first and page by page', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 3; i++) ids.unshift((await rebuilt(service, {})).id);
+    const { body: all } = await service.get('/stats/rebuild');
+    expect(all.items.slice(0, 3).map(({ id }: { id: string }) => id)).toEqual(ids);
+    expect(all.next_cursor).toBeNull();
+    const paged: string[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const page: Answer = await service.get(`/stats/rebuild?limit=2${cursor && `&cursor=${cursor}`}`);
+      paged.push(...page.body.items.map(({ id }: { id: string }) => id));
+      cursor = page.body.next_cursor;
+    }
+    expect(paged).toEqual(all.items.map(({ id }: { id: string }) => id));
+    for (const query of ['limit=0', 'limit=101', 'cursor=7', 'cursor=eyJiZWZvcmUiOiI3In0', 'order=up']) {
+      expect({ query, status: (await service.get(`/stats/rebuild?${query}`)).status }).toEqual({ query, status: 400 });
+    }
+  });
+
+  it('in traffic leaves no gap, takes nothing back and shows nothing wrong', async () => {
+    const before = servedGeneration(service);
+    const traffic = Traffic.start(service);
+    await traffic.around(async () => {
+      for (let i = 0; i < 8; i++) await rebuilt(service);
+    });
+    await traffic.stop();
+    expect(traffic.reads.rebuilding).toBe(0);
+    expect(servedGeneration(service)).toBeGreaterThan(before);
+    await expectExactFigures(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it('leaves the present figures in service and up to date until the switch', async () => {
+    const before = servedGeneration(service);
+    const { body: then } = await service.get('/stats/global');
+    const { id, release } = await heldRebuild(service);
+    await service.send(anOrderOfTraffic(0), anOrderOfTraffic(0));
+    await service.settled();
+    expect((await service.get('/stats/global')).body.total_orders).toBe(then.total_orders + 2);
+    expect(servedGeneration(service)).toBe(before);
+    release();
+    const { position } = await ended(service, id);
+    expect(position).toBe((await service.app.get(Ledger).head()).position);
+    expect(servedGeneration(service)).toBeGreaterThan(before);
+    await expectExactFigures(service);
+  });
+
+  it('catches up with what comes just before the switch', async () => {
+    const store = service.app.get(FigureStore);
+    const sweep = store.sweep.bind(store);
+    const positions: number[] = [];
+    // The last sweep comes right after the switch, before anything else is folded.
+    jest.spyOn(store, 'sweep').mockImplementation((...args) => {
+      positions.push(service.app.get(Projector).served().position);
+      return sweep(...args);
+    });
+    const { reached, release } = hold(service.app.get(ProjectionAuthority), 'switchTo');
+    const { id } = await asked(service);
+    await reached;
+    await service.app.get(Ledger).append([anEntryOfTraffic(), anEntryOfTraffic()], 5_000);
+    release();
+    await ended(service, id);
+    expect(positions.at(-1)).toBe((await service.app.get(Ledger).head()).position);
+    await expectExactFigures(service);
+  });
+
+  it('tells from the start how much there is to do, and then how much is done', async () => {
+    const { position: total } = await service.app.get(Ledger).head();
+    const sweep = hold(service.app.get(FigureStore), 'sweep');
+    const filling = hold(service.app.get(FigureStore), 'fill');
+    const { id } = await asked(service);
+    await sweep.reached;
+    expect(await seen(service, id)).toMatchObject({ state: 'running', done: 0, total, position: null });
+    sweep.release();
+    await filling.reached;
+    expect(await seen(service, id)).toMatchObject({ state: 'running', done: total, total, position: null });
+    filling.release();
+    expect(await ended(service, id)).toMatchObject({ state: 'done', done: total, total, position: total });
+  });
+
+  it('is accepted once, however many ask for one at the same time', async () => {
+    const { reached, release } = hold(service.app.get(Aggregation), 'figures');
+    const answers = await Promise.all(Array.from({ length: 12 }, () => service.call('POST', '/stats/rebuild')));
+    await reached;
+    const accepted = answers.filter(({ status }) => status === 202);
+    expect(accepted).toHaveLength(1);
+    const { id } = accepted[0]!.body;
+    for (const { status, body } of answers.filter((answer) => answer !== accepted[0])) {
+      expect({ status, code: body.code, detail: body.detail }).toEqual({
+        status: 409,
+        code: 'rebuild_running',
+        detail: `A rebuild is under way already, see /stats/rebuild/${id}`,
+      });
+    }
+    release();
+    expect(await ended(service, id)).toMatchObject({ state: 'done' });
+  });
+
+  it('waits while the figures are being rebuilt for another reason', async () => {
+    const { reached, release } = hold(service.app.get(Aggregation), 'figures');
+    const other = service.app.get(Rebuild).run('a test');
+    await reached;
+    const claims = jest.spyOn(service.app.get(ProjectionAuthority), 'claimBuild');
+    const { id } = await asked(service);
+    await eventually(() => expect(claims.mock.calls.length).toBeGreaterThan(2));
+    expect(await seen(service, id)).toMatchObject({ state: 'requested', started_at: null, done: null });
+    release();
+    expect(await other).toBe(true);
+    expect(await ended(service, id)).toMatchObject({ state: 'done' });
+    await expectExactFigures(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it('undoes a clearing, to the cent, and only where that is asked for', async () => {
+    await service.settled();
+    const before = await figures();
+    await service.call('DELETE', '/clear_redis_db');
+    const { position: base } = await service.app.get(Ledger).head();
+    const cleared = await figures();
+    expect(cleared).not.toEqual(before);
+
+    await rebuilt(service);
+    expect(await figures()).toEqual(cleared);
+
+    const { id, release } = await heldRebuild(service, { from_beginning: true });
+    expect(await seen(service, id)).toMatchObject({ from_beginning: true, total: base });
+    expect(await figures()).toEqual(cleared);
+    expect((await service.app.get(ProjectionAuthority).read()).base).toBe(base);
+    release();
+    await ended(service, id);
+    expect(await figures()).toEqual(before);
+    await expectExactFigures(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it('that undoes a clearing takes nothing back in traffic', async () => {
+    await service.settled();
+    await service.call('DELETE', '/clear_redis_db');
+    const { position } = await service.app.get(Ledger).head();
+    const cleared = Traffic.start(service, { base: position });
+    await cleared.goesOn();
+    const { id, release } = await heldRebuild(service, { from_beginning: true });
+    await cleared.goesOn();
+    await cleared.stop();
+    release();
+    await ended(service, id);
+    const whole = Traffic.start(service, { base: 0 });
+    await whole.goesOn();
+    await whole.stop();
+    expect(cleared.reads.rebuilding + whole.reads.rebuilding).toBe(0);
+    await expectExactFigures(service);
+  });
+
+  it('is void where the figures are cleared meanwhile', async () => {
+    for (const body of [{}, { from_beginning: true }]) {
+      await service.send(...ordersOfTraffic(5));
+      await service.settled();
+      const { id, release } = await heldRebuild(service, body);
+      expect(await service.call('DELETE', '/clear_redis_db')).toMatchObject({ status: 200 });
+      release();
+      expect(await ended(service, id)).toMatchObject({
+        state: 'failed',
+        position: null,
+        error: 'the figures were cleared meanwhile',
+      });
+      await expectExactFigures(service);
+      expect((await service.get('/stats/global')).body.total_orders).toBe(0);
+      await rebuilt(service);
+      await expectNoStrayKeys(service);
+    }
+    await rebuilt(service, { from_beginning: true });
+    await expectExactFigures(service);
+  });
+
+  it('does not switch to figures that are behind those in service', async () => {
+    await service.settled();
+    const before = servedGeneration(service);
+    const store = service.app.get(FigureStore);
+    const checkpoint = store.checkpoint.bind(store);
+    const { reached, release } = hold(store, 'fill');
+    const { id } = await asked(service);
+    await reached;
+    jest.spyOn(store, 'checkpoint').mockImplementation(async (generation) => {
+      const found = await checkpoint(generation);
+      return found && generation === before ? { ...found, position: found.position + 1 } : found;
+    });
+    release();
+    const { state, error } = await ended(service, id);
+    jest.restoreAllMocks();
+    expect([state, error]).toEqual(['failed', 'The ledger no longer reaches as far as the figures in service']);
+    expect(servedGeneration(service)).toBe(before);
+    await expectExactFigures(service);
+    await rebuilt(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it('does not switch to figures that Redis has lost', async () => {
+    await service.settled();
+    const before = servedGeneration(service);
+    const store = service.app.get(FigureStore);
+    const fill = store.fill.bind(store);
+    jest.spyOn(store, 'fill').mockImplementationOnce(async (figures, checkpoint) => {
+      await fill(figures, checkpoint);
+      await store.retire(checkpoint.generation);
+    });
+    const { id } = await asked(service);
+    expect(await ended(service, id)).toMatchObject({
+      state: 'failed',
+      error: 'Redis lost the new figures while they were being built',
+    });
+    expect(servedGeneration(service)).toBe(before);
+    await rebuilt(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it('whose process is gone is told as failed, and does not keep another one from being asked for', async () => {
+    for (const state of ['requested', 'running']) {
+      const [row] = await service.database.query<{ id: string }>(
+        sql`insert into rebuilds (requested_by, from_beginning, state, generation, started_at)
+            values ('somebody', false, ${state}, 1, now()) returning id::text as id`,
+      );
+      expect(await service.call('POST', '/stats/rebuild')).toMatchObject({ status: 409 });
+      await letLeasesExpire(service);
+      const gone = { state: 'failed', error: 'the process that ran it ended' };
+      expect(await seen(service, row!.id)).toMatchObject(gone);
+      await rebuilt(service);
+      expect(await seen(service, row!.id)).toMatchObject(gone);
+    }
+  });
+
+  it('is run and followed by a command', async () => {
+    const { port } = new URL(service.url);
+    const [out, err] = [new PassThrough(), Object.assign(new PassThrough(), { isTTY: true, columns: 100 })];
+    const before = servedGeneration(service);
+    const exitCode = await rebuildCommand(['--from-beginning'], { out, err, environment: { PORT: port } });
+    const { position } = await service.app.get(Ledger).head();
+    const shown = position.toLocaleString('en');
+    expect([exitCode, String(out.read())]).toEqual([
+      0,
+      expect.stringMatching(
+        new RegExp(`^Entries +${shown}\nPosition +${shown}\nTime +[\\d.]+ s\nSee http:.*/stats/global\n$`),
+      ),
+    ]);
+    expect(String(err.read())).toContain(`100% | ${shown} read`);
+    expect(servedGeneration(service)).toBeGreaterThan(before);
+  });
+});
+
+describe('parts that go away', () => {
+  let world: World;
+  let cleanUps: (() => Promise<unknown>)[] = [];
+
+  beforeEach(async () => {
+    world = await aWorld();
+    cleanUps = [() => world.destroy()];
+  });
+  afterEach(async () => {
+    jest.restoreAllMocks();
+    for (const cleanUp of cleanUps.reverse()) await cleanUp();
+  });
+
+  async function withOrders(environment: Record<string, string>): Promise<RunningService> {
+    const service = await RunningService.ready({ world, environment });
+    cleanUps.push(() => service.stop());
+    await service.send(...ordersOfTraffic(20));
+    await service.settled();
+    return service;
+  }
+
+  itWithRedis('Redis fails a rebuild, and the figures in service serve when it is back', async () => {
+    const redis = await aBreakableRedis(world);
+    cleanUps.push(() => redis.remove());
+    const service = await withOrders(redis.environment);
+    const before = servedGeneration(service);
+    const { id, release } = await heldRebuild(service);
+    redis.goAway(service);
+    await eventually(() => expect(service.redis.availability.up).toBe(false));
+    release();
+    expect(await ended(service, id)).toMatchObject({ state: 'failed', error: expect.stringMatching(/Redis/i) });
+    expect(await service.call('POST', '/stats/rebuild')).toMatchObject({
+      status: 503,
+      body: { code: 'redis_unavailable' },
+    });
+    expect((await service.get('/stats/rebuild')).body.items).toHaveLength(1);
+    await redis.comeBack();
+    await service.isReady();
+    expect(servedGeneration(service)).toBe(before);
+    await expectExactFigures(service);
+    await rebuilt(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it('the ledger fails a rebuild, and the figures in service serve on', async () => {
+    const ledger = await aBreakableLedger(world);
+    cleanUps.push(() => ledger.remove());
+    const service = await withOrders(ledger.environment);
+    const before = servedGeneration(service);
+    const { id, release } = await heldRebuild(service);
+    ledger.goAway(service);
+    release();
+    await eventually(() => expect(service.database.availability.up).toBe(false));
+    expect(await service.call('POST', '/stats/rebuild')).toMatchObject({
+      status: 503,
+      body: { code: 'ledger_unavailable' },
+    });
+    await ledger.comeBack();
+    await service.isReady();
+    const { state, error } = await ended(service, id);
+    expect({ state, error }).toEqual({ state: 'failed', error: expect.stringMatching(/\S/) });
+    expect(servedGeneration(service)).toBe(before);
+    await letLeasesExpire(service);
+    await rebuilt(service);
+    expect((await service.get('/stats/rebuild')).body.items).toHaveLength(2);
+    await expectExactFigures(service);
+    await expectNoStrayKeys(service);
+  });
+});
+
+describe('over a restart', () => {
+  let world: World;
+
+  beforeEach(async () => (world = await aWorld()));
+  afterEach(() => world.destroy());
+
+  it('a rebuild that is stopped with the service gives up at once, and the next service may begin another', async () => {
+    const service = await RunningService.ready({ world });
+    await service.send(...ordersOfTraffic(20));
+    await service.settled();
+    const { id, release } = await heldRebuild(service);
+    await service.stop();
+    release();
+    const next = await RunningService.ready({ world });
+    try {
+      expect(await seen(next, id)).toMatchObject({ state: 'failed', error: 'the service was stopped' });
+      await rebuilt(next);
+      await expectExactFigures(next);
+      await expectNoStrayKeys(next);
+    } finally {
+      await next.stop();
+    }
+  });
+
+  itWithRedis(
+    'a crash before any step of a rebuild leaves the present figures in service, and the next rebuild clean',
+    async () => {
+      let service = await RunningService.ready({ world });
+      try {
+        // So many users that Redis is filled in more than one pipeline.
+        const orders = Array.from({ length: 700 }, (_, i) => aJudgedMessage({ userId: `U${i}` }));
+        await service.app.get(Ledger).append(orders, 30_000);
+        await expectExactFigures(service);
+        await rebuilt(service);
+
+        let steps: string[] = [];
+        for (let survived = false, step = 1; !survived; step++) {
+          const before = servedGeneration(service);
+          const mortal = new MortalService(service, step);
+          const { id, outcome } = await rebuildWithNews(service, mortal);
+          survived = outcome === 'survived';
+          steps = mortal.steps;
+          mortal.bury();
+          await service.stop();
+          jest.restoreAllMocks();
+
+          service = await RunningService.ready({ world });
+          const where = `before step ${step}, after ${steps.at(-1)}`;
+          const switched = steps.some(isSwitch);
+          const { generation } = await service.app.get(ProjectionAuthority).read();
+          const served = servedGeneration(service);
+          expect({ where, served, switched: served !== before }).toEqual({ where, served: generation, switched });
+          await expectExactFigures(service);
+          await letLeasesExpire(service);
+          expect(await seen(service, id)).toMatchObject(
+            switched ? { state: 'done', error: null } : { state: 'failed', error: 'the process that ran it ended' },
+          );
+          await rebuilt(service);
+          await expectExactFigures(service);
+          await expectNoStrayKeys(service);
+        }
+        // Claimed, swept, read, filled by two pipelines, caught up, switched, retired, taken up, swept and recorded.
+        expect(steps.filter((taken) => taken === 'redis pipeline').length).toBeGreaterThanOrEqual(4);
+        expect(steps.filter(isSwitch)).toHaveLength(1);
+        expect(steps.at(-1)).toMatch(/^update rebuilds set state = 'done'/);
+      } finally {
+        await service.stop();
+      }
+    },
+    240_000,
+  );
+});
+
+describe('two services on the same parts', () => {
+  const itOnBoth = itWithRedis;
+  let worlds: World[];
+  let one: RunningService;
+  let other: RunningService;
+
+  /** A test with both running. */
+  function itWithBoth(name: string, test: () => Promise<void>): void {
+    itOnBoth(name, async () => {
+      worlds = [await aWorld(), await aWorld()];
+      const { DATABASE_URL, REDIS_KEY_PREFIX } = worlds[0]!.environment;
+      one = await RunningService.ready({ world: worlds[0]! });
+      other = await RunningService.ready({
+        world: worlds[1]!,
+        environment: { DATABASE_URL: DATABASE_URL!, REDIS_KEY_PREFIX: REDIS_KEY_PREFIX! },
+      });
+      try {
+        await one.send(...ordersOfTraffic(30));
+        await one.settled();
+        await test();
+      } finally {
+        await Promise.all([one.stop(), other.stop()]);
+        await Promise.all(worlds.map((world) => world.destroy()));
+      }
+    });
+  }
+
+  async function bothAreExact(): Promise<void> {
+    for (const service of [one, other]) {
+      expect((await service.get('/stats/global')).status).toBe(200);
+      await expectExactFigures(service);
+      await expectNoStrayKeys(service);
+    }
+    expect(servedGeneration(one)).toBe(servedGeneration(other));
+  }
+
+  itWithBoth('a rebuild of one leaves no gap in either, and takes readers of both nowhere back', async () => {
+    const traffic = [Traffic.start(one), Traffic.start(other)];
+    let reading = true;
+    let last = 0;
+    const backwards: string[] = [];
+    const readsInTurn = (async () => {
+      while (reading) {
+        for (const service of [one, other]) {
+          const { status, body } = await service.get('/stats/global');
+          if (status !== 200) continue; // counted by the traffic
+          if (body.as_of.position < last) backwards.push(`${body.as_of.position} after ${last}`);
+          last = body.as_of.position;
+        }
+      }
+    })();
+    await traffic[0]!.around(async () => {
+      for (let i = 0; i < 6; i++) await rebuilt(i % 2 ? one : other);
+    });
+    await traffic[1]!.goesOn();
+    reading = false;
+    await readsInTurn;
+    await Promise.all(traffic.map((each) => each.stop()));
+    expect(backwards).toEqual([]);
+    expect(traffic.map(({ reads }) => reads.rebuilding)).toEqual([0, 0]);
+    await bothAreExact();
+  });
+
+  itWithBoth('the other one tells how far a rebuild is, and accepts none beside it', async () => {
+    const { id, release } = await heldRebuild(one);
+    const { position: total } = await one.app.get(Ledger).head();
+    expect(await seen(other, id)).toMatchObject({ state: 'running', done: 0, total });
+    const answers = await Promise.all([one, other].map((service) => service.call('POST', '/stats/rebuild')));
+    expect(answers.map(({ status }) => status)).toEqual([409, 409]);
+    release();
+    expect(await ended(other, id)).toMatchObject({ state: 'done' });
+    await bothAreExact();
+  });
+
+  itWithBoth('accept one of the rebuilds that both are asked for at the same time', async () => {
+    for (let round = 0; round < 5; round++) {
+      const calls = Array.from({ length: 10 }, (_, i) => (i % 2 ? one : other).call('POST', '/stats/rebuild'));
+      const accepted = (await Promise.all(calls)).filter(({ status }) => status === 202);
+      expect(accepted.length).toBeGreaterThanOrEqual(1);
+      // A second one may have been accepted after the first was done, but never beside it.
+      const ends = await Promise.all(accepted.map(({ body }) => ended(one, body.id)));
+      ends.sort((first, second) => first.started_at.localeCompare(second.started_at));
+      for (const [i, { state, requested_at }] of ends.entries()) {
+        expect(state).toBe('done');
+        if (i > 0) expect(requested_at >= ends[i - 1].finished_at).toBe(true);
+      }
+    }
+    await bothAreExact();
+  });
+
+  itWithBoth('the other one goes over to figures whose builder died when it had just switched', async () => {
+    const before = servedGeneration(other);
+    // From there on the builder neither takes the old figures out of service nor folds anything.
+    const { release } = hold(one.app.get(FigureStore), 'retire');
+    await other.call('DELETE', '/clear_redis_db');
+    const { id } = await asked(one, { from_beginning: true });
+    await eventually(() => expect(servedGeneration(other)).toBeGreaterThan(before));
+    const { position } = await one.app.get(Ledger).head();
+    await eventually(async () => {
+      const { body } = await other.get('/stats/global');
+      expect(body.total_orders + body.failed_orders).toBe(position);
+    });
+    await letLeasesExpire(other);
+    expect(await seen(other, id)).toMatchObject({ state: 'done', position });
+    await expectExactFigures(other);
+    release();
+    await bothAreExact();
+  });
+});
