@@ -1,7 +1,6 @@
-import { drizzle } from 'drizzle-orm/node-postgres';
-import { migrate } from 'drizzle-orm/node-postgres/migrator';
-import { join } from 'node:path';
+import { Logger } from '@nestjs/common';
 import { Client } from 'pg';
+import { migrate } from '../src/platform/database/migrations.js';
 
 const ENTRIES_PER_STATEMENT = 250_000;
 
@@ -26,7 +25,7 @@ export async function fillLedger(databaseUrl: string, shape: LedgerShape): Promi
   const client = new Client(databaseUrl);
   await client.connect();
   try {
-    await migrate(drizzle(client), { migrationsFolder: join(process.cwd(), 'migrations') });
+    await migrate(client, new Logger('Bench'));
     await client.query('set synchronous_commit = off');
     for (let from = 0; from < shape.entries; from += ENTRIES_PER_STATEMENT) {
       await fillPart(client, shape, from, Math.min(from + ENTRIES_PER_STATEMENT, shape.entries));

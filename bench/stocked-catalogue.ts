@@ -1,7 +1,6 @@
-import { drizzle } from 'drizzle-orm/node-postgres';
-import { migrate } from 'drizzle-orm/node-postgres/migrator';
-import { join } from 'node:path';
+import { Logger } from '@nestjs/common';
 import { Client } from 'pg';
+import { migrate } from '../src/platform/database/migrations.js';
 import { PRODUCTS, skuOf } from './order-items.js';
 
 /** Of each product; no measurement comes near it. */
@@ -12,7 +11,7 @@ export async function stockCatalogue(databaseUrl: string): Promise<void> {
   const client = new Client(databaseUrl);
   await client.connect();
   try {
-    await migrate(drizzle(client), { migrationsFolder: join(process.cwd(), 'migrations') });
+    await migrate(client, new Logger('Bench'));
     const skus = Array.from({ length: PRODUCTS }, (_, n) => skuOf(n));
     await client.query("insert into warehouses (code, name) values ('BENCH', 'Bench') on conflict do nothing");
     await client.query(

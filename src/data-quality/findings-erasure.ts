@@ -5,7 +5,7 @@ import type { Erased, Eraser } from '../platform/privacy/personal-data.js';
 import { LanguageModel } from './language-model.js';
 import { QualityReports } from './quality-reports.js';
 
-/** One transaction, in which the embedded ledger has nobody else's statement. */
+/** Rows that one transaction locks and deletes. */
 const FINDINGS_PER_PART = 5_000;
 
 /**

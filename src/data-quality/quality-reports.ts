@@ -8,7 +8,7 @@ import { CallerError, UnavailableError } from '../shared/errors.js';
 import { type QualityFindings, QualityFold, type SuspectsWanted } from './quality-report.rules.js';
 import type { Suspect } from './suspects.rules.js';
 
-/** Read by one statement: the embedded ledger has one connection, for which appends wait meanwhile. */
+/** Positions read by one statement. */
 const POSITIONS_PER_PAGE = 2_000;
 /** A page is folded in parts, between which others have a turn. */
 const ENTRIES_PER_TURN = 500;

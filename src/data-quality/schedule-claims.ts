@@ -18,8 +18,8 @@ export interface Claim {
 }
 
 /**
- * Who does what is scheduled, and how far it came. A claim is a row and no lock: the embedded database has one connection, and
- * nobody else would get a turn while a model answers.
+ * Who does what is scheduled, and how far it came. A claim is a row and no lock: a lock would keep a connection and a
+ * transaction open while a model answers.
  */
 @Injectable()
 export class ScheduleClaims {

@@ -9,7 +9,7 @@ import { changesWithoutPersonalData, withoutPersonalData } from './personal-data
 import type { FieldChange } from './repair-changes.rules.js';
 import { RepairUnderWay } from './repairs.js';
 
-/** One transaction, in which the embedded ledger has nobody else's statement. */
+/** Rows that one transaction locks and changes. */
 const ENTRIES_PER_PART = 250;
 /** Each may have a body of 1 MiB. */
 const WAITING_REFUNDS_PER_PART = 50;

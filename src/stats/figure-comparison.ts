@@ -24,7 +24,7 @@ import {
   strayKey,
 } from './verification.rules.js';
 
-/** Aggregated by one statement: the embedded ledger has one connection, for which appends wait meanwhile. */
+/** Entries aggregated by one statement. */
 const ENTRIES_PER_PAGE = 5_000;
 /** Redis serves nobody else while it answers a page. */
 const KEYS_PER_PAGE = 500;

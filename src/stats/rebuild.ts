@@ -10,7 +10,7 @@ import { addFigures, noFigures } from './figures.rules.js';
 import { foldBatches } from './fold-batches.rules.js';
 import { BuildLeaseLost, ProjectionAuthority, type BuildLease } from './projection-authority.js';
 
-/** Entries aggregated by one statement: small enough to leave an embedded database usable in between. */
+/** Entries aggregated by one statement, which stays far below the time limit of a statement. */
 const ENTRIES_PER_PAGE = 20_000;
 const ENTRIES_PER_FOLD = 2_000;
 /** Filling Redis with a great many figures takes longer than a lease lasts. */

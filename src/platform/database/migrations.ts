@@ -1,10 +1,12 @@
 import type { Logger } from '@nestjs/common';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { findPackageJSON } from 'node:module';
+import { basename, dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { ClientBase } from 'pg';
 
-const FOLDER = join(__dirname, '..', '..', '..', 'migrations');
+const FOLDER = join(dirname(findPackageJSON(pathToFileURL(__filename))!), 'migrations');
 /** Any number, the same in all processes. */
 const MIGRATION_LOCK = 4_711_001;
 
@@ -23,20 +25,11 @@ interface Migration {
  * of it is one transaction under a lock, so several processes may start at once.
  */
 export async function migrate(client: ClientBase, logger: Logger): Promise<void> {
-  const files = readMigrations();
-  if ((await pendingOf(client, files)).length === 0) return;
+  if ((await pendingOf(client)).length === 0) return;
   await client.query('begin');
   try {
-    await takeLock(client, logger);
-    // Only now, since another process may have done it while this one waited.
-    for (const { name, text, hash } of await pendingOf(client, files)) {
-      await client.query(text);
-      await client.query(
-        `insert into schema_migrations (name, hash) values ($1, $2)
-         on conflict (name) do update set hash = excluded.hash, applied_at = now()`,
-        [name, hash],
-      );
-    }
+    await lockMigrations(client, logger);
+    await applyMigrations(client);
     await client.query('commit');
   } catch (error) {
     await client.query('rollback').catch(() => undefined); // where the connection is gone, so is the transaction
@@ -44,7 +37,8 @@ export async function migrate(client: ClientBase, logger: Logger): Promise<void>
   }
 }
 
-async function takeLock(client: ClientBase, logger: Logger): Promise<void> {
+/** Waits for whoever else migrates this database. The lock ends with the transaction. */
+export async function lockMigrations(client: ClientBase, logger: Logger): Promise<void> {
   const { rows } = await client.query<{ taken: boolean }>('select pg_try_advisory_xact_lock($1) as taken', [
     MIGRATION_LOCK,
   ]);
@@ -53,10 +47,24 @@ async function takeLock(client: ClientBase, logger: Logger): Promise<void> {
   await client.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
 }
 
+/** Applies what is pending, for a transaction that holds the lock: another process may have done it meanwhile. */
+export async function applyMigrations(client: ClientBase): Promise<void> {
+  for (const { name, text, hash } of await pendingOf(client)) {
+    await client.query(text);
+    await client.query(
+      `insert into schema_migrations (name, hash) values ($1, $2)
+       on conflict (name) do update set hash = excluded.hash, applied_at = now()`,
+      [name, hash],
+    );
+  }
+}
+
 /** Those that are not applied yet, in the order in which they have to be. */
-async function pendingOf(client: ClientBase, files: Migration[]): Promise<Migration[]> {
+async function pendingOf(client: ClientBase): Promise<Migration[]> {
   const applied = await appliedHashes(client);
-  return files.filter(({ name, repeats, hash }) => (repeats ? applied.get(name) !== hash : !applied.has(name)));
+  return readMigrations().filter(({ name, repeats, hash }) =>
+    repeats ? applied.get(name) !== hash : !applied.has(name),
+  );
 }
 
 async function appliedHashes(client: ClientBase): Promise<Map<string, string>> {
