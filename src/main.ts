@@ -7,17 +7,7 @@ import { banner } from './platform/observability/banner.js';
 import { Readiness } from './platform/observability/readiness.js';
 import { assertPortsFree, createService } from './service.js';
 import { loadConfig } from './shared/config.js';
-
-/** What a user can mend; anything else keeps its stack trace. */
-const MISTAKES_OF_USE = [
-  'CommonAdminPassword',
-  'DataFolderInUse',
-  'EmbeddedQueuePortTaken',
-  'NoPostgres',
-  'OldDataFolder',
-  'OtherPostgresVersion',
-  'PortTaken',
-];
+import { describeFailure } from './shared/failed-start.js';
 
 const SHUTDOWN_SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 /** Every part has a limit of its own for stopping; this one is for many of them hanging at once. */
@@ -28,6 +18,8 @@ async function main(): Promise<void> {
   const config = loadConfig();
   // Before anything is consumed, since a service that can't answer should not begin.
   await assertPortsFree(config);
+  // Nest would log a failed start, stack trace and all, before the log of the service is set up.
+  Logger.overrideLogger(false);
   const app = await createService(config);
   app.enableShutdownHooks(SHUTDOWN_SIGNALS, { useProcessExit: true });
   for (const signal of SHUTDOWN_SIGNALS) {
@@ -48,6 +40,6 @@ function giveUp(): void {
 }
 
 main().catch((error: Error) => {
-  process.stderr.write(`${MISTAKES_OF_USE.includes(error.name) ? error.message : error.stack}\n`);
+  process.stderr.write(`${describeFailure(error)}\n`);
   process.exit(1);
 });

@@ -1,12 +1,14 @@
 import { once } from 'node:events';
-import { existsSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { join } from 'node:path';
-import { DataFolderInUse, DataFolderLock } from '../platform/embedded/data-folder-lock.js';
-import { InvalidConfiguration, loadConfig } from '../shared/config.js';
+import { DataFolderLock } from '../platform/embedded/data-folder-lock.js';
+import { outsideFolderOf, removeHome } from '../platform/embedded/postgres-home.js';
+import { loadConfig } from '../shared/config.js';
 import { loadDotenv } from '../shared/dotenv.js';
+import { describeFailure } from '../shared/failed-start.js';
 
-/** The folders of the embedded parts; nothing else in the data folder is touched. */
+/** The folders of the embedded parts, `ledger` that of an earlier version; nothing else in the data folder is touched. */
 const EMBEDDED_FOLDERS = ['ledger', 'postgres', 'queue', 'redis'];
 
 /**
@@ -17,19 +19,26 @@ const EMBEDDED_FOLDERS = ['ledger', 'postgres', 'queue', 'redis'];
 async function run(argv: string[]): Promise<number> {
   loadDotenv();
   const config = loadConfig();
-  const folders = EMBEDDED_FOLDERS.map((name) => join(config.dataDir, name)).filter((folder) => existsSync(folder));
+  const { dataDir } = config;
+  // One may be a link that leads nowhere any more.
+  const folders = EMBEDDED_FOLDERS.map((name) => join(dataDir, name)).filter((folder) =>
+    lstatSync(folder, { throwIfNoEntry: false }),
+  );
   if (folders.length === 0) {
-    process.stdout.write(`Nothing to delete in ${config.dataDir}.\n`);
+    process.stdout.write(`Nothing to delete in ${dataDir}.\n`);
     return 0;
   }
-  const lock = DataFolderLock.acquire(config.dataDir);
+  const lock = DataFolderLock.acquire(dataDir);
   try {
-    process.stdout.write(`This deletes the ledger, the queue and the statistics in ${config.dataDir}.\n`);
+    const outside = outsideFolderOf(dataDir);
+    const places = outside === null ? dataDir : `${dataDir} and ${outside}`;
+    process.stdout.write(`This deletes the ledger, the queue and the statistics in ${places}.\n`);
     if (!argv.includes('--yes') && !(await confirmed())) {
       process.stdout.write('Nothing was deleted.\n');
       return 1;
     }
-    for (const folder of folders) rmSync(folder, { recursive: true });
+    removeHome(dataDir);
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
     process.stdout.write('Deleted. The next npm start begins empty.\n');
   } finally {
     lock.release();
@@ -57,8 +66,7 @@ async function confirmed(): Promise<boolean> {
 run(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: Error) => {
-    const mistake = error instanceof DataFolderInUse || error instanceof InvalidConfiguration;
-    process.stderr.write(`${mistake ? error.message : error.stack}\n`);
+    process.stderr.write(`${describeFailure(error)}\n`);
     process.exit(1);
   },
 );

@@ -1,17 +1,37 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { messageOf } from '../../shared/errors.js';
-import { GuardedServer } from './guarded-server.js';
-import { endPredecessor, socketOf } from './postgres-pid-file.js';
-import { chooseHome, type PostgresHome } from './postgres-home.js';
+import { guarded, GuardedServer, reasonIn, ServerNotStarted } from './guarded-server.js';
+import { endPredecessor, isServed } from './postgres-pid-file.js';
+import { chooseHome, folderOf, NoPostgres, type PostgresHome } from './postgres-home.js';
 
 /** The user and the database that every new server has. */
 const NAME = 'postgres';
+const PORT = '5432';
+const SOCKET = `.s.PGSQL.${PORT}`;
+/** Of the address of a unix socket on macOS; Linux allows four more. */
+const MAX_ADDRESS_BYTES = 103;
+
+const SETTINGS = {
+  listen_addresses: '',
+  port: PORT,
+  // Relative to the data: their path may be longer than the address of a socket.
+  unix_socket_directories: '../socket',
+  unix_socket_permissions: '0700',
+  fsync: 'on',
+  synchronous_commit: 'on',
+  max_connections: '40',
+  shared_buffers: '64MB',
+  // Bounds what is replayed after a crash: 450 MB took 6 s of CPU. The more frequent checkpoints write 9 % more.
+  max_wal_size: '128MB',
+  checkpoint_warning: '0',
+  // Nobody replicates it.
+  wal_level: 'minimal',
+  max_wal_senders: '0',
+};
 
 /**
  * A private PostgreSQL server on a unix socket, child of this process, its data in a folder of its own.
@@ -20,7 +40,7 @@ const NAME = 'postgres';
 export class EmbeddedPostgres {
   private constructor(
     private readonly server: GuardedServer,
-    /** For any client on this machine that may enter the data folder. */
+    /** For this process only where the path of the data folder is very long. */
     readonly url: string,
     /** The folder of its files; outside the data folder where the server's user can't enter that. */
     readonly home: string,
@@ -30,36 +50,21 @@ export class EmbeddedPostgres {
    * Starts the server; the first start makes its data, which takes a second or two.
    * @param dataDir the data folder of the service, whose lock the caller holds
    * @param searchPath as PATH, where an installed PostgreSQL is looked for if the platform package is missing
-   * @throws NoPostgres @throws OldDataFolder @throws OtherPostgresVersion; Error with the last line of the server's log
+   * @throws NoPostgres @throws OldDataFolder @throws OtherPostgresVersion @throws ServerNotStarted
    */
   static async start(dataDir: string, searchPath: string): Promise<EmbeddedPostgres> {
     const home = chooseHome(dataDir, searchPath);
     if (!existsSync(join(home.data, 'PG_VERSION'))) await initialise(home);
-    // A unix socket's path may have about 100 characters, which a data folder's path easily exceeds.
-    const link = join(tmpdir(), `orders-postgres-${randomBytes(6).toString('hex')}`);
-    const url = urlAt(link);
-    const settings = {
-      listen_addresses: '',
-      unix_socket_directories: link,
-      fsync: 'on',
-      synchronous_commit: 'on',
-      max_connections: '40',
-      shared_buffers: '64MB',
-      // Nobody replicates it.
-      wal_level: 'minimal',
-      max_wal_senders: '0',
-    };
+    const url = urlAt(home.socketDir);
     const server = await GuardedServer.start({
       ...home.user,
       program: join(home.programs.bin, 'postgres'),
-      args: ['-D', home.data, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+      args: ['-D', home.data, ...Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
       logPath: join(home.folder, 'postgres.log'),
       stopSignal: 'INT',
-      remove: link,
       prepare: async () => {
         await endPredecessor(home.data);
-        rmSync(link, { force: true });
-        symlinkSync(home.socketDir, link);
+        rmSync(join(home.socketDir, `${SOCKET}.lock`), { force: true });
       },
       probe: () => answers(url),
     });
@@ -67,9 +72,9 @@ export class EmbeddedPostgres {
   }
 
   /** Where the running embedded server of a data folder is reached, or null where none runs. */
-  static urlOfRunning(dataDir: string, searchPath: string): string | null {
-    const link = socketOf(chooseHome(dataDir, searchPath).data);
-    return link === null ? null : urlAt(link);
+  static urlOfRunning(dataDir: string): string | null {
+    const folder = folderOf(dataDir);
+    return isServed(join(folder, 'data')) ? urlAt(join(folder, 'socket')) : null;
   }
 
   /** Ends the server after it has written its files. */
@@ -83,22 +88,28 @@ async function initialise({ folder, data, programs, user }: PostgresHome): Promi
   const unfinished = `${data}.new`;
   rmSync(unfinished, { recursive: true, force: true });
   const program = join(programs.bin, 'initdb');
-  const options = ['-D', unfinished, '-U', NAME, '--auth=trust', '--encoding=UTF8', '--locale=C'];
-  const words = [...user.prefix, program, ...options];
+  const { file, args, options } = guarded({
+    ...user,
+    program,
+    args: ['-D', unfinished, '-U', NAME, '--auth=trust', '--encoding=UTF8', '--locale=C'],
+    stopSignal: 'KILL',
+  });
   try {
-    await promisify(execFile)(words[0]!, words.slice(1), { uid: user.uid, gid: user.gid, cwd: '/', env: {} });
+    await promisify(execFile)(file, args, options);
   } catch (error) {
-    const { stderr } = error as { stderr?: string };
-    throw new Error(`${program} failed: ${stderr?.trim().split('\n').at(-1) ?? messageOf(error)}`, { cause: error });
+    const reason = reasonIn((error as { stderr?: string }).stderr ?? '') || messageOf(error);
+    throw new ServerNotStarted(`${program} failed: ${reason}`, { cause: error });
   }
   renameSync(unfinished, data);
-  const handle = openSync(folder, 'r');
-  fsyncSync(handle);
-  closeSync(handle);
+  for (const changed of [folder, dirname(folder)]) {
+    const handle = openSync(changed, 'r');
+    fsyncSync(handle);
+    closeSync(handle);
+  }
 }
 
 async function answers(url: string): Promise<void> {
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: 2_000 });
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 2_000, query_timeout: 2_000 });
   client.on('error', () => undefined); // the query below fails, too
   try {
     await client.connect();
@@ -108,6 +119,15 @@ async function answers(url: string): Promise<void> {
   }
 }
 
+/**
+ * Names what a client otherwise takes from PGHOST, PGPORT and PGSSLMODE.
+ * @throws NoPostgres on macOS, where the path is too long for a socket
+ */
 function urlAt(socketDir: string): string {
-  return `postgres://${NAME}@/${NAME}?host=${encodeURIComponent(socketDir)}`;
+  let host = socketDir;
+  if (Buffer.byteLength(join(socketDir, SOCKET)) > MAX_ADDRESS_BYTES) {
+    if (process.platform !== 'linux') throw new NoPostgres(`${socketDir} is too long for a socket: shorten DATA_DIR.`);
+    host = `/proc/self/fd/${openSync(socketDir, 'r')}`; // stays open as long as this process lives
+  }
+  return `postgres://${NAME}@/${NAME}?host=${encodeURIComponent(host)}&port=${PORT}&sslmode=disable`;
 }

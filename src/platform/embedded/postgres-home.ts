@@ -1,33 +1,23 @@
-import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   existsSync,
-  lchownSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   rmSync,
-  statSync,
-  writeFileSync,
+  symlinkSync,
 } from 'node:fs';
-import { join } from 'node:path';
-import { copyPrograms, installedPrograms, packagedPrograms, type PostgresPrograms } from './postgres-programs.js';
+import { dirname, join } from 'node:path';
+import { installedPrograms, packagedPrograms, type PostgresPrograms } from './postgres-programs.js';
+import { ServerUser } from './server-user.js';
 
+/** In the data folder: the server's files, or a link to where they are. */
+const NAME = 'postgres';
 /** Where the server's files go if its user can't enter the data folder. */
 const OUTSIDE_FOLDER = '/var/lib/order-pipeline';
-/** In the data folder: where its server's files are instead. */
-const POINTER = 'postgres.location';
-/** `nobody` on all systems that have no user of the name `postgres`. */
-const NOBODY = 65_534;
-
-/** As whom the server runs; it refuses to run as root. */
-interface ServerUser {
-  /** What its command line begins with. */
-  prefix: string[];
-  uid?: number;
-  gid?: number;
-}
+const OR_NAME_ONE = 'name a server: DATABASE_URL=postgres://user:password@host:5432/database npm start';
 
 /** Where the files of an embedded server are, which programs run it, and as whom. */
 export interface PostgresHome {
@@ -38,7 +28,7 @@ export interface PostgresHome {
   user: ServerUser;
 }
 
-/** This machine has no PostgreSQL that could be the embedded one. */
+/** PostgreSQL can't be embedded here. */
 export class NoPostgres extends Error {
   override readonly name = 'NoPostgres';
 }
@@ -59,30 +49,42 @@ export class OtherPostgresVersion extends Error {
  */
 export function chooseHome(dataDir: string, searchPath: string): PostgresHome {
   refuseOldFolder(dataDir);
-  const moved = movedFolder(dataDir);
-  const folder = moved ?? join(dataDir, 'postgres');
-  mkdirSync(join(folder, 'socket'), { recursive: true, mode: 0o700 });
-  const programs = choosePrograms(folder, searchPath);
-  const user = usersToTry().find((candidate) => canRun(candidate, programs, folder));
-  if (user) return settle(folder, programs, user);
-  if (moved !== null || existsSync(join(folder, 'data'))) {
-    throw new NoPostgres(
-      `The embedded PostgreSQL can't run as an unprivileged user on ${folder}. Start the service as another user than ` +
-        'root, or name a PostgreSQL by DATABASE_URL.',
-    );
+  const folder = folderOf(dataDir);
+  const users = ServerUser.candidates();
+  const user = users.find((candidate) => candidate.canEnter(dirname(folder)));
+  if (user) return settle(folder, user, searchPath);
+  if (!existsSync(folder) && users[0]!.canEnter('/')) {
+    return settle(moveOutside(folder), users[0]!, searchPath);
   }
-  return moveOutside(dataDir, folder, searchPath);
+  throw new NoPostgres(
+    `PostgreSQL does not run as root, and no other user can use ${folder}. Start the service as another user, or ${OR_NAME_ONE}`,
+  );
 }
 
-/** Deletes the files of a data folder's embedded server, wherever they are. */
-export function removeHome(dataDir: string): void {
-  const moved = movedFolder(dataDir);
-  if (moved !== null) rmSync(moved, { recursive: true, force: true });
-  rmSync(join(dataDir, POINTER), { force: true });
-  rmSync(join(dataDir, 'postgres'), { recursive: true, force: true });
+/**
+ * The folder of a data folder's embedded server.
+ * @throws NoPostgres where it is a link, and what that leads to is gone
+ */
+export function folderOf(dataDir: string): string {
+  const folder = join(realpathSync(dataDir), NAME);
+  const target = outsideFolderOf(dataDir);
+  if (target === null || existsSync(target)) return target ?? folder;
+  throw new NoPostgres(
+    `The ledger of ${folder} was in ${target}, which is gone. Put it back, or start over with npm run reset.`,
+  );
 }
 
-function refuseOldFolder(dataDir: string): void {
+/** Where a data folder's embedded server has its files if not in that folder, whether they still are there or not. */
+export function outsideFolderOf(dataDir: string): string | null {
+  try {
+    return readlinkSync(join(dataDir, NAME));
+  } catch {
+    return null; // no link, or nothing there yet
+  }
+}
+
+/** @throws OldDataFolder */
+export function refuseOldFolder(dataDir: string): void {
   const old = join(dataDir, 'ledger');
   if (!existsSync(join(old, 'PG_VERSION'))) return;
   throw new OldDataFolder(
@@ -91,87 +93,53 @@ function refuseOldFolder(dataDir: string): void {
   );
 }
 
-function movedFolder(dataDir: string): string | null {
-  const pointer = join(dataDir, POINTER);
-  if (!existsSync(pointer)) return null;
-  const folder = readFileSync(pointer, 'utf8').trim();
-  if (existsSync(folder)) return folder;
-  throw new NoPostgres(
-    `${pointer} says that the ledger is in ${folder}, which is gone. Put it back, or start over with npm run reset.`,
-  );
+/** Deletes the files of a data folder's embedded server, wherever they are. */
+export function removeHome(dataDir: string): void {
+  const outside = outsideFolderOf(dataDir);
+  // A link that somebody made by hand may lead to a folder with other things in it.
+  if (outside !== null && dirname(outside) === OUTSIDE_FOLDER) rmSync(outside, { recursive: true, force: true });
+  rmSync(join(dataDir, NAME), { recursive: true, force: true });
 }
 
-function choosePrograms(folder: string, searchPath: string): PostgresPrograms {
-  const packaged = packagedPrograms(join(folder, 'programs'));
-  const candidates = [...(packaged ? [packaged] : []), ...installedPrograms(searchPath)];
-  if (candidates.length === 0) {
-    throw new NoPostgres(
-      `npm has no PostgreSQL for ${process.platform}-${process.arch}, and none of version 15 or later is installed. ` +
-        'Install one, or name a server: DATABASE_URL=postgres://user:password@host:5432/database npm start',
+/** @param folder which there is a link instead of afterwards */
+function moveOutside(folder: string): string {
+  const outside = join(OUTSIDE_FOLDER, createHash('sha256').update(folder).digest('hex').slice(0, 12));
+  mkdirSync(outside, { recursive: true, mode: 0o700 });
+  chmodSync(OUTSIDE_FOLDER, 0o755);
+  symlinkSync(outside, folder);
+  return outside;
+}
+
+function settle(folder: string, user: ServerUser, searchPath: string): PostgresHome {
+  const socketDir = join(folder, 'socket');
+  mkdirSync(socketDir, { recursive: true, mode: 0o700 });
+  user.own(folder);
+  const programs = choosePrograms(folder, user, searchPath);
+  return { folder, data: join(folder, 'data'), socketDir, programs, user };
+}
+
+function choosePrograms(folder: string, user: ServerUser, searchPath: string): PostgresPrograms {
+  const version = versionOf(join(folder, 'data'));
+  const fits = (programs: PostgresPrograms): boolean => version === null || programs.version === version;
+  const packaged = packagedPrograms(join(folder, 'programs'), user);
+  if (packaged && fits(packaged)) return packaged;
+  const installed = installedPrograms(searchPath, user);
+  const fitting = installed.find(fits);
+  if (fitting) return fitting;
+  const versions = [...(packaged ? [packaged] : []), ...installed].map((programs) => programs.version);
+  if (versions.length > 0) {
+    throw new OtherPostgresVersion(
+      `The data in ${folder} are of PostgreSQL ${version}, and here is ${[...new Set(versions)].join(', ')}. ` +
+        `Install PostgreSQL ${version} to open them.`,
     );
   }
-  const version = versionOf(join(folder, 'data'));
-  const fitting = candidates.find((programs) => version === null || programs.version === version);
-  if (fitting) return fitting;
-  throw new OtherPostgresVersion(
-    `The data in ${folder} are of PostgreSQL ${version}, and here is ` +
-      `${candidates.map((programs) => programs.version).join(', ')}. Install PostgreSQL ${version} to open them.`,
+  throw new NoPostgres(
+    `npm has no PostgreSQL for ${process.platform}-${process.arch}, and none of version 15 or later is installed. ` +
+      `Install one, or ${OR_NAME_ONE}`,
   );
 }
 
 function versionOf(data: string): number | null {
   const file = join(data, 'PG_VERSION');
   return existsSync(file) ? Number(readFileSync(file, 'utf8')) : null;
-}
-
-/** The first that can enter the folder and run the programs is taken. */
-function usersToTry(): ServerUser[] {
-  if (process.getuid!() !== 0) return [{ prefix: [] }];
-  const mapped = [`--map-user=${NOBODY}`, `--map-group=${NOBODY}`];
-  return [unprivilegedUser(), { prefix: ['unshare', '--user', ...mapped] }];
-}
-
-function unprivilegedUser(): ServerUser {
-  try {
-    const id = (which: string): number =>
-      Number(execFileSync('id', [which, 'postgres'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }));
-    return { prefix: [], uid: id('-u'), gid: id('-g') };
-  } catch {
-    return { prefix: [], uid: NOBODY, gid: NOBODY }; // there is no user of that name
-  }
-}
-
-function canRun({ prefix, uid, gid }: ServerUser, { bin }: PostgresPrograms, folder: string): boolean {
-  const script = 'cd "$1" && exec "$0" --version';
-  const args = [...prefix, '/bin/sh', '-c', script, join(bin, 'postgres'), join(folder, '..')];
-  return spawnSync(args[0]!, args.slice(1), { uid, gid, cwd: '/', env: {} }).status === 0;
-}
-
-function settle(folder: string, programs: PostgresPrograms, user: ServerUser): PostgresHome {
-  const owner = user.uid ?? process.getuid!();
-  if (statSync(folder).uid !== owner) changeOwner(folder, owner, user.gid ?? process.getgid!());
-  return { folder, data: join(folder, 'data'), socketDir: join(folder, 'socket'), programs, user };
-}
-
-function changeOwner(folder: string, uid: number, gid: number): void {
-  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' }))
-    lchownSync(join(folder, path), uid, gid);
-  lchownSync(folder, uid, gid); // last: whoever is interrupted begins anew
-}
-
-function moveOutside(dataDir: string, unused: string, searchPath: string): PostgresHome {
-  const name = createHash('sha256').update(realpathSync(dataDir)).digest('hex').slice(0, 12);
-  const folder = join(OUTSIDE_FOLDER, name);
-  mkdirSync(join(folder, 'socket'), { recursive: true, mode: 0o755 });
-  const user = unprivilegedUser();
-  const programs = copyPrograms(join(OUTSIDE_FOLDER, 'programs')) ?? installedPrograms(searchPath)[0];
-  if (!programs || !canRun(user, programs, folder)) {
-    throw new NoPostgres(
-      `The embedded PostgreSQL can't run as root, and here it can't run as another user either. Start the service as ` +
-        'another user than root, or name a PostgreSQL by DATABASE_URL.',
-    );
-  }
-  writeFileSync(join(dataDir, POINTER), `${folder}\n`);
-  rmSync(unused, { recursive: true });
-  return settle(folder, programs, user);
 }

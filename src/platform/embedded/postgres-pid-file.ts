@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, realpathSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -7,68 +7,60 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const END_TIMEOUT_MS = 4_000;
 const POLL_INTERVAL_MS = 20;
 
-/** Line numbers of the fields of postmaster.pid, see PostgreSQL's `miscadmin.h`. */
-const PID = 0;
-const SOCKET_DIR = 4;
-
-/** The folder of the socket of the server that runs on some data, or null where none runs. */
-export function socketOf(data: string): string | null {
-  const lines = readPidFile(data);
-  return lines && runsOn(data, Number(lines[PID])) ? (lines[SOCKET_DIR] ?? null) : null;
+/** Whether a server runs on some data. */
+export function isServed(data: string): boolean {
+  return runsOn(data, pidIn(data));
 }
 
 /**
- * Ends the server that a killed process left on some data, or waits until it has ended. A pid file whose pid belongs to
- * another program by now (pids repeat between containers) is removed. Only for the holder of the data folder's lock.
+ * Ends the server that a killed process left on some data, or waits until it has ended. Then the pid file is a leftover,
+ * whose pid another program may have by now, or a zombie. Only for the holder of the data folder's lock.
  */
 export async function endPredecessor(data: string): Promise<void> {
-  const lines = readPidFile(data);
-  if (!lines) return;
-  const pid = Number(lines[PID]);
-  if (!isAlive(pid)) return; // the server sees by itself that this file is a leftover
-  if (!runsOn(data, pid)) return rmSync(join(data, 'postmaster.pid'), { force: true });
-  process.kill(pid, 'SIGINT');
-  if (await hasEnded(pid, END_TIMEOUT_MS)) return;
-  process.kill(pid, 'SIGQUIT');
-  if (await hasEnded(pid, END_TIMEOUT_MS)) return;
-  process.kill(pid, 'SIGKILL');
-  await hasEnded(pid, END_TIMEOUT_MS);
+  const pid = pidIn(data);
+  for (const signal of ['SIGINT', 'SIGQUIT', 'SIGKILL'] as const) {
+    if (!runsOn(data, pid)) break;
+    kill(pid, signal);
+    await hasEnded(data, pid);
+  }
+  rmSync(pidFile(data), { force: true });
 }
 
-function readPidFile(data: string): string[] | null {
+function pidFile(data: string): string {
+  return join(data, 'postmaster.pid');
+}
+
+/** @returns NaN where there is no such file */
+function pidIn(data: string): number {
   try {
-    return readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n');
+    return Number.parseInt(readFileSync(pidFile(data), 'utf8')); // its first line
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NaN;
     throw error;
   }
 }
 
-async function hasEnded(pid: number, withinMs: number): Promise<boolean> {
-  const deadline = performance.now() + withinMs;
-  while (isAlive(pid)) {
-    if (performance.now() > deadline) return false;
-    await sleep(POLL_INTERVAL_MS);
-  }
-  return true;
+async function hasEnded(data: string, pid: number): Promise<void> {
+  const deadline = performance.now() + END_TIMEOUT_MS;
+  while (runsOn(data, pid) && performance.now() < deadline) await sleep(POLL_INTERVAL_MS);
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** Whether a process is a server on this data: its working directory is the folder of the data. */
+/** Whether a process is a server on this data, by its command line. That of a zombie is empty. */
 function runsOn(data: string, pid: number): boolean {
-  if (!isAlive(pid)) return false;
+  if (!(pid > 0)) return false;
   try {
-    if (process.platform === 'linux') return realpathSync(`/proc/${pid}/cwd`) === realpathSync(data);
-    return execFileSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).includes(data);
+    return process.platform === 'linux'
+      ? readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(data)
+      : execFileSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).includes(data);
   } catch {
-    return false; // it ended meanwhile, or belongs to somebody else
+    return false; // it has ended
+  }
+}
+
+function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // else it ended just now
   }
 }
