@@ -68,8 +68,11 @@ async function pendingOf(client: ClientBase): Promise<Migration[]> {
 }
 
 async function appliedHashes(client: ClientBase): Promise<Map<string, string>> {
+  // Not `to_regclass`: it answers from a cache that does not know what was committed while this one waited for the lock.
   const { rows: tables } = await client.query<{ exists: boolean }>(
-    `select to_regclass('schema_migrations') is not null as exists`,
+    `select exists (
+       select from pg_tables where schemaname = current_schema() and tablename = 'schema_migrations'
+     ) as exists`,
   );
   if (!tables[0]!.exists) return new Map();
   const { rows } = await client.query<{ name: string; hash: string }>('select name, hash from schema_migrations');
