@@ -239,7 +239,7 @@ export class Repairs {
             returning failed_position
           )
           select count(*) as matched, (select count(*) from recorded) as retried,
-            case when count(*) = ${ENTRIES_PER_PAGE} then max(position) end,
+            case when count(*) = ${ENTRIES_PER_PAGE} then max(position) end as "end",
             (select min(failed_position) from recorded) as "from",
             (select max(failed_position) from recorded) as "to"
           from open_for_repair`,

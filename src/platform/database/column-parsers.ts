@@ -1,6 +1,7 @@
 import { types } from 'pg';
 
-const { INT8, TIMESTAMPTZ } = types.builtins;
+const INT8: number = types.builtins.INT8;
+const TIMESTAMPTZ: number = types.builtins.TIMESTAMPTZ;
 
 /** A whole number of PostgreSQL that a JavaScript number can't hold exactly. */
 export class UnsafeInteger extends Error {
@@ -12,11 +13,11 @@ export class UnsafeInteger extends Error {
  * text. For the option `types` of `pg`. The session's time zone must be UTC.
  */
 export const columnParsers = {
-  getTypeParser: ((oid: number, format?: 'text' | 'binary') => {
+  getTypeParser: (oid: number, format?: 'text' | 'binary'): ((text: string) => unknown) => {
     if (oid === INT8) return parseInt8;
     if (oid === TIMESTAMPTZ) return parseTime;
-    return types.getTypeParser(oid, format as 'text');
-  }) as typeof types.getTypeParser,
+    return types.getTypeParser(oid, format) as (text: string) => unknown;
+  },
 };
 
 function parseInt8(text: string): number {

@@ -131,10 +131,11 @@ async function acceptEveryLegalCharacter(fauxqs: string): Promise<void> {
  * came back only after its visibility timeout.
  */
 async function keepMessagesFromGoneClients(fauxqs: string): Promise<void> {
-  const { SqsQueue } = await importFile<{ SqsQueue: { prototype: { dequeue(...args: unknown[]): unknown[] } } }>(
+  type Dequeue = (this: unknown, ...args: unknown[]) => unknown[];
+  const { SqsQueue } = await importFile<{ SqsQueue: { prototype: { dequeue: Dequeue } } }>(
     join(fauxqs, 'sqs', 'sqsStore.js'),
   );
-  const dequeue = SqsQueue.prototype.dequeue;
+  const { dequeue } = SqsQueue.prototype;
   SqsQueue.prototype.dequeue = function (...args) {
     return connectionOfRequest.getStore()?.destroyed ? [] : dequeue.apply(this, args);
   };

@@ -16,6 +16,8 @@ import { type GatePhase, type ReceiveGate, ReceivingStopped } from './receive-ga
 export const WATCH_INTERVAL_MS = 5_000;
 /** How long beyond its longest legitimate pause a poll loop may be silent. */
 const SILENCE_TOLERATED_MS = 15_000;
+/** A poll that has messages answers sooner. One that is aborted while its answer is on the way would leave them hidden. */
+const ABORT_POLLS_AFTER_MS = 200;
 const STOP_DEADLINE_MS = 6_000;
 const STOP_CHECK_MS = 20;
 
@@ -107,18 +109,23 @@ export class PollLoops {
     }
   }
 
-  /** Lets nobody receive any more: those that wait are called back. */
+  /** Lets nobody begin to receive any more. */
   callBack(): void {
     if (this.stoppedAt !== null) return;
     this.stoppedAt = performance.now();
     // Loops that never began would end their wait with an error that nobody listens to.
     if (this.loops.length > 0) this.gate.stop();
-    for (const { consumer, phase } of this.loops) consumer.stop({ abort: phase === 'receiving' });
+    for (const { consumer, phase } of this.loops) if (phase !== 'receiving') consumer.stop();
   }
 
-  /** Calls the loops back and lets busy ones finish and acknowledge. */
+  /** Ends the polls that wait, and lets busy loops finish and acknowledge. */
   async stop(): Promise<void> {
     this.callBack();
+    const abortAt = this.stoppedAt! + ABORT_POLLS_AFTER_MS;
+    while (this.loops.some(({ phase }) => phase === 'receiving') && performance.now() < abortAt) {
+      await pause(STOP_CHECK_MS);
+    }
+    for (const { consumer, phase } of this.loops) consumer.stop({ abort: phase === 'receiving' });
     const deadline = this.stoppedAt! + STOP_DEADLINE_MS;
     while (this.loops.some(({ consumer }) => consumer.status.isPolling) && performance.now() < deadline) {
       await pause(STOP_CHECK_MS);
