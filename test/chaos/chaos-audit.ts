@@ -41,7 +41,7 @@ export class ChaosAudit {
     await this.world.withLedger(async (query) => {
       await this.compare(query);
       const stored = await query<StoredEntry>(STORED_ENTRIES);
-      const waiting = await query<{ body: string }>('select body from early_refunds where position is null');
+      const waiting = await query<{ body: string }>('select body from early_refunds');
       const accounted = accountFaults(
         doings,
         stored,

@@ -1,12 +1,14 @@
 import { GetQueueAttributesCommand, SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { type Redis as IORedis } from 'ioredis';
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { findPackageJSON } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Client } from 'pg';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
 import type { LedgerQuery } from '../support/ledger-audit.js';
-import { folderForBuild, useBuild } from '../support/process.js';
+import { useBuild } from '../support/process.js';
 import { RealWorld } from '../support/real-world.js';
 import { PROCESSES } from './faults.js';
 import type { Findings } from './invariants.js';
@@ -53,9 +55,7 @@ export class ChaosWorld {
   static async make(build: string, preload: string | null, findings: Findings): Promise<ChaosWorld> {
     const folder = mkdtempSync(join(tmpdir(), 'order-pipeline-chaos-'));
     try {
-      const made = folderForBuild(dirname(build), folder);
-      cpSync(build, made, { recursive: true, filter: (path) => !BESIDE_THE_SERVICE.includes(relative(build, path)) });
-      useBuild(made);
+      useBuild(copyOf(build, folder));
       const logs = join(folder, 'logs');
       mkdirSync(logs);
       const parts = await RealWorld.make(SETTINGS);
@@ -135,6 +135,15 @@ export class ChaosWorld {
   }
 }
 
-const BESIDE_THE_LOGS = ['built', 'package.json', 'migrations', 'node_modules'];
-/** What else is built into the folder of the service. */
-const BESIDE_THE_SERVICE = ['chaos', 'bench'];
+/** Of the repository; a build looks for them in the folder above it. */
+const BESIDE_A_BUILD = ['package.json', 'migrations', 'node_modules'];
+const BESIDE_THE_LOGS = ['built', ...BESIDE_A_BUILD];
+
+/** Copies a build, so that another build of the repository changes nothing for processes that are started later. */
+function copyOf(build: string, folder: string): string {
+  const repository = dirname(findPackageJSON(pathToFileURL(`${build}/`))!);
+  for (const name of BESIDE_A_BUILD) symlinkSync(join(repository, name), join(folder, name));
+  const copy = join(folder, 'built');
+  cpSync(build, copy, { recursive: true });
+  return copy;
+}

@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { command, wholeArgument, type CommandIo } from '../../src/cli/command.js';
 import { Progress } from '../../src/cli/progress.js';
-import { hasPostgresServer } from '../support/postgres-server.js';
 import { hasRedisServer } from '../support/redis-server.js';
 import { ChaosRun } from './chaos-run.js';
 import { ChaosWorld } from './chaos-world.js';
@@ -10,8 +9,8 @@ import { faultText, PROCESSES } from './faults.js';
 import { Findings } from './invariants.js';
 import { plan, roundText, type Plan, type Round } from './plan.js';
 
-/** Beside this build there is the one of the service. */
-const SERVICE = join(__dirname, '..', '..', '..');
+/** The service, built with this command. */
+const SERVICE = join(__dirname, '..', '..', 'src');
 const MOST_ROUNDS = 100_000;
 const USAGE = `Breaks real processes on a real PostgreSQL, a real Redis and an SQS emulator, all started for it, and looks whether
 anything is lost, counted twice or told wrong.
@@ -30,7 +29,7 @@ acknowledged). When exactly that moment comes, and what a process is at just the
 need not find the same bug twice.
 
 Exit code 0 where every invariant held, 1 where one did not (the logs of all processes are then kept), 2 for wrong usage
-or missing servers. It needs a PostgreSQL server (15 or later) and redis-server or valkey-server on this machine.
+or a missing server. It needs redis-server or valkey-server on this machine; npm brings PostgreSQL.
 `;
 
 interface Options {
@@ -63,21 +62,12 @@ export const run = command(USAGE, async (argv, io) => {
     for (const round of planned.rounds) io.out.write(`${roundText(round)}\n`);
     return 0;
   }
-  const missing = missingServers();
-  if (missing) {
-    io.err.write(`${missing}\n`);
+  if (!hasRedisServer()) {
+    io.err.write('This needs redis-server or valkey-server (Debian: apt-get install redis-server).\n');
     return 2;
   }
   return chaos(planned, options, io);
 });
-
-function missingServers(): string | null {
-  const missing = [
-    ...(hasPostgresServer() ? [] : ['a PostgreSQL server, 15 or later (Debian: apt-get install postgresql)']),
-    ...(hasRedisServer() ? [] : ['redis-server or valkey-server (Debian: apt-get install redis-server)']),
-  ];
-  return missing.length > 0 ? `This needs ${missing.join(' and ')}.` : null;
-}
 
 /** Carries a plan out in a world of its own, and tells of it. @returns the exit code */
 async function chaos(planned: Plan, options: Options, io: CommandIo): Promise<number> {

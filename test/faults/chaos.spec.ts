@@ -1,16 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually } from '../support/eventually.js';
 import { fullFaults } from '../support/fault-scale.js';
 import { itWithRedis } from '../support/only-on.js';
 import { childrenOf } from '../support/own-process.js';
-import { compile, folderForBuild } from '../support/process.js';
+import { parts } from '../support/parts.js';
 
-const REPOSITORY = join(__dirname, '..', '..');
-const PLANTED = join(REPOSITORY, 'test', 'chaos', 'planted-bugs');
+const PROGRAM = join(parts.build, '..', 'test', 'chaos', 'main.js');
+const PLANTED = join(__dirname, '..', 'chaos', 'planted-bugs');
 const WITHIN_MS = 300_000;
 /** Has a process not find any. */
 const WITHOUT_REDIS = `
@@ -37,27 +36,9 @@ interface Run {
 }
 
 describe('The chaos command', () => {
-  let folder: string;
-  let program: string;
-  let service: string;
-
-  beforeAll(async () => {
-    if (!onOwnServers) return;
-    folder = mkdtempSync(join(tmpdir(), 'order-pipeline-test-build-'));
-    const made = folderForBuild(REPOSITORY, folder);
-    await compile(['src'], made, ['--strip-leading-paths']);
-    await compile(['src', 'test/support', 'test/chaos'], join(made, 'chaos'));
-    service = join(made, 'main.js');
-    program = join(made, 'chaos', 'test', 'chaos', 'main.js');
-  }, 60_000);
-
-  afterAll(() => {
-    if (folder) rmSync(folder, { recursive: true, force: true });
-  });
-
   const chaos = (argv: string[], environment?: Record<string, string>): Promise<Run> =>
     new Promise((resolve) => {
-      execFile(process.execPath, [program, ...argv], { env: environment }, (error, out, err) => {
+      execFile(process.execPath, [PROGRAM, ...argv], { env: environment }, (error, out, err) => {
         resolve({ code: error ? Number(error.code) : 0, out, err });
       });
     });
@@ -97,7 +78,7 @@ describe('The chaos command', () => {
   itWithRedis(
     'leaves no process behind where it is killed',
     async () => {
-      const command = spawn(process.execPath, [program, '--rounds', '100'], { env: {} });
+      const command = spawn(process.execPath, [PROGRAM, '--rounds', '100'], { env: {} });
       let out = '';
       command.stdout.on('data', (text) => (out += String(text)));
       const [, folder] = await eventually(() => {
@@ -144,7 +125,7 @@ describe('The chaos command', () => {
     const bugs = readdirSync(PLANTED).filter((name) => name !== 'build.cjs');
     expect(bugs.length).toBeGreaterThan(0);
     for (const bug of bugs) {
-      const plant = `process.argv[1] = ${JSON.stringify(service)}; require(${JSON.stringify(join(PLANTED, bug))});`;
+      const plant = `process.argv[1] = ${JSON.stringify(join(parts.build, 'main.js'))}; require(${JSON.stringify(join(PLANTED, bug))});`;
       await expect(promisify(execFile)(process.execPath, ['-e', plant])).resolves.toMatchObject({ stderr: '' });
     }
   });

@@ -50,7 +50,7 @@ describe('A clock of the process that jumps by an hour', () => {
   beforeAll(async () => {
     clock = new ProcessClock();
     await started();
-    load = new OrderLoad(service.sqs, null);
+    load = new OrderLoad(service.sqs, service.config.queue.name, null);
   });
 
   afterEach(() => clock.set(0));
@@ -242,6 +242,6 @@ describe('Control:', () => {
     const orders = await sendAroundEdges(TIME_ZONES[0]!);
     expect(await bucketFaults(orders, TIME_ZONES[0]!)).not.toEqual([]);
     // The audit tells only the first of what it finds.
-    expect(await auditOf(service)).toContainEqual(expect.stringMatching(/^(day|month|month-user):.* orders is /));
+    expect(await auditOf(service, 0)).toContainEqual(expect.stringMatching(/^(day|month|month-user):.* orders is /));
   });
 });

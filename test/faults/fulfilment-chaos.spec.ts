@@ -11,32 +11,32 @@ import { Outbox } from '../../src/fulfilment/outbox.js';
 import { Payments } from '../../src/fulfilment/payments.js';
 import { takeOut } from '../../src/fulfilment/reservations.js';
 import { Shipments } from '../../src/fulfilment/shipments.js';
-import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
 import { Database, type Executor } from '../../src/platform/database/database.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
+import { atScale, seededFor } from '../support/fault-scale.js';
 import { aProduct, orderIs, placeOrder, QUICK } from '../support/fulfilment.js';
 import { type FulfilmentFault, fulfilmentFaults, paidOrders } from '../support/fulfilment-faults.js';
-import { chaosOrders, onServer } from '../support/parts.js';
 import { ServiceProcess } from '../support/process.js';
+import type { SeededRandom } from '../support/seeded-random.js';
 
 jest.mock('../../src/fulfilment/reservations.js', () => {
   const reservations = jest.requireActual<Record<string, unknown>>('../../src/fulfilment/reservations.js');
   return { ...reservations, takeOut: jest.fn(reservations.takeOut as typeof takeOut) };
 });
 
-const ORDERS = chaosOrders ?? (onServer ? 2_000 : 600);
-const LANES = onServer ? 16 : 8;
-/** So often a service is killed, or stopped where its database goes with its process. */
-const ENDS = Math.round(ORDERS / (onServer ? 333 : 300));
+const ORDERS = atScale(200, 10_000);
+const LANES = 16;
+const SERVICES = 2;
+/** So often a service is killed. */
+const KILLS = atScale(1, 30);
 const PRODUCTS = 50;
 /** Who cancels does so before so many more orders came in. */
-const LONGEST_PATIENCE = 400;
-const QUEUES = ['orders-queue', 'inventory-queue', 'payment-queue', 'shipment-queue'];
-/** Many times what it takes, so that a busy machine is not taken for a fault. */
-const LONGEST_MS = 600_000;
+const MAX_ORDERS_UNTIL_CANCELLED = ORDERS / 5;
+/** An order whose step got lost is taken up again after three minutes. */
+const SETTLES_WITHOUT_PROGRESS_MS = 240_000;
 const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 const UNDER_WAY = ['pending', 'reserved', 'payment_unknown', 'paid'];
 
@@ -53,57 +53,57 @@ const PAYMENT_METHODS = Object.entries({
 
 afterEach(() => jest.restoreAllMocks());
 
-type Member = ServiceProcess | RunningService;
-
-/** Services that share everything, of which any may end at any time. */
+/** Services that share everything, of which any may be killed at any time. */
 class Fleet {
-  private members: Member[] = [];
-  private ownDatabase: Database | null = null;
+  /** Of the queues of orders and of each step. */
+  readonly queues: string[];
+  private members: ServiceProcess[] = [];
+  private calls = 0;
 
   private constructor(
     private readonly world: World,
-    private readonly queue: EmbeddedQueue,
+    readonly database: Database,
     readonly sqs: SQSClient,
-  ) {}
+  ) {
+    const { environment } = world;
+    this.queues = [
+      environment.SQS_QUEUE_NAME!,
+      environment.INVENTORY_QUEUE_NAME!,
+      environment.PAYMENT_QUEUE_NAME!,
+      environment.SHIPMENT_QUEUE_NAME!,
+    ];
+  }
 
-  /** Processes where their database outlives them; else one service in this process. */
   static async start(): Promise<Fleet> {
-    const queue = await EmbeddedQueue.start(0, null);
     const world = await aWorld({
       ...QUICK,
       PAYMENT_FAILURE_RATE: '0.2',
-      SQS_ENDPOINT: queue.endpoint,
-      SQS_WAIT_TIME_SECONDS: '1',
       // What a killed one had in hand comes again soon.
       SQS_VISIBILITY_TIMEOUT: '10',
     });
-    const sqs = createSqsClient({ sqsEndpoint: queue.endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
-    const fleet = new Fleet(world, queue, sqs);
-    await Promise.all(Array.from({ length: onServer ? 2 : 1 }, () => fleet.join()));
-    if (onServer) {
-      fleet.ownDatabase = new Database(world.environment.DATABASE_URL!, 60_000);
-      await fleet.ownDatabase.availability.start();
-    }
+    const { SQS_ENDPOINT: sqsEndpoint, DATABASE_URL: databaseUrl } = world.environment;
+    const sqs = createSqsClient({
+      sqsEndpoint: sqsEndpoint!,
+      awsRegion: 'us-east-1',
+      awsCredentialsGiven: false,
+    });
+    const database = new Database(databaseUrl!, 60_000);
+    await database.availability.start();
+    const fleet = new Fleet(world, database, sqs);
+    await Promise.all(Array.from({ length: SERVICES }, () => fleet.join()));
     return fleet;
   }
 
-  /** The database that they share; of an embedded one, that of the member which is there now. */
-  get database(): Database {
-    return this.ownDatabase ?? (this.members[0] as RunningService).database;
-  }
-
-  /** Ends one in the midst of whatever it does, and has another take its place. */
+  /** Kills one in the midst of whatever it does, and has another take its place. */
   async replaceOne(): Promise<void> {
-    const member = this.members.shift()!;
-    if (member instanceof RunningService) await member.stop();
-    else await member.kill('SIGKILL');
+    await this.members.shift()!.kill('SIGKILL');
     await this.join();
   }
 
-  /** Asks any of them, until one answers that does not end meanwhile. */
+  /** Asks one after the other, until one answers that is not killed meanwhile. */
   async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
     return eventually(async () => {
-      const member = oneOf(this.members);
+      const member = this.members[this.calls++ % this.members.length];
       if (!member) throw new Error('No service is there');
       const answer = await member.call(method, path, body, headers);
       if (answer.status >= 500 || answer.body?.code === 'request_in_flight') {
@@ -114,12 +114,12 @@ class Fleet {
   }
 
   /** Deletes messages of a queue, and sends each twice: once at once, and once so that it comes when its step is long over. */
-  async duplicate(queue: string): Promise<number> {
+  async duplicate(queue: string, random: SeededRandom): Promise<number> {
     const { Messages = [] } = await this.sqs.send(
       new ReceiveMessageCommand({ QueueUrl: queue, MaxNumberOfMessages: 5, WaitTimeSeconds: 0 }),
     );
     if (Messages.length === 0) return 0;
-    const copies = Messages.flatMap(({ Body }) => [0, Math.ceil(Math.random() * 10)].map((delay) => ({ Body, delay })));
+    const copies = Messages.flatMap(({ Body }) => [0, random.between(1, 10)].map((delay) => ({ Body, delay })));
     const Entries = copies.map(({ Body, delay }, i) => ({ Id: String(i), MessageBody: Body, DelaySeconds: delay }));
     await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: queue, Entries }));
     const handles = Messages.map(({ ReceiptHandle }, i) => ({ Id: String(i), ReceiptHandle }));
@@ -129,22 +129,20 @@ class Fleet {
 
   /** Throws until no queue has a message, in hand or delayed either. */
   async expectQueuesEmpty(): Promise<void> {
-    for (const queue of QUEUES) {
+    for (const queue of this.queues) {
       expect([queue, await queueDepth(this.sqs, queue)]).toEqual([queue, NO_MESSAGES]);
     }
   }
 
   async destroy(): Promise<void> {
-    for (const member of this.members) await (member instanceof RunningService ? member.stop() : member.end());
-    await this.ownDatabase?.onApplicationShutdown();
+    for (const member of this.members) await member.end();
+    await this.database.onApplicationShutdown();
     this.sqs.destroy();
-    await this.queue.stop();
     await this.world.destroy();
   }
 
   private async join(): Promise<void> {
-    const { world } = this;
-    this.members.push(await (onServer ? ServiceProcess.ready(world) : RunningService.ready({ world })));
+    this.members.push(await ServiceProcess.ready(this.world));
   }
 }
 
@@ -156,7 +154,7 @@ interface Chaos {
 }
 
 /** Orders come in by several lanes, are cancelled at any time, their messages come several times, and services end. */
-async function chaosOn(fleet: Fleet): Promise<Chaos> {
+async function chaosOn(fleet: Fleet, random: SeededRandom): Promise<Chaos> {
   const placed: string[] = [];
   const done = { cancelled: 0, duplicated: 0 };
   const toCancel = new Map<number, string[]>();
@@ -167,19 +165,21 @@ async function chaosOn(fleet: Fleet): Promise<Chaos> {
   };
   const lane = async (): Promise<void> => {
     for (let number = next++; number < ORDERS; number = next++) {
-      const id = await place(fleet, number);
+      const ofOrder = random.branch(number);
+      const id = await place(fleet, number, ofOrder);
       placed.push(id);
-      if (Math.random() < 0.1) {
-        const later = number + Math.floor(Math.random() * LONGEST_PATIENCE);
+      if (ofOrder.happens(0.1)) {
+        const later = number + ofOrder.below(MAX_ORDERS_UNTIL_CANCELLED);
         toCancel.set(later, [...(toCancel.get(later) ?? []), id]);
       }
       await cancelAll(toCancel.get(number) ?? []);
-      if (number % 20 === 10) await cancelAll(await some(fleet, oneOf(UNDER_WAY)));
+      if (number % 20 === 10) await cancelAll(await some(fleet, ofOrder.oneOf(UNDER_WAY)));
       if (number % 5 === 2) {
-        const messages = await fleet.duplicate(oneOf(QUEUES));
+        const messages = await fleet.duplicate(ofOrder.oneOf(fleet.queues), ofOrder);
         done.duplicated += messages;
       }
-      if ((number + 1) % Math.floor(ORDERS / ENDS) === 0) ending = ending.then(() => fleet.replaceOne());
+      if (number % Math.floor(ORDERS / KILLS) === Math.floor(ORDERS / KILLS / 2))
+        ending = ending.then(() => fleet.replaceOne());
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
@@ -187,15 +187,13 @@ async function chaosOn(fleet: Fleet): Promise<Chaos> {
   return { placed, ...done };
 }
 
-async function place(fleet: Fleet, number: number): Promise<string> {
-  const skus = new Set(
-    Array.from({ length: 1 + Math.floor(Math.random() * 3) }, () => skuOf(Math.floor(Math.random() * PRODUCTS))),
-  );
+async function place(fleet: Fleet, number: number, random: SeededRandom): Promise<string> {
+  const skus = new Set(Array.from({ length: random.between(1, 3) }, () => skuOf(random.below(PRODUCTS))));
   const order = {
     currency: 'USD',
-    items: [...skus].map((sku) => ({ sku, quantity: 1 + Math.floor(Math.random() * 3) })),
+    items: [...skus].map((sku) => ({ sku, quantity: random.between(1, 3) })),
     shipping_address: '1 Fixture Street',
-    payment_method: oneOf(PAYMENT_METHODS),
+    payment_method: random.oneOf(PAYMENT_METHODS),
     user_id: `U${number % 50}`,
   };
   // Sent again with the same key, where nobody knows what became of it, it is the same order.
@@ -221,10 +219,6 @@ function skuOf(product: number): string {
   return `CHAOS-${product}`;
 }
 
-function oneOf<T>(things: T[]): T {
-  return things[Math.floor(Math.random() * things.length)]!;
-}
-
 async function countOf(executor: Executor, found: SQL): Promise<number> {
   const [row] = await executor.query<{ count: number }>(sql`select count(*)::float8 as count from (${found}) found`);
   return row!.count;
@@ -240,7 +234,7 @@ async function expectStatisticsOf(service: Pick<RunningService, 'call'>, databas
   });
 }
 
-describe('Among cancellations, duplicates and services that end', () => {
+describe('Among cancellations, duplicates and services that are killed', () => {
   let fleet: Fleet;
 
   beforeAll(async () => {
@@ -251,50 +245,46 @@ describe('Among cancellations, duplicates and services that end', () => {
       const stock = { EAST: quantity, WEST: Math.ceil(quantity / 2) };
       await aProduct(fleet, { sku: skuOf(product), price: 3.33 + product, stock });
     }
-  }, 120_000);
+  });
 
   afterAll(() => fleet?.destroy());
 
-  it(
-    `each of ${ORDERS} orders is paid in full or not at all, and stock and statistics are right to the piece and cent`,
-    async () => {
-      const { placed, cancelled, duplicated } = await chaosOn(fleet);
-      expect(new Set(placed).size).toBe(ORDERS);
-      await eventually(async () => {
-        // First what costs the database nothing.
-        await fleet.expectQueuesEmpty();
-        expect(await fulfilmentFaults(fleet.database)).toEqual({});
-      }, LONGEST_MS);
+  it(`each of ${ORDERS} orders is paid in full or not at all, and stock and statistics are right to the piece and cent`, async () => {
+    const { placed, cancelled, duplicated } = await chaosOn(fleet, seededFor('fulfilment among chaos'));
+    expect(new Set(placed).size).toBe(ORDERS);
+    await eventually(async () => {
+      // First what costs the database nothing.
+      await fleet.expectQueuesEmpty();
+      expect(await fulfilmentFaults(fleet.database)).toEqual({});
+    }, SETTLES_WITHOUT_PROGRESS_MS);
 
-      expect(await countOf(fleet.database, sql`select 1 from orders`)).toBe(ORDERS);
-      await eventually(() => expectStatisticsOf(fleet, fleet.database));
-      const { body } = await fleet.call('GET', '/stats/verify');
-      expect(body).toMatchObject({ state: 'done', verified: true, drift_cents: 0 });
-      for (const queue of QUEUES) {
-        expect([queue, await queueDepth(fleet.sqs, deadLetterQueueOf(queue))]).toEqual([queue, NO_MESSAGES]);
-      }
+    expect(await countOf(fleet.database, sql`select 1 from orders`)).toBe(ORDERS);
+    await eventually(() => expectStatisticsOf(fleet, fleet.database));
+    const { body } = await fleet.call('GET', '/stats/verify');
+    expect(body).toMatchObject({ state: 'done', verified: true, drift_cents: 0 });
+    for (const queue of fleet.queues) {
+      expect([queue, await queueDepth(fleet.sqs, deadLetterQueueOf(queue))]).toEqual([queue, NO_MESSAGES]);
+    }
 
-      // All of it really happened.
-      const happened = async (event: string): Promise<number> =>
-        countOf(fleet.database, sql`select 1 from order_timeline where event = ${event}`);
-      const facts = [
-        cancelled,
-        duplicated,
-        await countOf(fleet.database, sql`select 1 from orders where status = 'failed_no_stock'`),
-      ];
-      for (const event of [
-        'payment.timed_out',
-        'payment.unavailable',
-        'payment.declined',
-        'payment.refunded',
-        'order.completed',
-      ]) {
-        facts.push(await happened(event));
-      }
-      for (const times of facts) expect(times).toBeGreaterThan(0);
-    },
-    2 * LONGEST_MS,
-  );
+    // All of it really happened.
+    const happened = async (event: string): Promise<number> =>
+      countOf(fleet.database, sql`select 1 from order_timeline where event = ${event}`);
+    const facts = [
+      cancelled,
+      duplicated,
+      await countOf(fleet.database, sql`select 1 from orders where status = 'failed_no_stock'`),
+    ];
+    for (const event of [
+      'payment.timed_out',
+      'payment.unavailable',
+      'payment.declined',
+      'payment.refunded',
+      'order.completed',
+    ]) {
+      facts.push(await happened(event));
+    }
+    for (const times of facts) expect(times).toBeGreaterThan(0);
+  });
 });
 
 describe('What is wrong with orders is found', () => {

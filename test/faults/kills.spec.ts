@@ -9,9 +9,9 @@ import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { diesAt, KILL_POINTS, type KillPoint, withBug } from '../support/kill-points.js';
 import { KnownOrders } from '../support/known-orders.js';
 import type { LedgerQuery } from '../support/ledger-audit.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { ServiceProcess } from '../support/process.js';
-import { RealWorld } from '../support/real-world.js';
+import { ORDERS_QUEUE, RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
 const KILLS = atScale(1, 50);
@@ -36,7 +36,7 @@ let services: ServiceProcess[] = [];
 const query: LedgerQuery = async <Row>(text: string) => (await pool.query(text)).rows as Row[];
 
 beforeAll(async () => {
-  if (!onOwnServers) return;
+  if (!hasRedisServer) return;
   world = await RealWorld.make({
     // What a killed one had in hand comes again soon, however often it was killed with it.
     SQS_VISIBILITY_TIMEOUT: '5',
@@ -55,7 +55,7 @@ afterEach(async () => {
 });
 
 afterAll(async () => {
-  if (!onOwnServers) return;
+  if (!hasRedisServer) return;
   sqs.destroy();
   redis.disconnect();
   await pool.end();
@@ -69,7 +69,7 @@ async function dieAt(point: KillPoint, random: SeededRandom, orders: KnownOrders
   services.push(service);
   await eventually(async () => {
     if (!service.isRunning) return;
-    const { visible } = await queueDepth(sqs, 'orders-queue');
+    const { visible } = await queueDepth(sqs, ORDERS_QUEUE);
     if (visible < PLENTY) await orders.send(sqs, PLENTY);
     throw new Error(`The service lives on:\n${service.output}`);
   }, 60_000);
@@ -121,7 +121,7 @@ async function faultsAtTheEnd(orders: KnownOrders): Promise<string[]> {
   const service = await ServiceProcess.ready(world);
   services.push(service);
   await eventually(async () => {
-    const { visible, in_flight, delayed } = await queueDepth(sqs, 'orders-queue');
+    const { visible, in_flight, delayed } = await queueDepth(sqs, ORDERS_QUEUE);
     expect([visible, in_flight, delayed]).toEqual([0, 0, 0]);
     expect((await service.get('/metrics')).body).toMatch(/^stats_projection_lag_entries 0$/m);
   }, 60_000);
@@ -147,6 +147,7 @@ describe('A service that is killed again and again', () => {
         const random = seededFor(`kills ${points.join(', ')}`);
         const orders = new KnownOrders(
           random.branch(0),
+          ORDERS_QUEUE,
           `K${points[0]!.length}${points[0]!.replace(' ', '-').toUpperCase()}`,
         );
         const kills = points.flatMap((point) => Array<KillPoint>(KILLS).fill(point));
@@ -167,7 +168,7 @@ describe('A service that is killed again and again', () => {
     'serves proven figures after each start: between any two steps of a rebuild',
     async () => {
       const random = seededFor('kills between the steps of a rebuild');
-      const orders = new KnownOrders(random.branch(0), 'REBUILD');
+      const orders = new KnownOrders(random.branch(0), ORDERS_QUEUE, 'REBUILD');
       const steps = (await dieBeforeStep(MORE_THAN_ALL_STEPS, orders))!;
       expect(steps).toBeGreaterThan(10);
       const due = atScale(
@@ -197,7 +198,7 @@ describe('Controls: a service that is killed', () => {
   itWithRedis(
     'and acknowledges before it appends is found to lose orders',
     async () => {
-      const orders = new KnownOrders(seededFor('control: acknowledges first'), 'FIRST');
+      const orders = new KnownOrders(seededFor('control: acknowledges first'), ORDERS_QUEUE, 'FIRST');
       await orders.send(sqs, PLENTY);
       const service = ServiceProcess.launch(world, withBug('acknowledges first', diesAt('before append', 1)));
       services.push(service);
@@ -210,7 +211,7 @@ describe('Controls: a service that is killed', () => {
   itWithRedis(
     'and adds figures before it moves the checkpoint is found to count twice',
     async () => {
-      const orders = new KnownOrders(seededFor('control: adds before it moves'), 'TWICE');
+      const orders = new KnownOrders(seededFor('control: adds before it moves'), ORDERS_QUEUE, 'TWICE');
       await orders.send(sqs, PLENTY);
       const service = ServiceProcess.launch(world, withBug('adds before it moves', diesAt('after projection', 1)));
       services.push(service);
@@ -235,7 +236,7 @@ describe('Controls: a service that is killed', () => {
   itWithRedis(
     'and switches to figures before they are complete is found to have wrong ones',
     async () => {
-      const orders = new KnownOrders(seededFor('control: switches before it fills'), 'SWITCH');
+      const orders = new KnownOrders(seededFor('control: switches before it fills'), ORDERS_QUEUE, 'SWITCH');
       await orders.send(sqs, PLENTY);
       expect(await faultsAtTheEnd(orders)).toEqual([]);
       const service = await startProven(withBug('switches before it fills'));

@@ -122,7 +122,7 @@ describe('Where a third of the entries of every batch fail', () => {
       expect(front.failed.SendMessageBatch).toBeGreaterThan(0);
       expect(front.failed.DeleteMessageBatch).toBeGreaterThan(0);
       // What the ledger has is no dead letter, however often it was not deleted.
-      expect(await queueDepth(service.sqs, deadLetterQueueOf('orders-queue'))).toMatchObject({ visible: 0 });
+      expect(await queueDepth(service.sqs, deadLetterQueueOf(service.config.queue.name))).toMatchObject({ visible: 0 });
     },
     2 * WITHIN_MS,
   );

@@ -36,7 +36,7 @@ async function drain(
   const cpuBefore = await cpuSeconds();
   // It stands still while the queue is filled, so that filling does not count.
   service.child.kill('SIGSTOP');
-  const sent = await sendExpected(view.sqs, messages).finally(() => service.child.kill('SIGCONT'));
+  const sent = await sendExpected(view.sqs, view.queueName, messages).finally(() => service.child.kill('SIGCONT'));
   const from = performance.now();
   await view.settled(WITHIN_MS);
   const seconds = (performance.now() - from) / 1000;

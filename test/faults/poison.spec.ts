@@ -37,6 +37,10 @@ async function start(environment: Record<string, string> = {}): Promise<void> {
   });
 }
 
+function send(messages: Expected[]): Promise<Map<string, Expected>> {
+  return sendExpected(service.sqs, service.config.queue.name, messages);
+}
+
 /** Runs a statement on the ledger's database. */
 async function plant(statement: string): Promise<void> {
   await service.database.query(sql.raw(statement));
@@ -77,7 +81,7 @@ describe('Where a fifth of the traffic is poison', () => {
     async () => {
       await start();
       const traffic = trafficFrom(seededFor('a fifth of the traffic is poison'));
-      const sent = await sendExpected(service.sqs, traffic);
+      const sent = await send(traffic);
       await service.settled(WITHIN_MS);
       expect(await misfits(partsOf(service).query, sent)).toEqual([]);
       expect(delayed(sent)).toEqual([]);
@@ -112,10 +116,10 @@ describe('Where a fifth of the traffic is poison', () => {
       const all = trafficFrom(seededFor('only the first reason is stored'));
       // Those with more than one reason are among them, whatever the seed.
       const traffic = all.sort((one, other) => other.reasons.length - one.reasons.length).slice(0, 200);
-      const sent = await sendExpected(service.sqs, traffic);
+      const sent = await send(traffic);
       await service.settled(WITHIN_MS);
       expect(await misfits(partsOf(service).query, sent)).toContainEqual(expect.stringMatching(/: failed for \w+$/));
-      await sendExpected(service.sqs, traffic);
+      await send(traffic);
       await service.settled(WITHIN_MS);
       expect(await misfits(partsOf(service).query, sent)).toContainEqual(
         expect.stringMatching(/is there twice or never was sent$/),
@@ -139,7 +143,7 @@ describe('Where the database itself refuses some of the orders', () => {
     end $$`);
     await plant('create trigger refuse before insert on ledger for each row execute function refuse()');
     const orders = Array.from({ length: ORDERS_WITH_CULPRITS }, (_, i) => anOrder(i % 10 === 4 ? CURSED : 'U1'));
-    const sent = [...(await sendExpected(service.sqs, orders))];
+    const sent = [...(await send(orders))];
     return {
       innocent: new Map(sent.filter(([, { poison }]) => poison === null)),
       culprits: sent.filter(([, { poison }]) => poison !== null).map(([id]) => id),
@@ -177,10 +181,7 @@ describe('Where the database itself refuses some of the orders', () => {
       await start({ SQS_MAX_RECEIVE_COUNT: '1000' });
       keepAppendsWhole();
       // An append that nobody spoils goes well all the same, or something else would be found than that.
-      const unspoilt = await sendExpected(
-        service.sqs,
-        Array.from({ length: ORDERS_WITH_CULPRITS }, () => anOrder('U1')),
-      );
+      const unspoilt = await send(Array.from({ length: ORDERS_WITH_CULPRITS }, () => anOrder('U1')));
       await service.settled(WITHIN_MS);
       expect(delayed(unspoilt)).toEqual([]);
       hurry();

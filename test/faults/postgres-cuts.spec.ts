@@ -2,7 +2,7 @@ import { AppendCuts, type Cut, MOMENTS } from '../support/append-cuts.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { FiguresWatch } from '../support/figures-watch.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
@@ -16,7 +16,7 @@ let network: TcpProxy;
 let broken: ServiceUnderFaults | null = null;
 
 beforeAll(async () => {
-  if (!onOwnServers) return;
+  if (!hasRedisServer) return;
   world = await RealWorld.make();
   network = await TcpProxy.before(world.postgres.url);
 }, 120_000);

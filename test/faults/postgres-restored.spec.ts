@@ -5,7 +5,7 @@ import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { FiguresWatch } from '../support/figures-watch.js';
 import { bodiesIn } from '../support/mixed-traffic.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
 
@@ -15,7 +15,7 @@ let world: RealWorld;
 let broken: ServiceUnderFaults | null = null;
 
 beforeAll(async () => {
-  if (onOwnServers) world = await RealWorld.make();
+  if (hasRedisServer) world = await RealWorld.make();
 }, 120_000);
 
 afterEach(async () => {

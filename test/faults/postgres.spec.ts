@@ -6,7 +6,7 @@ import { Database, DatabaseUnavailable } from '../../src/platform/database/datab
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { FiguresWatch } from '../support/figures-watch.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
 
@@ -19,7 +19,7 @@ let broken: ServiceUnderFaults | null = null;
 
 beforeAll(async () => {
   // Small files of the write-ahead log, which a quota on files is to let through.
-  if (onOwnServers) world = await RealWorld.make({}, { walSegmentMb: 1 });
+  if (hasRedisServer) world = await RealWorld.make({}, { walSegmentMb: 1 });
 }, 120_000);
 
 afterEach(async () => {

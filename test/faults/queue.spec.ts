@@ -25,7 +25,14 @@ const TEST_TIMEOUT_MS = 180_000;
 const BACK_WITHIN_MS = 5_000;
 /** Of a queue, or of the outbox for it: that it is away, that it is back, and that it comes and goes. */
 const MOST_LINES_OF_ONE = 3;
-const QUEUES = ['orders-queue', 'inventory-queue', 'payment-queue', 'shipment-queue'];
+/** Of an emulator that belongs to one test. */
+const QUEUE_NAMES = {
+  SQS_QUEUE_NAME: 'orders-queue',
+  INVENTORY_QUEUE_NAME: 'inventory-queue',
+  PAYMENT_QUEUE_NAME: 'payment-queue',
+  SHIPMENT_QUEUE_NAME: 'shipment-queue',
+};
+const QUEUES = Object.values(QUEUE_NAMES);
 /** The queues, and the outbox for each. */
 const THINGS_THAT_FAIL = 2 * QUEUES.length;
 
@@ -40,7 +47,7 @@ let load: OrderLoad;
 
 /** Every fault has a service of its own: one that has told of an outage tells of the next ones later, or not at all. */
 beforeEach(async () => {
-  world = await aWorld(QUICK);
+  world = await aWorld({ ...QUICK, ...QUEUE_NAMES });
   sqs = await FailingSqs.start();
   network = await TcpProxy.before(sqs.endpoint);
   direct = createSqsClient({ sqsEndpoint: sqs.direct, awsRegion: 'us-east-1', awsCredentialsGiven: false });
@@ -53,7 +60,7 @@ beforeEach(async () => {
   };
   service = await RunningService.ready({ world, environment });
   await aProduct(service, { stock: { EAST: 100_000 } });
-  load = new OrderLoad(direct, service);
+  load = new OrderLoad(direct, QUEUE_NAMES.SQS_QUEUE_NAME, service);
 });
 
 afterEach(async () => {

@@ -10,7 +10,7 @@ import { CheckedTraffic } from '../support/checked-traffic.js';
 import { eventually } from '../support/eventually.js';
 import { servedGeneration } from '../support/exact-figures.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import type { RealWorld } from '../support/real-world.js';
 import { ServiceBehindNetwork } from '../support/service-behind-network.js';
@@ -28,7 +28,7 @@ describe('A connection to Redis that breaks when the figures were added, before 
   let service: RunningService;
 
   beforeAll(async () => {
-    if (!onOwnServers) return;
+    if (!hasRedisServer) return;
     Logger.overrideLogger(false);
     behind = await ServiceBehindNetwork.ready();
     ({ world, network, service } = behind);

@@ -5,7 +5,7 @@ import type { RunningService } from '../support/app.js';
 import { auditOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, fullFaults, tell } from '../support/fault-scale.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import type { RealWorld } from '../support/real-world.js';
 import { ServiceBehindNetwork } from '../support/service-behind-network.js';
@@ -38,7 +38,7 @@ describe('A Redis that is slow', () => {
   let service: RunningService;
 
   beforeAll(async () => {
-    if (!onOwnServers) return;
+    if (!hasRedisServer) return;
     Logger.overrideLogger(false);
     behind = await ServiceBehindNetwork.ready();
     ({ world, network, service } = behind);

@@ -9,7 +9,7 @@ import { CheckedTraffic } from '../support/checked-traffic.js';
 import { eventually } from '../support/eventually.js';
 import { servedGeneration } from '../support/exact-figures.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { RealWorld } from '../support/real-world.js';
 import { evict, REDIS_FAULTS, type RedisFault, stopEvicting } from '../support/redis-faults.js';
@@ -27,7 +27,7 @@ describe('While orders keep coming, a Redis that is', () => {
   let service: RunningService;
 
   beforeAll(async () => {
-    if (!onOwnServers) return;
+    if (!hasRedisServer) return;
     Logger.overrideLogger(false);
     world = await RealWorld.make();
     service = await RunningService.ready({ world });
@@ -150,7 +150,7 @@ describe('While orders keep coming, a Redis that is', () => {
   describe('not watched:', () => {
     afterEach(async () => {
       jest.restoreAllMocks();
-      if (!onOwnServers) return;
+      if (!hasRedisServer) return;
       await service.app.get(Rebuild).run('a test');
       expect(await auditOf(service)).toEqual([]);
     });

@@ -16,12 +16,12 @@ import { withBug } from '../support/kill-points.js';
 import { itWithRedis } from '../support/only-on.js';
 import { OrderLoad } from '../support/order-load.js';
 import { ServiceProcess } from '../support/process.js';
-import { RealWorld } from '../support/real-world.js';
+import { ORDERS_QUEUE, RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
 const ROUNDS = atScale(3, 50);
 const CLIENTS = 8;
-const QUEUES = ['orders-queue', 'inventory-queue', 'payment-queue', 'shipment-queue'];
+const QUEUES = [ORDERS_QUEUE, 'inventory-queue', 'payment-queue', 'shipment-queue'];
 const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 const SHUTDOWN_LIMIT_MS = 10_000;
 const TEST_TIMEOUT_MS = 30 * 60_000;
@@ -130,7 +130,7 @@ async function endUnderLoad(running: ServiceProcess, random: SeededRandom, round
       faults.push(`Request ${number} was answered with ${fate.status}`);
     }
   }
-  const { in_flight } = await queueDepth(sqs!, 'orders-queue');
+  const { in_flight } = await queueDepth(sqs!, ORDERS_QUEUE);
   if (in_flight > 0) faults.push(`${in_flight} messages were left in hand`);
   const answered = [...clients.fates.values()].filter(({ kind }) => kind === 'answered').length;
   const crossedOnUsed = unseen.filter(({ onUsedConnection }) => onUsedConnection).length;
@@ -143,7 +143,7 @@ async function aWorldUnderLoad(bug: Record<string, string> = {}): Promise<RealWo
   sqs = createSqsClient({ sqsEndpoint: world.queue.endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
   service = await ServiceProcess.ready(world, bug);
   await aProduct(service, { stock: { EAST: 1_000_000 } });
-  load = new OrderLoad(sqs, null);
+  load = new OrderLoad(sqs, ORDERS_QUEUE, null);
   load.begin();
   return world;
 }

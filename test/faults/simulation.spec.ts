@@ -150,6 +150,7 @@ describe('a simulation of intake and projection', () => {
     const { stdout } = await promisify(execFile)(process.execPath, [
       ...process.execArgv,
       jest,
+      '--testMatch',
       __filename,
       '--testNamePattern',
       RUN_AGAIN,

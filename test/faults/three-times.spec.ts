@@ -61,7 +61,7 @@ async function remainsIn(view: WorldView): Promise<Remains> {
      from ledger order by content_hash`,
   );
   const waiting = await view.query<{ refund: string }>(
-    'select body as refund from early_refunds where position is null order by content_hash',
+    'select body as refund from early_refunds order by content_hash',
   );
   return {
     figures: await view.dump(),
@@ -104,7 +104,7 @@ async function send(view: WorldView, bodies: string[]): Promise<void> {
       yield bodies[i]!;
     }
   }
-  const { failed } = await new QueueSender(view.sqs, 'orders-queue').sendAll(paced());
+  const { failed } = await new QueueSender(view.sqs, view.queueName).sendAll(paced());
   expect(failed).toEqual([]);
 }
 

@@ -23,17 +23,30 @@ interface Operation {
   work(): unknown;
 }
 
+/** What of the production Database reaches the server. */
+interface ReachesServer {
+  prepare(): Promise<void>;
+  check(): Promise<void>;
+  query(operation: Operation): Promise<unknown[]>;
+  guarded<T>(work: () => Promise<T>): Promise<T>;
+}
+
 /** The production Database, with its way of taking note of outages, in front of a model. */
 export function modelledDatabase(transact: Transact): Database {
-  const driver = {
-    execute: (statement: Operation | SQL) =>
-      'work' in statement
-        ? transact(statement.name, () => [statement.work()])
-        : transact('probe', () => [{ version: 16 }]), // what Database itself asks before it counts as up
-    migrate: () => Promise.resolve(),
-    close: () => Promise.resolve(),
-  };
-  return Reflect.construct(Database, [driver, 'PostgreSQL']) as Database;
+  const database = new Database('postgres://model', 1_000); // it connects only when it is asked
+  const probe = (): Promise<void> => transact('probe', () => undefined);
+  const { guarded } = database as unknown as ReachesServer;
+  Object.assign(database, {
+    // Its version, and whether it takes writes.
+    prepare: async () => {
+      await probe();
+      await probe();
+    },
+    check: probe,
+    query: ({ name, work }) =>
+      guarded.call(database, () => transact(name, (): unknown[] => [work()])) as Promise<unknown[]>,
+  } satisfies Pick<ReachesServer, 'prepare' | 'check' | 'query'>);
+  return database;
 }
 
 /** What the classes around the ledger's database are, where the database is a model. */
