@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
 import { PaymentNotices } from '../../src/fulfilment/payment-notices.js';
 import { Shipments } from '../../src/fulfilment/shipments.js';
+import { SimulatedWebhooks } from '../../src/fulfilment/simulated-webhooks.js';
 import { AuditLog } from '../../src/platform/audit/audit-log.js';
 import { AuditSealer } from '../../src/platform/audit/audit-sealer.js';
 import { Audit } from '../../src/platform/audit/audit.js';
@@ -15,7 +16,7 @@ import { aBreakableLedger } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
 import { orderIs, placeOrder, QUICK, requestOrder } from '../support/fulfilment.js';
 import type { ApiDocument } from '../support/hostile-requests.js';
-
+import { withQuickLooks } from '../support/no-waiting.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { aDatabase, type OwnPart } from '../support/stores.js';
 
@@ -86,6 +87,7 @@ describe('What somebody does', () => {
 
   beforeAll(async () => {
     service = await RunningService.ready({ environment: QUICK });
+    withQuickLooks(service.sqs);
   });
 
   afterAll(() => service.stop());
@@ -132,7 +134,7 @@ describe('What somebody does', () => {
     expect(await rowOf(asked)).toEqual(
       byOperator(asked, {
         action: 'orders.produced',
-        target: 'queue:orders-queue',
+        target: `queue:${service.config.queue.name}`,
         after: { count: 3, invalid_rate: 0, seed: 7, run_id: 'audit' },
       }),
     );
@@ -207,7 +209,7 @@ describe('What somebody does', () => {
     expect(answer.body.redriven).toBe(1);
     const act = {
       action: 'dead_letters.redriven',
-      target: 'queue:orders-queue',
+      target: `queue:${service.config.queue.name}`,
       after: {
         limit: 20,
         per_second: 50,
@@ -332,6 +334,9 @@ describe('What somebody does', () => {
     const target = `order:${id}`;
     const after = { status: 'pending', total_cents: 300, user_id: 'U-OPERATOR' };
     expect(await rowOf(placed)).toEqual(byOperator(placed, { action: 'order.placed', target, after }));
+    await orderIs(service, id, 'payment_unknown');
+    await service.database.query(sql`update simulated_charges set capture_at = now() where order_id = ${id}`);
+    await service.app.get(SimulatedWebhooks).sweep();
     await orderIs(service, id, 'paid');
     const rows = (await service.get(`${AUDIT_LOGS}?target=${target}`)).body.items.toReversed();
     const moves = rows.map(({ actor, action, before, after: now }: Shown) => [
@@ -498,6 +503,7 @@ describe('The audit log', () => {
             'thing:' || n, '{"n":' || n || '}', null, 'request-' || n
           from generate_series(1, 7) n order by n`,
     );
+    service.app.get(AuditSealer).poke();
   });
 
   afterAll(() => service.stop());
@@ -582,7 +588,7 @@ describe('The audit log', () => {
 });
 
 describe('The chain', () => {
-  let own: OwnPart<Database> & { url: string | null };
+  let own: OwnPart<Database> & { url: string };
   let audit: Audit;
   let log: AuditLog;
   let sealer: AuditSealer;
@@ -629,7 +635,7 @@ describe('The chain', () => {
   });
 
   it('holds after sixteen writers at once, two sealers, and while they are at it', async () => {
-    const other = own.url === null ? own.part : new Database(own.url, 10_000);
+    const other = new Database(own.url, 10_000);
     await other.availability.start();
     const sealers = [sealer, new AuditSealer(new Audit(other), other)];
     let writing = true;
@@ -651,7 +657,7 @@ describe('The chain', () => {
     await Promise.all(sealers.map(sealAll));
     await sealAll(sealer);
     expect(await log.verify()).toMatchObject({ checked: 400, head: { sequence: 400 }, unsealed: 0, mismatch: null });
-    if (other !== own.part) await other.onApplicationShutdown();
+    await other.onApplicationShutdown();
   }, 120_000);
 
   it('takes a row that was written early and committed late, and makes nobody wait for it', async () => {
@@ -733,10 +739,10 @@ describe('The chain', () => {
 
     it('has an announced row written once, also where only the answer to the first attempt was lost', async () => {
       jest.spyOn(Logger.prototype, 'warn').mockImplementation();
-      const { driver } = own.part as unknown as { driver: { execute: (statement: SQL) => Promise<unknown[]> } };
-      const execute = driver.execute.bind(driver);
-      jest.spyOn(driver, 'execute').mockImplementationOnce(async (statement) => {
-        await execute(statement);
+      const { pool } = own.part as unknown as { pool: { query: (...statement: unknown[]) => Promise<unknown> } };
+      const query = pool.query.bind(pool);
+      jest.spyOn(pool, 'query').mockImplementationOnce(async (...statement) => {
+        await query(...statement);
         throw Object.assign(new Error('read ECONNRESET (pretended)'), { code: 'ECONNRESET' });
       });
       await audit.announce(SOMEBODY, AN_ACT);

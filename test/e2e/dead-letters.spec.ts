@@ -1,7 +1,5 @@
 import {
-  type BatchResultErrorEntry,
   DeleteQueueCommand,
-  type Message,
   type MessageAttributeValue,
   PurgeQueueCommand,
   SendMessageCommand,
@@ -13,26 +11,45 @@ import { randomUUID } from 'node:crypto';
 import { Ledger } from '../../src/ledger/ledger.js';
 import { DeadLetters } from '../../src/orders/dead-letters.js';
 import { DeliveryFailures } from '../../src/orders/delivery-failures.js';
-import { DeadLetterQueue, DeadLetterQueueUnavailable } from '../../src/platform/queue/dead-letter-queue.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
-import { type Answer, aWorld, RunningService } from '../support/app.js';
-import { aBreakableQueue } from '../support/breakable-parts.js';
+import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
+import { aBreakableQueue, type PartBehindNetwork } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
+import { withQuickLooks } from '../support/no-waiting.js';
 import { anOrderEvent } from '../support/order-events.js';
 
-const DEAD_LETTERS = deadLetterQueueOf('orders-queue');
 const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 
 /** A dead letter as the API shows it. */
 type Shown = Answer['body'];
 type Input = { QueueUrl: string; Entries?: { Id: string; VisibilityTimeout?: number }[] } & Record<string, unknown>;
 
+let world: World;
+let queue: PartBehindNetwork;
+let service: RunningService;
+let orders: string;
+let deadLetters: string;
 let undo: (() => void)[] = [];
+
+beforeAll(async () => {
+  world = await aWorld({ SQS_MAX_RECEIVE_COUNT: '2', SQS_POLLERS: '1' });
+  queue = await aBreakableQueue();
+  service = await RunningService.ready({ world, environment: queue.environment });
+  orders = service.config.queue.name;
+  deadLetters = deadLetterQueueOf(orders);
+  withQuickLooks(service.sqs);
+});
 
 afterEach(() => {
   jest.restoreAllMocks();
   for (const each of undo) each();
   undo = [];
+});
+
+afterAll(async () => {
+  await service.stop();
+  await queue.remove();
+  await world.destroy();
 });
 
 /** From now to the end of the test, what a command asks for is shown, and answered with the error that comes back. */
@@ -58,42 +75,40 @@ const refusal = (): Error =>
     $metadata: { httpStatusCode: 403 },
   });
 
-/** What could not be processed is delivered again after 1 s. */
-function hurry(sqs: SQSClient): void {
-  for (const command of ['ReceiveMessageCommand', 'ChangeMessageVisibilityBatchCommand']) {
-    watch(sqs, command, 'orders-queue', (input) => {
-      if (command === 'ReceiveMessageCommand') input.VisibilityTimeout = 1;
-      for (const entry of input.Entries ?? []) entry.VisibilityTimeout = 1;
+/**
+ * What could not be processed is delivered again at once, or after 1 s where the service does not give it back. Resolves
+ * when nobody receives as before.
+ */
+async function hurry(): Promise<void> {
+  const nextReceive = new Promise<void>((resolve) => {
+    watch(service.sqs, 'ReceiveMessageCommand', orders, (input) => {
+      input.VisibilityTimeout = 1;
+      resolve();
     });
-  }
+  });
+  watch(service.sqs, 'ChangeMessageVisibilityBatchCommand', orders, ({ Entries = [] }) => {
+    for (const entry of Entries) entry.VisibilityTimeout = 0;
+  });
+  await nextReceive;
 }
 
-async function counted(service: RunningService, orders: number): Promise<void> {
-  await eventually(async () => {
-    expect((await service.get('/stats/global')).body).toMatchObject({ total_orders: orders, failed_orders: 0 });
-  });
+async function countedOrders(): Promise<number> {
+  await service.settled();
+  const { body } = await service.get('/stats/global');
+  expect(body.failed_orders).toBe(0);
+  return body.total_orders;
 }
 
 describe('A message that can not be processed', () => {
-  let service: RunningService;
-
-  beforeAll(async () => {
-    service = await RunningService.ready({
-      environment: { SQS_MAX_RECEIVE_COUNT: '2', SQS_VISIBILITY_TIMEOUT: '5' },
-    });
-  });
-
-  afterAll(() => service.stop());
-
   beforeEach(async () => {
     jest.spyOn(Logger.prototype, 'error').mockImplementation();
-    await service.sqs.send(new PurgeQueueCommand({ QueueUrl: DEAD_LETTERS }));
-    hurry(service.sqs);
+    await service.sqs.send(new PurgeQueueCommand({ QueueUrl: deadLetters }));
+    await hurry();
   });
 
-  async function deadLetters(count: number): Promise<Shown[]> {
+  async function shown(count: number): Promise<Shown[]> {
     await eventually(async () => {
-      expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual({ ...NO_MESSAGES, visible: count });
+      expect(await queueDepth(service.sqs, deadLetters)).toEqual({ ...NO_MESSAGES, visible: count });
     });
     const { status, body } = await service.get(`/dead-letters?limit=${count}`);
     expect([status, body.waiting]).toEqual([200, count]);
@@ -104,10 +119,11 @@ describe('A message that can not be processed', () => {
     await service.database.query(
       sql`alter table ledger add constraint refuses_u13 check (user_id is distinct from 'U13')`,
     );
+    const before = await countedOrders();
     const order = anOrderEvent({ user_id: 'U13' });
     const began = Date.now();
     await service.send(anOrderEvent(), order);
-    const [letter] = await deadLetters(1);
+    const [letter] = await shown(1);
     expect(letter).toEqual({
       message_id: expect.any(String),
       body: JSON.stringify(order),
@@ -121,7 +137,7 @@ describe('A message that can not be processed', () => {
     expect(letter.receive_count).toBeGreaterThan(2);
     expect(Date.parse(letter.sent_at)).toBeGreaterThan(began - 60_000);
     expect(Date.parse(letter.last_failed_at)).toBeGreaterThan(Date.parse(letter.first_seen));
-    await counted(service, 1);
+    expect(await countedOrders()).toBe(before + 1);
 
     await service.database.query(sql`alter table ledger drop constraint refuses_u13`);
     const { status, body } = await service.call('POST', '/dead-letters/redrive', { limit: 1 });
@@ -129,10 +145,9 @@ describe('A message that can not be processed', () => {
       status: 200,
       body: { looked_at: 1, matched: 1, redriven: 1, failed: 0, dry_run: false },
     });
-    await counted(service, 2);
-    await service.settled();
+    expect(await countedOrders()).toBe(before + 2);
     expect((await service.get('/users/U13/stats')).body).toMatchObject({ order_count: 1 });
-    expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual(NO_MESSAGES);
+    expect(await queueDepth(service.sqs, deadLetters)).toEqual(NO_MESSAGES);
   });
 
   it('because of a fault of ours is listed with the fault, every message of the batch', async () => {
@@ -141,7 +156,7 @@ describe('A message that can not be processed', () => {
       throw new TypeError(`can't read "${message!.body}"`);
     });
     await service.send(...orders);
-    const letters = await deadLetters(3);
+    const letters = await shown(3);
     expect(letters.map(({ body }) => JSON.parse(body)).sort(byOrderId)).toEqual([...orders].sort(byOrderId));
     for (const letter of letters) {
       expect(letter).toMatchObject({ failures: 2, last_error: 'can\'t read "…"' });
@@ -152,89 +167,8 @@ describe('A message that can not be processed', () => {
     one.order_id < other.order_id ? -1 : 1;
 });
 
-describe('What is recorded of failures', () => {
-  let service: RunningService;
-  let failures: DeliveryFailures;
-
-  beforeAll(async () => {
-    service = await RunningService.ready();
-    failures = service.app.get(DeliveryFailures);
-  });
-
-  afterAll(() => service.stop());
-
-  it('is how often and why last, by message', async () => {
-    const [one, other] = [randomUUID(), randomUUID()];
-    const error = new Error('first');
-    failures.record([
-      { messageId: one, error },
-      { messageId: other, error },
-    ]);
-    await eventually(async () => expect((await failures.of([one, other])).size).toBe(2));
-    failures.record([{ messageId: one, error: 'then this' }]);
-    await eventually(async () => {
-      expect((await failures.of([one])).get(one)).toMatchObject({ failures: 2, lastError: 'then this' });
-    });
-    const recorded = await failures.of([one, other, 'unknown']);
-    expect([...recorded.keys()].sort()).toEqual([one, other].sort());
-    expect(recorded.get(other)).toMatchObject({ failures: 1, lastError: 'first' });
-    expect(recorded.get(one)!.lastFailedAt).toBeGreaterThan(recorded.get(one)!.firstFailedAt);
-  });
-
-  it('counts a message once that is named twice at once, and misses none where many fail at once', async () => {
-    const ids = Array.from({ length: 30 }, () => randomUUID());
-    const faults = ids.map((messageId) => ({ messageId, error: new Error('fault') }));
-    for (let round = 0; round < 10; round++) {
-      failures.record(round % 2 ? [...faults, ...faults] : [...faults].reverse());
-    }
-    await eventually(async () => {
-      expect([...(await failures.of(ids)).values()].map((row) => row.failures)).toEqual(Array(30).fill(10));
-    });
-  });
-
-  it('is nothing while the ledger is down, which nobody who records feels', async () => {
-    const said = jest.spyOn(Logger.prototype, 'debug').mockImplementation();
-    const id = randomUUID();
-    jest.spyOn(service.database, 'query').mockRejectedValueOnce(new Error('gone'));
-    expect(failures.record([{ messageId: id, error: new Error('fault') }])).toBeUndefined();
-    await eventually(() => expect(said).toHaveBeenCalledWith('1 delivery failures were not recorded: gone'));
-    expect(await failures.of([id])).toEqual(new Map());
-  });
-
-  it('is forgotten after 15 days', async () => {
-    const [old, young] = [randomUUID(), randomUUID()];
-    failures.record([old, young].map((messageId) => ({ messageId, error: new Error('fault') })));
-    await eventually(async () => expect((await failures.of([old, young])).size).toBe(2));
-    for (const [id, age] of [
-      [old, '15 days 1 minute'],
-      [young, '14 days 23 hours'],
-    ]) {
-      await service.database.query(
-        sql`update delivery_failures set last_failed_at = now() - ${age}::interval where message_id = ${id}`,
-      );
-    }
-    await failures.purge();
-    expect([...(await failures.of([old, young])).keys()]).toEqual([young]);
-  });
-
-  it('stays where purging fails, which is said unless the ledger is down', async () => {
-    const said = jest.spyOn(Logger.prototype, 'error').mockImplementation();
-    jest.spyOn(service.database, 'query').mockRejectedValueOnce(new Error('a mistake'));
-    await failures.purge();
-    expect(said.mock.calls).toEqual([["Old delivery failures can't be purged: a mistake"]]);
-  });
-});
-
 describe('Dead letters', () => {
-  let service: RunningService;
-
-  beforeAll(async () => {
-    service = await RunningService.ready();
-  });
-
-  afterAll(() => service.stop());
-
-  beforeEach(() => service.sqs.send(new PurgeQueueCommand({ QueueUrl: DEAD_LETTERS })));
+  beforeEach(() => service.sqs.send(new PurgeQueueCommand({ QueueUrl: deadLetters })));
 
   /** Puts a message where SQS puts what could not be processed. @returns its id */
   async function aDeadLetter(
@@ -242,7 +176,7 @@ describe('Dead letters', () => {
     attributes?: Record<string, MessageAttributeValue>,
   ): Promise<string> {
     const command = new SendMessageCommand({
-      QueueUrl: DEAD_LETTERS,
+      QueueUrl: deadLetters,
       MessageBody: typeof body === 'string' ? body : JSON.stringify(body),
       MessageAttributes: attributes,
     });
@@ -267,11 +201,6 @@ describe('Dead letters', () => {
 
   const redrive = (request: object): Promise<Answer> => service.call('POST', '/dead-letters/redrive', request);
 
-  async function orders(): Promise<number> {
-    await service.settled();
-    return (await service.get('/stats/global')).body.total_orders;
-  }
-
   async function recordFailure(messageId: string, error: string): Promise<void> {
     service.app.get(DeliveryFailures).record([{ messageId, error }]);
     await eventually(async () => expect((await service.app.get(DeliveryFailures).of([messageId])).size).toBe(1));
@@ -294,7 +223,7 @@ describe('Dead letters', () => {
       const ids = await someDeadLetters(12);
       for (let times = 0; times < 3; times++) {
         expect(await listedIds(12)).toEqual(ids);
-        expect(await queueDepth(service.sqs, deadLetterQueueOf(service.config.queue.name))).toEqual({
+        expect(await queueDepth(service.sqs, deadLetters)).toEqual({
           visible: 12,
           in_flight: 0,
           delayed: 0,
@@ -343,7 +272,7 @@ describe('Dead letters', () => {
       expect(body.items).toHaveLength(10);
       expect(await list(3)).toHaveLength(3);
       const { body: metrics } = await service.get('/metrics');
-      expect(metrics).toMatch(/^dead_letters\{queue="orders-queue"\} 13$/m);
+      expect(metrics).toMatch(new RegExp(`^dead_letters\\{queue="${orders}"\\} 13$`, 'm'));
     });
 
     it('as none where there is none', async () => {
@@ -353,7 +282,7 @@ describe('Dead letters', () => {
     it('and released although receiving fails in between', async () => {
       const ids = await someDeadLetters(12);
       let receives = 0;
-      watch(service.sqs, 'ReceiveMessageCommand', DEAD_LETTERS, () => (++receives === 2 ? brokenDown() : undefined));
+      watch(service.sqs, 'ReceiveMessageCommand', deadLetters, () => (++receives === 2 ? brokenDown() : undefined));
       expect(await service.get('/dead-letters?limit=12')).toMatchObject({
         status: 503,
         body: { code: 'queue_unavailable', detail: expect.stringContaining('We broke down') },
@@ -365,25 +294,25 @@ describe('Dead letters', () => {
   describe('are sent back', () => {
     it('not at all by a dry run, which says which they would be', async () => {
       const ids = await someDeadLetters(3);
-      const before = await orders();
+      const before = await countedOrders();
       const { status, body } = await redrive({ limit: 3, dry_run: true });
       expect({ status, body: { ...body, items: body.items.sort() } }).toEqual({
         status: 200,
         body: { looked_at: 3, matched: 3, redriven: 0, failed: 0, dry_run: true, items: ids },
       });
       expect(await listedIds(3)).toEqual(ids);
-      expect(await orders()).toBe(before);
+      expect(await countedOrders()).toBe(before);
     });
 
     it('exactly those that match the filter, and are counted once', async () => {
-      const before = await orders();
+      const before = await countedOrders();
       const meant = anOrderEvent({ user_id: 'U-MEANT' });
       const stays = [await aDeadLetter(), await aDeadLetter()].sort();
       await aDeadLetter(meant);
       const { body } = await redrive({ filter: { body_contains: 'U-MEANT' } });
       expect(body).toEqual({ looked_at: 3, matched: 1, redriven: 1, failed: 0, dry_run: false });
       expect(await listedIds(2)).toEqual(stays);
-      expect(await orders()).toBe(before + 1);
+      expect(await countedOrders()).toBe(before + 1);
       expect((await service.get('/users/U-MEANT/stats')).body).toMatchObject({ order_count: 1 });
     });
 
@@ -404,11 +333,11 @@ describe('Dead letters', () => {
     });
 
     it('up to the limit', async () => {
-      const before = await orders();
+      const before = await countedOrders();
       await someDeadLetters(7);
       expect((await redrive({ limit: 4 })).body).toMatchObject({ matched: 4, redriven: 4 });
       expect(await list(3)).toHaveLength(3);
-      expect(await orders()).toBe(before + 4);
+      expect(await countedOrders()).toBe(before + 4);
     });
 
     it.each([
@@ -418,7 +347,7 @@ describe('Dead letters', () => {
     ])('no quicker than asked: %j', async (request, pauses, sends) => {
       const asked = pausesReplacedBy(() => Promise.resolve());
       const sent: number[] = [];
-      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', ({ Entries }) => void sent.push(Entries!.length));
+      watch(service.sqs, 'SendMessageBatchCommand', orders, ({ Entries }) => void sent.push(Entries!.length));
       await someDeadLetters(request.limit);
       expect((await redrive(request)).body).toMatchObject({ redriven: request.limit });
       expect(asked).toEqual(pauses);
@@ -429,7 +358,7 @@ describe('Dead letters', () => {
       const repair = randomUUID();
       const append = jest.spyOn(service.app.get(Ledger), 'append');
       let entries: unknown[] = [];
-      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', ({ Entries }) => void (entries = Entries!));
+      watch(service.sqs, 'SendMessageBatchCommand', orders, ({ Entries }) => void (entries = Entries!));
       const attributes = {
         repair_id: { DataType: 'String', StringValue: repair },
         seal: { DataType: 'Binary', BinaryValue: Uint8Array.from([0, 255, 7]) },
@@ -437,33 +366,33 @@ describe('Dead letters', () => {
       };
       await aDeadLetter(anOrderEvent(), attributes);
       await redrive({ limit: 1 });
-      await orders();
+      await countedOrders();
       expect(entries).toMatchObject([{ MessageAttributes: attributes }]);
       expect(append.mock.calls.flatMap(([messages]) => messages)).toMatchObject([{ repairId: repair }]);
     });
 
     it('twice where deleting fails in between, and are counted once', async () => {
       jest.spyOn(Logger.prototype, 'warn').mockImplementation();
-      const before = await orders();
+      const before = await countedOrders();
       const id = await aDeadLetter();
       let failing = true;
-      watch(service.sqs, 'DeleteMessageBatchCommand', DEAD_LETTERS, () => (failing ? brokenDown() : undefined));
+      watch(service.sqs, 'DeleteMessageBatchCommand', deadLetters, () => (failing ? brokenDown() : undefined));
       expect(await redrive({ limit: 1 })).toMatchObject({ status: 503, body: { redriven: 1, failed: 0 } });
       expect(await listedIds(1)).toEqual([id]);
-      expect(await orders()).toBe(before + 1);
+      expect(await countedOrders()).toBe(before + 1);
 
       failing = false;
-      const duplicates = await duplicatesOf(service);
+      const known = await duplicates();
       expect((await redrive({ limit: 1 })).body).toMatchObject({ redriven: 1, failed: 0 });
-      await eventually(async () => expect(await duplicatesOf(service)).toBe(duplicates + 1));
-      expect(await orders()).toBe(before + 1);
-      expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual(NO_MESSAGES);
+      await eventually(async () => expect(await duplicates()).toBe(known + 1));
+      expect(await countedOrders()).toBe(before + 1);
+      expect(await queueDepth(service.sqs, deadLetters)).toEqual(NO_MESSAGES);
     });
 
     it('not where the orders queue does not take them: these stay', async () => {
       await someDeadLetters(2);
       const tooLong = await aDeadLetter('too long');
-      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', ({ Entries }) => {
+      watch(service.sqs, 'SendMessageBatchCommand', orders, ({ Entries }) => {
         const refused = (Entries as unknown as { MessageBody: string }[]).some(
           (entry) => entry.MessageBody === 'too long',
         );
@@ -478,23 +407,23 @@ describe('Dead letters', () => {
 
     it('not while the orders queue is away: all stay', async () => {
       const ids = await someDeadLetters(2);
-      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', brokenDown);
+      watch(service.sqs, 'SendMessageBatchCommand', orders, brokenDown);
       expect(await redrive({})).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
       expect(await listedIds(2)).toEqual(ids);
     });
 
     it('in part where the orders queue goes away in between, and the answer says so', async () => {
-      const before = await orders();
+      const before = await countedOrders();
       pausesReplacedBy(() => Promise.resolve());
       await someDeadLetters(12);
       let calls = 0;
-      watch(service.sqs, 'SendMessageBatchCommand', 'orders-queue', () => (++calls > 1 ? brokenDown() : undefined));
+      watch(service.sqs, 'SendMessageBatchCommand', orders, () => (++calls > 1 ? brokenDown() : undefined));
       expect(await redrive({ limit: 12 })).toMatchObject({
         status: 503,
         body: { code: 'queue_unavailable', looked_at: 12, matched: 12, redriven: 10, failed: 0 },
       });
       expect(await list(2)).toHaveLength(2);
-      expect(await orders()).toBe(before + 10);
+      expect(await countedOrders()).toBe(before + 10);
     });
 
     it('by one redrive at a time', async () => {
@@ -538,7 +467,7 @@ describe('Dead letters', () => {
       const id = await aDeadLetter();
       jest.spyOn(service.database.availability, 'up', 'get').mockReturnValue(false);
       expect(await service.call('DELETE', `/dead-letters/${id}`)).toMatchObject({ status: 200 });
-      expect(await queueDepth(service.sqs, DEAD_LETTERS)).toEqual(NO_MESSAGES);
+      expect(await queueDepth(service.sqs, deadLetters)).toEqual(NO_MESSAGES);
     });
 
     it('not where it is not met', async () => {
@@ -605,23 +534,24 @@ describe('Dead letters', () => {
     });
 
     it.each([
-      ['GetQueueAttributesCommand', 'orders-queue', 'sqs:GetQueueAttributes', 'orders-queue'],
-      ['GetQueueAttributesCommand', DEAD_LETTERS, 'sqs:GetQueueAttributes', DEAD_LETTERS],
-      ['ReceiveMessageCommand', DEAD_LETTERS, 'sqs:ReceiveMessage', DEAD_LETTERS],
-      ['ChangeMessageVisibilityBatchCommand', DEAD_LETTERS, 'sqs:ChangeMessageVisibility', DEAD_LETTERS],
-    ])('without a permission, which is named: %s on %s', async (command, on, permission, queue) => {
+      ['GetQueueAttributes', 'orders', 'sqs:GetQueueAttributes'],
+      ['GetQueueAttributes', 'dead letters', 'sqs:GetQueueAttributes'],
+      ['ReceiveMessage', 'dead letters', 'sqs:ReceiveMessage'],
+      ['ChangeMessageVisibilityBatch', 'dead letters', 'sqs:ChangeMessageVisibility'],
+    ])('without a permission, which is named: %s on the queue of the %s', async (command, of, permission) => {
       jest.spyOn(Logger.prototype, 'warn').mockImplementation();
       await aDeadLetter();
-      watch(service.sqs, command, on, refusal);
+      const on = of === 'orders' ? orders : deadLetters;
+      watch(service.sqs, `${command}Command`, on, refusal);
       const { status, body } = await service.get('/dead-letters?limit=1');
       expect([status, body.code]).toEqual([503, 'queue_unavailable']);
-      expect(body.detail).toContain(`lack the permission ${permission} on the queue ${queue}`);
+      expect(body.detail).toContain(`lack the permission ${permission} on the queue ${on}`);
     });
 
     it('without the permission to delete, which is named', async () => {
       const id = await aDeadLetter();
-      watch(service.sqs, 'DeleteMessageBatchCommand', DEAD_LETTERS, refusal);
-      const named = { detail: expect.stringContaining(`sqs:DeleteMessage on the queue ${DEAD_LETTERS}`) };
+      watch(service.sqs, 'DeleteMessageBatchCommand', deadLetters, refusal);
+      const named = { detail: expect.stringContaining(`sqs:DeleteMessage on the queue ${deadLetters}`) };
       expect(await service.call('DELETE', `/dead-letters/${id}`)).toMatchObject({ status: 503, body: named });
       expect(await redrive({ limit: 1 })).toMatchObject({ status: 503, body: { ...named, redriven: 1 } });
       expect(await listedIds(1)).toEqual([id]);
@@ -631,256 +561,27 @@ describe('Dead letters', () => {
 
 describe('Without its queue', () => {
   it('every route says so, and has dead letters again when it is back', async () => {
-    const world = await aWorld();
-    const queue = await aBreakableQueue();
-    const service = await RunningService.ready({ world, environment: queue.environment });
-    try {
-      jest.spyOn(Logger.prototype, 'warn').mockImplementation();
-      queue.goAway(service);
-      for (const [method, path] of [
-        ['GET', '/dead-letters'],
-        ['POST', '/dead-letters/redrive'],
-        ['DELETE', '/dead-letters/m1'],
-      ] as const) {
-        expect(await service.call(method, path)).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
-      }
-      expect((await service.get('/metrics')).body).not.toMatch(/^dead_letters\{/m);
-      await queue.comeBack();
-      await service.isReady();
-      expect(await service.get('/dead-letters')).toMatchObject({ status: 200, body: { items: [] } });
-
-      await service.sqs.send(new DeleteQueueCommand({ QueueUrl: DEAD_LETTERS }));
-      expect(await service.get('/dead-letters')).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
-    } finally {
-      await service.stop();
-      await queue.remove();
-      await world.destroy();
+    jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+    await service.sqs.send(new PurgeQueueCommand({ QueueUrl: deadLetters }));
+    queue.goAway(service);
+    for (const [method, path] of [
+      ['GET', '/dead-letters'],
+      ['POST', '/dead-letters/redrive'],
+      ['DELETE', '/dead-letters/m1'],
+    ] as const) {
+      expect(await service.call(method, path)).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
     }
+    expect((await service.get('/metrics')).body).not.toMatch(/^dead_letters\{/m);
+    await queue.comeBack();
+    await service.isReady();
+    expect(await service.get('/dead-letters')).toMatchObject({ status: 200, body: { items: [] } });
+
+    await service.sqs.send(new DeleteQueueCommand({ QueueUrl: deadLetters }));
+    expect(await service.get('/dead-letters')).toMatchObject({ status: 503, body: { code: 'queue_unavailable' } });
   });
 });
 
-async function duplicatesOf(service: RunningService): Promise<number> {
+async function duplicates(): Promise<number> {
   const { body } = await service.get('/metrics');
   return Number(/orders_processed_total\{outcome="duplicate"\} (\d+)/.exec(body)![1]);
 }
-
-/** Answers as SQS does where the emulator never does so; what is not said is that all is well. */
-class StubbedSqs {
-  /** What was asked for: the command and, of batches, the receipt handles. */
-  readonly calls: { command: string; input: Input; handles: string[] }[] = [];
-
-  constructor(
-    private readonly answers: {
-      redrivePolicy?: object;
-      /** Each answer to a receive; none when they are used up. */
-      receives?: Message[][];
-      /** What becomes of a receipt handle, at which attempt. */
-      fate?: (command: string, handle: string, attempt: number) => Partial<BatchResultErrorEntry> | null;
-    },
-  ) {}
-
-  queue(): DeadLetterQueue {
-    return new DeadLetterQueue({ send: (command: unknown) => this.send(command as never) } as never, 'orders-queue');
-  }
-
-  handlesOf(command: string): string[] {
-    return this.calls.filter((call) => call.command === command).flatMap(({ handles }) => handles);
-  }
-
-  private async send({ constructor, input }: { constructor: { name: string }; input: Input }): Promise<object> {
-    const command = constructor.name.replace('Command', '');
-    const entries = (input.Entries ?? []) as { Id: string; ReceiptHandle: string }[];
-    const attemptsBefore = this.handlesOf(command);
-    this.calls.push({ command, input, handles: entries.map(({ ReceiptHandle }) => ReceiptHandle) });
-    switch (command) {
-      case 'GetQueueAttributes': {
-        const { redrivePolicy } = this.answers;
-        return { Attributes: { ...(redrivePolicy && { RedrivePolicy: JSON.stringify(redrivePolicy) }) } };
-      }
-      case 'GetQueueUrl':
-        return { QueueUrl: `https://sqs/1/${String(input.QueueName)}` };
-      case 'ReceiveMessage':
-        return { Messages: this.answers.receives?.shift() };
-      default:
-        return {
-          Failed: entries.flatMap(({ Id, ReceiptHandle }) => {
-            const attempt = attemptsBefore.filter((handle) => handle === ReceiptHandle).length + 1;
-            const failed = this.answers.fate?.(command, ReceiptHandle, attempt);
-            return failed ? [{ Id, Code: 'InternalError', SenderFault: false, ...failed }] : [];
-          }),
-        };
-    }
-  }
-}
-
-describe('On SQS', () => {
-  const LIMITS = { messages: 100, seconds: 10 };
-
-  function aMessage(id: string, given: Partial<Message> = {}): Message {
-    return { MessageId: id, ReceiptHandle: `handle of ${id}`, Body: id, ...given };
-  }
-
-  function manyMessages(count: number): Message[] {
-    return Array.from({ length: count }, (_, i) => aMessage(`m${i}`));
-  }
-
-  /** The ids of everything that comes. */
-  async function all(sqs: StubbedSqs): Promise<string[]> {
-    return sqs.queue().holding(LIMITS, async (held) => {
-      const ids: string[] = [];
-      for (;;) {
-        const letters = await held.next(10);
-        if (letters.length === 0) return ids;
-        ids.push(...letters.map(({ messageId }) => messageId));
-      }
-    });
-  }
-
-  it('one empty answer does not mean an empty queue', async () => {
-    const sqs = new StubbedSqs({ receives: [[], [aMessage('a')], [], [aMessage('b')], [], []] });
-    expect(await all(sqs)).toEqual(['a', 'b']);
-    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['handle of a', 'handle of b']);
-  });
-
-  it('a message that comes twice is one, and released by its latest receipt', async () => {
-    const again = aMessage('a', { ReceiptHandle: 'later handle of a' });
-    const sqs = new StubbedSqs({ receives: [[aMessage('a')], [again, aMessage('b')]] });
-    expect(await all(sqs)).toEqual(['a', 'b']);
-    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['later handle of a', 'handle of b']);
-  });
-
-  it('a message that comes over and over ends the look', async () => {
-    const sqs = new StubbedSqs({ receives: Array.from({ length: 50 }, () => [aMessage('a')]) });
-    expect(await all(sqs)).toEqual(['a']);
-    expect(sqs.calls.filter(({ command }) => command === 'ReceiveMessage')).toHaveLength(3);
-  });
-
-  it('waits, asks for all attributes, and hides messages for longer than the look lasts', async () => {
-    const sqs = new StubbedSqs({});
-    await all(sqs);
-    expect(sqs.calls.find(({ command }) => command === 'ReceiveMessage')!.input).toMatchObject({
-      QueueUrl: 'https://sqs/1/orders-queue-dlq',
-      WaitTimeSeconds: 1,
-      VisibilityTimeout: 70,
-      MessageAttributeNames: ['All'],
-    });
-  });
-
-  it('no more is looked at than allowed', async () => {
-    const messages = manyMessages(200);
-    const receives = Array.from({ length: 20 }, () => messages.splice(0, 9));
-    const sqs = new StubbedSqs({ receives });
-    const seen = await sqs.queue().holding({ messages: 10, seconds: 10 }, async (held) => {
-      const groups = [await held.next(10), await held.next(10), await held.next(10)];
-      return [...groups.map((group) => group.length), held.lookedAt];
-    });
-    const asked = sqs.calls.filter(({ command }) => command === 'ReceiveMessage');
-    expect(asked.map(({ input }) => input.MaxNumberOfMessages)).toEqual([10, 1]);
-    expect(seen).toEqual([9, 9, 0, 18]); // this SQS gives more than it is asked for
-  });
-
-  it('the dead letters are where the redrive policy says', async () => {
-    const redrivePolicy = { deadLetterTargetArn: 'arn:aws:sqs:eu-west-1:1:elsewhere', maxReceiveCount: 3 };
-    const sqs = new StubbedSqs({ redrivePolicy });
-    await all(sqs);
-    expect(sqs.calls.find(({ command }) => command === 'GetQueueUrl')!.input).toEqual({ QueueName: 'elsewhere' });
-  });
-
-  it('those of other queues on a shared dead-letter queue are left alone', async () => {
-    const from = (name: string): Partial<Message> => ({
-      Attributes: { DeadLetterQueueSourceArn: `arn:aws:sqs:eu-west-1:1:${name}` },
-    });
-    const others = Array.from({ length: 5 }, (_, i) => [aMessage(`other ${i}`, from('other-orders-queue'))]);
-    const sqs = new StubbedSqs({ receives: [...others, [aMessage('ours', from('orders-queue'))]] });
-    expect(await all(sqs)).toEqual(['ours']);
-    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toHaveLength(6);
-  });
-
-  it('what could not be released or deleted by a fault of SQS is tried again', async () => {
-    const sqs = new StubbedSqs({
-      receives: [manyMessages(10), [aMessage('m10'), aMessage('m11')]],
-      fate: (_command, handle, attempt) =>
-        ['handle of m3', 'handle of m11'].includes(handle) && attempt < 3 ? {} : null,
-    });
-    await sqs.queue().holding(LIMITS, async (held) => {
-      const letters = [...(await held.next(10)), ...(await held.next(10))];
-      const some = letters.filter((_, i) => i % 2 === 1).map(({ messageId }) => messageId);
-      expect(await held.delete(some)).toEqual([]);
-    });
-    expect(sqs.handlesOf('DeleteMessageBatch').sort()).toEqual(
-      ['m1', 'm3', 'm3', 'm3', 'm5', 'm7', 'm9', 'm11', 'm11', 'm11'].map((id) => `handle of ${id}`).sort(),
-    );
-    expect(sqs.handlesOf('ChangeMessageVisibilityBatch').sort()).toEqual(
-      ['m0', 'm2', 'm4', 'm6', 'm8', 'm10'].map((id) => `handle of ${id}`).sort(),
-    );
-  });
-
-  it('what can not be deleted is told, and released with the rest', async () => {
-    const sqs = new StubbedSqs({
-      receives: [[aMessage('a'), aMessage('b'), aMessage('c')]],
-      fate: (command, handle) => {
-        if (command !== 'DeleteMessageBatch') return null;
-        if (handle === 'handle of a') return { SenderFault: true, Code: 'ReceiptHandleIsInvalid' };
-        return handle === 'handle of b' ? {} : null;
-      },
-    });
-    await sqs.queue().holding(LIMITS, async (held) => {
-      await held.next(10);
-      expect((await held.delete(['a', 'b', 'c'])).sort()).toEqual(['a', 'b']);
-    });
-    expect(sqs.handlesOf('DeleteMessageBatch').filter((handle) => handle === 'handle of a')).toHaveLength(1);
-    expect(sqs.handlesOf('ChangeMessageVisibilityBatch').sort()).toEqual(['handle of a', 'handle of b']);
-  });
-
-  it.each([
-    [
-      { Message: 'internal' },
-      ['Up to 1 messages on orders-queue-dlq stay hidden for 70 s more: they could not be released: internal'],
-    ],
-    [{ SenderFault: true, Code: 'MessageNotInflight' }, []],
-  ])('what stays hidden is said in the log, unless it is not hidden any more: %j', async (failure, lines) => {
-    const said = jest.spyOn(Logger.prototype, 'warn').mockImplementation();
-    const sqs = new StubbedSqs({
-      receives: [[aMessage('a'), aMessage('b')]],
-      fate: (_, handle) => (handle.endsWith('a') ? failure : null),
-    });
-    expect(await all(sqs)).toEqual(['a', 'b']);
-    expect(said.mock.calls.map(([line]) => line)).toEqual(lines);
-  });
-
-  it('everything is released although the work fails, with the failure of the work', async () => {
-    const sqs = new StubbedSqs({ receives: [[aMessage('a')]] });
-    const work = sqs.queue().holding(LIMITS, async (held) => {
-      await held.next(10);
-      throw new TypeError('x is not a function');
-    });
-    await expect(work).rejects.toThrow(TypeError);
-    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['handle of a']);
-  });
-
-  it('a look ends, and everything is released, before the process does', async () => {
-    const sqs = new StubbedSqs({ receives: [[aMessage('a')], [aMessage('b')]] });
-    const queue = sqs.queue();
-    let goOn = (): void => undefined;
-    const waiting = new Promise<void>((resolve) => (goOn = resolve));
-    const looking = queue.holding(LIMITS, async (held) => {
-      await held.next(1);
-      await waiting;
-      return held.next(1);
-    });
-    await eventually(() => expect(sqs.calls.at(-1)!.command).toBe('ReceiveMessage'));
-    const stopped = queue.onModuleDestroy();
-    goOn();
-    await stopped;
-    expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['handle of a']);
-    expect(await looking).toEqual([]);
-  });
-
-  it('a missing permission is named, as what it is', async () => {
-    const queue = new DeadLetterQueue({ send: () => Promise.reject(refusal()) } as never, 'orders-queue');
-    await expect(queue.count()).rejects.toThrow(DeadLetterQueueUnavailable);
-    await expect(queue.count()).rejects.toThrow(
-      "The dead letters of the queue orders-queue can't be reached: The credentials in use lack the permission sqs:GetQueueAttributes on the queue orders-queue",
-    );
-  });
-});

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm';
 import { PassThrough } from 'node:stream';
 import { Accounts } from '../../src/auth/accounts.js';
 import { run as seed } from '../../src/cli/seed.js';
-import { DatabaseUnavailable } from '../../src/platform/database/database.js';
+import { Database } from '../../src/platform/database/database.js';
 import { DemoData } from '../../src/platform/demo/demo-data.js';
 import { aPerson, bearer, logIn, signUp } from '../support/accounts.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
@@ -12,6 +12,12 @@ const DEMO_DATA = '/api/v1/system/demo-data';
 const INVENTORY = '/api/v1/inventory';
 const CUSTOMER = 'customer@demo.example';
 const VENDOR = 'vendor@demo.example';
+const FIRST_ORDER = {
+  currency: 'USD',
+  items: [{ sku: 'A123', quantity: 1 }],
+  shipping_address: '1 Main Street',
+  payment_method: 'TEST-OK',
+};
 /** Whatever demo data consists of, and what records of it there are. */
 const TABLES = ['accounts', 'warehouses', 'products', 'stock', 'stock_movements', 'audit_log'];
 
@@ -19,10 +25,10 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-async function dump(service: RunningService): Promise<unknown> {
+async function dump(database: Database): Promise<string> {
   // A row's place in the chain is given to it later.
   const rows = TABLES.map((table) =>
-    service.database.query(sql.raw(`select to_jsonb(t) - 'sequence' - 'hash' as row from ${table} t order by 1`)),
+    database.query(sql.raw(`select to_jsonb(t) - 'sequence' - 'hash' as row from ${table} t order by 1`)),
   );
   return JSON.stringify(await Promise.all(rows));
 }
@@ -34,111 +40,116 @@ async function skus(service: RunningService): Promise<string[]> {
 
 describe('A first start', () => {
   let world: World;
-  let running: RunningService[];
+  let database: Database;
+  let running: RunningService | null;
 
   beforeEach(async () => {
     world = await aWorld({ DEMO_DATA: 'on' });
-    running = [];
+    database = new Database(world.environment.DATABASE_URL!, 10_000);
+    await database.availability.start();
+    running = null;
   });
 
   afterEach(async () => {
-    for (const service of running) await service.stop();
+    await running?.stop();
+    await database.onApplicationShutdown();
     await world.destroy();
   });
 
-  async function started(environment: Record<string, string> = {}): Promise<RunningService> {
-    const service = await RunningService.ready({ world, environment });
-    running.push(service);
+  async function started(): Promise<RunningService> {
+    running = await RunningService.start({ world });
+    return running;
+  }
+
+  async function ready(): Promise<RunningService> {
+    const service = await started();
+    await service.isReady();
     return service;
   }
 
-  async function stopped(service: RunningService): Promise<void> {
-    running.splice(running.indexOf(service), 1);
-    await service.stop();
-  }
+  it('is ready when a catalogue, a customer and a vendor are made: the first order is taken', async () => {
+    let goOn!: () => void;
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    const demoData = DemoData.prototype;
+    const plant = demoData.plant;
+    jest.spyOn(demoData, 'plant').mockImplementation(async function (this: DemoData, ...given) {
+      await held;
+      return plant.apply(this, given);
+    });
+    const service = await started();
+    await eventually(async () => {
+      const { status, body } = await service.get('/health/ready');
+      expect([status, Object.keys(body.error)]).toEqual([503, ['demo_data']]);
+    });
+    expect((await service.get(`${INVENTORY}/A123`)).status).toBe(404);
+    goOn();
+    await service.isReady();
+    const [product, order] = await Promise.all([
+      service.get(`${INVENTORY}/A123`),
+      service.call('POST', '/api/v1/orders', FIRST_ORDER, { 'idempotency-key': 'first' }),
+    ]);
+    expect([product.status, order.status, order.body.status]).toEqual([200, 202, 'accepted']);
 
-  /** Waits until somebody has found out whether there is anything yet. */
-  async function hasLooked(looks: jest.SpyInstance<Promise<boolean>>): Promise<boolean> {
-    await eventually(() => expect(looks).toHaveBeenCalled());
-    return looks.mock.results[0]!.value as Promise<boolean>;
-  }
-
-  it('makes a catalogue, a customer and a vendor, and the next changes nothing, whatever was sold or restocked', async () => {
-    const first = await started();
-    await eventually(async () => expect(await skus(first)).toHaveLength(10));
-    expect((await first.get(`${INVENTORY}/A123`)).body).toMatchObject({
+    expect(await skus(service)).toHaveLength(10);
+    expect(await skus(service)).toContain('SKU-HEADPHONES');
+    expect(product.body).toMatchObject({
       on_hand: 100,
       warehouses: [{ warehouse: 'EAST' }, { warehouse: 'WEST' }],
     });
-    expect((await first.get(`${INVENTORY}/B456`)).body).toMatchObject({ on_hand: 0, low_stock: true });
-    expect(await skus(first)).toContain('SKU-HEADPHONES');
-    const owners = await first.database.query(
-      sql`select email, count(*)::int as products from products left join accounts on accounts.id = vendor_id group by 1`,
+    expect((await service.get(`${INVENTORY}/B456`)).body).toMatchObject({ on_hand: 0, low_stock: true });
+    const owners = await database.query(
+      sql`select email, count(*) as products from products left join accounts on accounts.id = vendor_id group by 1`,
     );
     expect(owners).toEqual([{ email: VENDOR, products: 10 }]);
-    const byFirstStart = async () => (await first.get('/api/v1/system/audit-logs?actor=first-start')).body.items;
-    await eventually(async () => expect((await byFirstStart())[0]).toMatchObject({ action: 'demo_data.planted' }));
-    expect(await byFirstStart()).toHaveLength(15);
+    const { items } = (await service.get('/api/v1/system/audit-logs?actor=first-start')).body;
+    expect(items[0]).toMatchObject({ action: 'demo_data.planted' });
+    expect(items).toHaveLength(15);
+  });
 
+  it('changes nothing where there is demo data, whatever was sold or restocked', async () => {
+    const first = await ready();
     await first.call('POST', `${INVENTORY}/A123/restock`, { warehouse: 'EAST', quantity: -60 });
     await first.call('POST', `${INVENTORY}/B456/restock`, { warehouse: 'WEST', quantity: 5 });
     await first.call('PATCH', `${INVENTORY}/A123`, { price: 1 });
-    const before = await dump(first);
-    await stopped(first);
+    await first.stop();
+    const before = await dump(database);
+    await ready();
+    expect(await dump(database)).toBe(before);
+  });
 
-    const looks = jest.spyOn(DemoData.prototype, 'isUntouched');
-    const second = await started();
-    expect(await hasLooked(looks)).toBe(false);
-    expect(await dump(second)).toBe(before);
-  }, 60_000);
-
-  it('that broke off before it had made a product is finished by the next', async () => {
-    const broken = await started({ DEMO_DATA: 'off' });
-    await broken.call('PUT', '/api/v1/warehouses/EAST', { name: 'East' });
-    await stopped(broken);
-    const next = await started();
-    await eventually(async () => expect(await skus(next)).toHaveLength(10));
-    expect((await next.get('/api/v1/warehouses')).body).toEqual([
+  it('finishes what broke off before it had made a product', async () => {
+    await database.query(sql`insert into warehouses (code, name) values ('EAST', 'East')`);
+    const service = await ready();
+    expect(await skus(service)).toHaveLength(10);
+    expect((await service.get('/api/v1/warehouses')).body).toEqual([
       { code: 'EAST', name: 'East' },
       { code: 'WEST', name: 'West coast warehouse' },
     ]);
-  }, 60_000);
+  });
 
   it('leaves what somebody made before alone', async () => {
-    const before = await started({ DEMO_DATA: 'off' });
-    await before.call('PUT', '/api/v1/warehouses/NORTH', { name: 'North' });
-    const found = await dump(before);
-    await stopped(before);
-    const looks = jest.spyOn(DemoData.prototype, 'isUntouched');
-    const after = await started();
-    expect(await hasLooked(looks)).toBe(false);
-    expect(await dump(after)).toBe(found);
-  }, 60_000);
-
-  it('makes nothing where it is told not to', async () => {
-    const looks = jest.spyOn(DemoData.prototype, 'isUntouched');
-    const plants = jest.spyOn(DemoData.prototype, 'plant');
-    const service = await started({ DEMO_DATA: 'off' });
-    expect(await skus(service)).toEqual([]);
-    expect(looks).not.toHaveBeenCalled();
-    expect(plants).not.toHaveBeenCalled();
-  }, 60_000);
-
-  it('tries again when the database is back', async () => {
-    jest.spyOn(DemoData.prototype, 'plant').mockRejectedValueOnce(new DatabaseUnavailable('away'));
-    const service = await started();
-    await eventually(async () => expect(await skus(service)).toHaveLength(10));
-  }, 60_000);
+    await database.query(sql`insert into warehouses (code, name) values ('NORTH', 'North')`);
+    const found = await dump(database);
+    await ready();
+    expect(await dump(database)).toBe(found);
+  });
 });
 
 describe('Demo data on request', () => {
   let service: RunningService;
+  let atTheStart: jest.SpyInstance[];
 
   beforeAll(async () => {
+    atTheStart = [jest.spyOn(DemoData.prototype, 'isUntouched'), jest.spyOn(DemoData.prototype, 'plant')];
     service = await RunningService.ready();
-  }, 60_000);
+  });
 
   afterAll(() => service.stop());
+
+  it('is the only one where the start is told to make none', async () => {
+    for (const call of atTheStart) expect(call).not.toHaveBeenCalled();
+    expect(await skus(service)).toEqual([]);
+  });
 
   beforeEach(async () => {
     await service.database.query(sql`truncate warehouses, products cascade`);

@@ -1,4 +1,4 @@
-import { DeleteMessageBatchCommand } from '@aws-sdk/client-sqs';
+import { ChangeMessageVisibilityBatchCommand, DeleteMessageBatchCommand } from '@aws-sdk/client-sqs';
 import type { SQL } from 'drizzle-orm';
 import { PgDialect } from 'drizzle-orm/pg-core';
 import { readFileSync } from 'node:fs';
@@ -19,9 +19,9 @@ const REAL_ORDERS = join(__dirname, '../data/online-retail-2010-12-early.jsonl')
 
 /** Real invoices, and sample orders of half a year of which half are wrong in every way we know. */
 function allKindsOfOrders(): string[] {
-  const real = readFileSync(REAL_ORDERS, 'utf8').trim().split('\n').slice(0, 400);
+  const real = readFileSync(REAL_ORDERS, 'utf8').trim().split('\n').slice(0, 100);
   const asOf = Date.parse('2026-01-31T12:00:00Z');
-  const made = sampleOrders({ count: 300, invalidRate: 0.5, seed: 11, runId: 'thrice', asOf });
+  const made = sampleOrders({ count: 200, invalidRate: 0.5, seed: 11, runId: 'thrice', asOf });
   return [...real, ...[...made].map(({ body }) => body)];
 }
 
@@ -53,7 +53,7 @@ async function conflictsShown(service: RunningService): Promise<{ order_id: stri
   const shown: { order_id: string; outcome: string }[] = [];
   let cursor = '';
   do {
-    const { body } = await service.get(`/order-events?reason=conflicting_duplicate&limit=400${cursor}`);
+    const { body } = await service.get(`/order-events?reason=conflicting_duplicate&limit=100${cursor}`);
     shown.push(...body.items);
     cursor = body.next_cursor === null ? '' : `&cursor=${body.next_cursor}`;
   } while (cursor !== '');
@@ -80,7 +80,7 @@ describe('every message three times, shuffled', () => {
     await service.send(...thrice);
     await service.settled();
     dump = await dumpOfGeneration(service);
-  }, 120_000);
+  });
 
   afterAll(() => service?.stop());
 
@@ -90,7 +90,7 @@ describe('every message three times, shuffled', () => {
   });
 
   it('leaves exactly what one ordered run leaves in another world', () => {
-    expect(Object.keys(dump).length).toBeGreaterThan(900);
+    expect(Object.keys(dump).length).toBeGreaterThan(500);
     expect(dump).toEqual(orderly);
   });
 
@@ -104,8 +104,8 @@ describe('every message three times, shuffled', () => {
   it('has parts that add up to the totals', () => {
     const { values } = dump['global']!;
     const global = (field: string): number => Number(values[field]);
-    expect(global('failed')).toBeGreaterThan(200);
-    expect(global('failed_without_user')).toBeGreaterThan(50);
+    expect(global('failed')).toBeGreaterThan(100);
+    expect(global('failed_without_user')).toBeGreaterThan(40);
     expect(global('failed_without_month')).toBeGreaterThan(10);
     expect(global('corrected')).toBeGreaterThan(10);
 
@@ -124,13 +124,16 @@ describe('every message three times, shuffled', () => {
   });
 });
 
-describe('the same order again', () => {
+describe('an order that comes again', () => {
+  const PAIRS = 300;
+  const BATCH = 10;
+  const OVER_SQS = 30;
   let world: World;
   let service: RunningService;
 
   beforeAll(async () => {
-    world = await aWorld({ SQS_VISIBILITY_TIMEOUT: '5' });
-    service = await RunningService.ready({ world });
+    world = await aWorld();
+    service = await RunningService.ready({ world, environment: { ORDER_VALUE_MISMATCH: 'reject' } });
   });
 
   afterAll(async () => {
@@ -138,180 +141,174 @@ describe('the same order again', () => {
     await world.destroy();
   });
 
-  it('is a duplicate of the first one and shown as that', async () => {
-    const order = anOrderEvent({ user_id: 'U-AGAIN' });
-    await service.send(order);
-    await service.settled();
-    const { body: first } = await service.get(`/order-events?order_id=${order.order_id}`);
-    const before = await duplicatesCounted(service);
+  describe('with other content', () => {
+    it('is stored as failed and shown, also where both are sent at the same time', async () => {
+      // Ledgers of their own, as of as many processes: one ledger puts what comes at the same time into one append.
+      const [one, other] = [new Ledger(service.database), new Ledger(service.database)];
+      const patienceMs = 30_000;
+      const pairs = Array.from({ length: PAIRS }, (_, index) => aConflict(index));
+      const outcomes: [AppendResult, AppendResult][] = [];
+      for (let start = 0; start < PAIRS; start += BATCH) {
+        const batch = pairs.slice(start, start + BATCH);
+        const [first, second] = await Promise.all([
+          one.append(
+            batch.map(({ contents }) => judged(contents[0])),
+            patienceMs,
+          ),
+          other.append(
+            batch.map(({ contents }) => judged(contents[1])),
+            patienceMs,
+          ),
+        ]);
+        outcomes.push(...batch.map((_, i): [AppendResult, AppendResult] => [first[i]!, second[i]!]));
+      }
 
-    // Cleaned and without the claim it says the same.
-    await service.send(order, { ...order, order_id: ` ${order.order_id.toLowerCase()} `, order_value: '10.00' });
-    await service.settled();
-    expect(await duplicatesCounted(service)).toBe(before + 2);
-    expect((await service.get(`/order-events?order_id=${order.order_id}`)).body).toEqual(first);
-    expect((await service.get('/users/U-AGAIN/stats')).body).toMatchObject({ order_count: 1, total_spend: 10 });
-    await eventually(async () => {
-      const { body } = await service.get('/consumer_logs');
-      const lines = (body.logs as { order_id: string; outcome: string; message: string }[]).filter(
-        ({ order_id }) => order_id === order.order_id,
-      );
-      expect(lines.map(({ outcome }) => outcome)).toEqual(['accepted', 'duplicate', 'duplicate']);
-      expect(lines[1]!.message).toContain(`duplicate of position ${first.items[0].position}`);
-    });
-  });
+      for (const pair of outcomes) {
+        const found = pair.map((result) => (result.kind === 'stored' ? [result.outcome, ...result.reasons] : result));
+        expect(found).toContainEqual(['accepted']);
+        expect(found).toContainEqual(['failed', 'conflicting_duplicate']);
+      }
+      const positions = outcomes.flat().map((result) => (result.kind === 'stored' ? result.position : 0));
+      expect(positions.sort((a, b) => a - b)).toEqual(Array.from({ length: 2 * PAIRS }, (_, index) => index + 1));
 
-  it('is a duplicate also of a failed one', async () => {
-    const order = anOrderEvent({ user_id: 'U-FAILS', items: [{ product_id: 'P1', quantity: 0, price_per_unit: 5 }] });
-    await service.send(order, order, order);
-    await service.settled();
-    const { body } = await service.get(`/order-events?order_id=${order.order_id}`);
-    expect(body.items).toHaveLength(1);
-    expect((await service.get('/users/U-FAILS/stats')).body).toMatchObject({ order_count: 0, failed_order_count: 1 });
-  });
-
-  it('counts once if it was stored but not acknowledged', async () => {
-    const before = await duplicatesCounted(service);
-    const send = service.sqs.send.bind(service.sqs) as (...call: unknown[]) => Promise<unknown>;
-    let acknowledgements = 0;
-    const lossy = (...call: unknown[]): Promise<unknown> => {
-      if (call[0] instanceof DeleteMessageBatchCommand && acknowledgements++ === 0) throw new Error('socket hang up');
-      return send(...call);
-    };
-    const spy = jest.spyOn(service.sqs, 'send').mockImplementation(lossy as never);
-    try {
-      await service.send(anOrderEvent({ user_id: 'U-UNACKNOWLEDGED' }));
+      const shown = await conflictsShown(service);
+      expect(shown.every(({ outcome }) => outcome === 'failed')).toBe(true);
+      expect(shown.map(({ order_id }) => order_id).sort()).toEqual(pairs.map(({ orderId }) => orderId));
       await service.settled();
-    } finally {
-      spy.mockRestore();
-    }
-    expect(acknowledgements).toBe(2);
-    expect(await duplicatesCounted(service)).toBe(before + 1);
-    expect((await service.get('/users/U-UNACKNOWLEDGED/stats')).body).toMatchObject({ order_count: 1 });
-    expect((await service.get('/order-events?user_id=U-UNACKNOWLEDGED')).body.items).toHaveLength(1);
-  });
+      expect((await service.get('/stats/global')).body).toMatchObject({ total_orders: PAIRS, failed_orders: PAIRS });
+    });
 
-  it('counts once if the connection broke after it was stored', async () => {
-    const query = service.database.query.bind(service.database);
-    let appends = 0;
-    const lossy = async (statement: SQL): Promise<never[]> => {
-      const rows = await query<never>(statement);
-      const isAppend = new PgDialect().sqlToQuery(statement).sql.includes('append_entries');
-      if (isAppend && appends++ === 0) throw new DatabaseUnavailable('connection terminated');
-      return rows;
-    };
-    const spy = jest.spyOn(service.database, 'query').mockImplementation(lossy);
-    try {
-      await service.send(anOrderEvent({ user_id: 'U-UNANSWERED' }));
+    it('is stored as failed and shown where both come over SQS', async () => {
+      const pairs = Array.from({ length: OVER_SQS }, (_, index) => aConflict(PAIRS + index));
+      const before = (await service.get('/stats/global')).body;
+      await Promise.all([
+        service.send(...pairs.map(({ contents }) => contents[0])),
+        service.send(...pairs.map(({ contents }) => contents[1])),
+      ]);
       await service.settled();
-    } finally {
-      spy.mockRestore();
-    }
-    expect(appends).toBe(2);
-    expect((await service.get('/users/U-UNANSWERED/stats')).body).toMatchObject({ order_count: 1 });
-    expect((await service.get('/order-events?user_id=U-UNANSWERED')).body.items).toHaveLength(1);
-  });
+      expect((await service.get('/stats/global')).body).toMatchObject({
+        total_orders: before.total_orders + OVER_SQS,
+        failed_orders: before.failed_orders + OVER_SQS,
+      });
+      for (const { orderId } of pairs) {
+        const { body } = await service.get(`/order-events?order_id=${orderId}`);
+        expect(body.items).toMatchObject([
+          { outcome: 'failed', reasons: ['conflicting_duplicate'], order_value: null },
+          { outcome: 'accepted', reasons: [] },
+        ]);
+      }
+    });
 
-  it('counts if it failed by a rule that has changed since', async () => {
-    const order = anOrderEvent({ user_id: 'U-MISMATCH', order_value: 99 });
-    await service.stop();
-    service = await RunningService.ready({ world, environment: { ORDER_VALUE_MISMATCH: 'reject' } });
-    await service.send(order);
-    await service.settled();
-    expect((await service.get('/order-events?user_id=U-MISMATCH')).body.items).toMatchObject([
-      { outcome: 'failed', reasons: ['order_value_mismatch'], order_value: null, claimed_value: 99 },
-    ]);
-
-    await service.stop();
-    service = await RunningService.ready({ world });
-    await service.send(order, order);
-    await service.settled();
-    expect((await service.get('/order-events?user_id=U-MISMATCH')).body.items).toMatchObject([
-      { outcome: 'corrected', reasons: [], order_value: 10, claimed_value: 99 },
-      { outcome: 'failed' },
-    ]);
-    expect((await service.get('/users/U-MISMATCH/stats')).body).toMatchObject({
-      order_count: 1,
-      total_spend: 10,
-      failed_order_count: 1,
+    it('is a duplicate of the conflict when it comes again', async () => {
+      const { contents } = aConflict(0);
+      const before = (await service.get('/stats/global')).body.as_of.position;
+      await service.send(...contents);
+      await service.settled();
+      expect((await service.get('/stats/global')).body.as_of.position).toBe(before);
     });
   });
-});
 
-describe('the same order_id with other content', () => {
-  const PAIRS = 1_000;
-  const BATCH = 10;
-  const OVER_SQS = 30;
-  let service: RunningService;
+  describe('with the same content', () => {
+    it('is a duplicate of the first one and shown as that', async () => {
+      const order = anOrderEvent({ user_id: 'U-AGAIN' });
+      await service.send(order);
+      await service.settled();
+      const { body: first } = await service.get(`/order-events?order_id=${order.order_id}`);
+      const before = await duplicatesCounted(service);
 
-  beforeAll(async () => {
-    service = await RunningService.ready();
-  });
-
-  afterAll(() => service?.stop());
-
-  it('is stored as failed and shown, each of 1,000 sent at the same time', async () => {
-    // Ledgers of their own, as of as many processes: one ledger puts what comes at the same time into one append.
-    const [one, other] = [new Ledger(service.database), new Ledger(service.database)];
-    const patienceMs = 30_000;
-    const pairs = Array.from({ length: PAIRS }, (_, index) => aConflict(index));
-    const outcomes: [AppendResult, AppendResult][] = [];
-    for (let start = 0; start < PAIRS; start += BATCH) {
-      const batch = pairs.slice(start, start + BATCH);
-      const [first, second] = await Promise.all([
-        one.append(
-          batch.map(({ contents }) => judged(contents[0])),
-          patienceMs,
-        ),
-        other.append(
-          batch.map(({ contents }) => judged(contents[1])),
-          patienceMs,
-        ),
-      ]);
-      outcomes.push(...batch.map((_, i): [AppendResult, AppendResult] => [first[i]!, second[i]!]));
-    }
-
-    for (const pair of outcomes) {
-      const found = pair.map((result) => (result.kind === 'stored' ? [result.outcome, ...result.reasons] : result));
-      expect(found).toContainEqual(['accepted']);
-      expect(found).toContainEqual(['failed', 'conflicting_duplicate']);
-    }
-    const positions = outcomes.flat().map((result) => (result.kind === 'stored' ? result.position : 0));
-    expect(positions.sort((a, b) => a - b)).toEqual(Array.from({ length: 2 * PAIRS }, (_, index) => index + 1));
-
-    const shown = await conflictsShown(service);
-    expect(shown.every(({ outcome }) => outcome === 'failed')).toBe(true);
-    expect(shown.map(({ order_id }) => order_id).sort()).toEqual(pairs.map(({ orderId }) => orderId));
-    await service.settled();
-    expect((await service.get('/stats/global')).body).toMatchObject({ total_orders: PAIRS, failed_orders: PAIRS });
-  });
-
-  it('is stored as failed and shown where both come over SQS', async () => {
-    const pairs = Array.from({ length: OVER_SQS }, (_, index) => aConflict(PAIRS + index));
-    const before = (await service.get('/stats/global')).body;
-    await Promise.all([
-      service.send(...pairs.map(({ contents }) => contents[0])),
-      service.send(...pairs.map(({ contents }) => contents[1])),
-    ]);
-    await service.settled();
-    expect((await service.get('/stats/global')).body).toMatchObject({
-      total_orders: before.total_orders + OVER_SQS,
-      failed_orders: before.failed_orders + OVER_SQS,
+      // Cleaned and without the claim it says the same.
+      await service.send(order, { ...order, order_id: ` ${order.order_id.toLowerCase()} `, order_value: '10.00' });
+      await service.settled();
+      expect(await duplicatesCounted(service)).toBe(before + 2);
+      expect((await service.get(`/order-events?order_id=${order.order_id}`)).body).toEqual(first);
+      expect((await service.get('/users/U-AGAIN/stats')).body).toMatchObject({ order_count: 1, total_spend: 10 });
+      await eventually(async () => {
+        const { body } = await service.get('/consumer_logs');
+        const lines = (body.logs as { order_id: string; outcome: string; message: string }[]).filter(
+          ({ order_id }) => order_id === order.order_id,
+        );
+        expect(lines.map(({ outcome }) => outcome)).toEqual(['accepted', 'duplicate', 'duplicate']);
+        expect(lines[1]!.message).toContain(`duplicate of position ${first.items[0].position}`);
+      });
     });
-    for (const { orderId } of pairs) {
-      const { body } = await service.get(`/order-events?order_id=${orderId}`);
-      expect(body.items).toMatchObject([
-        { outcome: 'failed', reasons: ['conflicting_duplicate'], order_value: null },
-        { outcome: 'accepted', reasons: [] },
-      ]);
-    }
-  });
 
-  it('is a duplicate of the conflict when it comes again', async () => {
-    const { contents } = aConflict(0);
-    const before = (await service.get('/stats/global')).body.as_of.position;
-    await service.send(...contents);
-    await service.settled();
-    expect((await service.get('/stats/global')).body.as_of.position).toBe(before);
+    it('is a duplicate also of a failed one', async () => {
+      const order = anOrderEvent({ user_id: 'U-FAILS', items: [{ product_id: 'P1', quantity: 0, price_per_unit: 5 }] });
+      await service.send(order, order, order);
+      await service.settled();
+      const { body } = await service.get(`/order-events?order_id=${order.order_id}`);
+      expect(body.items).toHaveLength(1);
+      expect((await service.get('/users/U-FAILS/stats')).body).toMatchObject({ order_count: 0, failed_order_count: 1 });
+    });
+
+    it('counts once if it was stored but not acknowledged', async () => {
+      const before = await duplicatesCounted(service);
+      const send = service.sqs.send.bind(service.sqs) as (...call: unknown[]) => Promise<unknown>;
+      let acknowledgements = 0;
+      const lossy = async (...call: unknown[]): Promise<unknown> => {
+        const [command] = call;
+        if (!(command instanceof DeleteMessageBatchCommand) || acknowledgements++ > 0) return send(...call);
+        const { QueueUrl, Entries } = command.input;
+        // It comes again at once, and not when the visibility timeout is over.
+        const visible = Entries!.map((entry) => ({ ...entry, VisibilityTimeout: 0 }));
+        await send(new ChangeMessageVisibilityBatchCommand({ QueueUrl, Entries: visible }));
+        throw new Error('socket hang up');
+      };
+      const spy = jest.spyOn(service.sqs, 'send').mockImplementation(lossy as never);
+      try {
+        await service.send(anOrderEvent({ user_id: 'U-UNACKNOWLEDGED' }));
+        await service.settled();
+      } finally {
+        spy.mockRestore();
+      }
+      expect(acknowledgements).toBe(2);
+      expect(await duplicatesCounted(service)).toBe(before + 1);
+      expect((await service.get('/users/U-UNACKNOWLEDGED/stats')).body).toMatchObject({ order_count: 1 });
+      expect((await service.get('/order-events?user_id=U-UNACKNOWLEDGED')).body.items).toHaveLength(1);
+    });
+
+    it('counts once if the connection broke after it was stored', async () => {
+      const query = service.database.query.bind(service.database);
+      let appends = 0;
+      const lossy = async (statement: SQL): Promise<never[]> => {
+        const rows = await query<never>(statement);
+        const isAppend = new PgDialect().sqlToQuery(statement).sql.includes('append_entries');
+        if (isAppend && appends++ === 0) throw new DatabaseUnavailable('connection terminated');
+        return rows;
+      };
+      const spy = jest.spyOn(service.database, 'query').mockImplementation(lossy);
+      try {
+        await service.send(anOrderEvent({ user_id: 'U-UNANSWERED' }));
+        await service.settled();
+      } finally {
+        spy.mockRestore();
+      }
+      expect(appends).toBe(2);
+      expect((await service.get('/users/U-UNANSWERED/stats')).body).toMatchObject({ order_count: 1 });
+      expect((await service.get('/order-events?user_id=U-UNANSWERED')).body.items).toHaveLength(1);
+    });
+
+    it('counts if it failed by a rule that has changed since', async () => {
+      const order = anOrderEvent({ user_id: 'U-MISMATCH', order_value: 99 });
+      await service.send(order);
+      await service.settled();
+      expect((await service.get('/order-events?user_id=U-MISMATCH')).body.items).toMatchObject([
+        { outcome: 'failed', reasons: ['order_value_mismatch'], order_value: null, claimed_value: 99 },
+      ]);
+
+      await service.stop();
+      service = await RunningService.ready({ world });
+      await service.send(order, order);
+      await service.settled();
+      expect((await service.get('/order-events?user_id=U-MISMATCH')).body.items).toMatchObject([
+        { outcome: 'corrected', reasons: [], order_value: 10, claimed_value: 99 },
+        { outcome: 'failed' },
+      ]);
+      expect((await service.get('/users/U-MISMATCH/stats')).body).toMatchObject({
+        order_count: 1,
+        total_spend: 10,
+        failed_order_count: 1,
+      });
+    });
   });
 });

@@ -6,24 +6,32 @@ import { PaymentGateway, PaymentTimeout } from '../../src/fulfilment/payment-gat
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { aProduct, eventsOf, orderIs, placeOrder, QUICK, requestOrder, stockOf } from '../support/fulfilment.js';
+import { Delays } from '../support/no-waiting.js';
 
 /** Of the job that gives up orders whose reservation expired. */
 const EXPIRY_LOCK = 4_711_011;
 
+let service: RunningService;
+let schedule: FulfilmentSchedule;
+/** One that keeps a paid order back for longer than a test lasts. */
+let patient: RunningService;
+
+beforeAll(async () => {
+  service = await RunningService.ready({ environment: QUICK });
+  schedule = service.app.get(FulfilmentSchedule);
+  await aProduct(service, { stock: { EAST: 1_000 } });
+  patient = await RunningService.ready({ environment: { ...QUICK, SHIPMENT_DELAY_SECONDS: '900' } });
+  await aProduct(patient);
+}, 60_000);
+
+afterAll(async () => {
+  await patient.stop();
+  await service.stop();
+});
+
+afterEach(() => jest.restoreAllMocks());
+
 describe('What is done in time', () => {
-  let service: RunningService;
-  let schedule: FulfilmentSchedule;
-
-  beforeAll(async () => {
-    service = await RunningService.ready({ environment: QUICK });
-    schedule = service.app.get(FulfilmentSchedule);
-    await aProduct(service, { stock: { EAST: 1_000 } });
-  }, 60_000);
-
-  afterAll(() => service.stop());
-
-  afterEach(() => jest.restoreAllMocks());
-
   /** An order whose payment nobody can tell anything of, and whose reservation is over. */
   async function anExpiredOrder(): Promise<string> {
     const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
@@ -76,6 +84,7 @@ describe('What is done in time', () => {
     const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });
     await orderIs(service, id, 'payment_unknown');
     const voiding = jest.spyOn(gateway, 'void').mockRejectedValue(new PaymentTimeout());
+    const delays = new Delays(service.sqs);
     await service.call('POST', `/api/v1/orders/${id}/cancel`);
     await eventually(() => expect(voiding).toHaveBeenCalled());
     await eventually(async () => {
@@ -87,11 +96,12 @@ describe('What is done in time', () => {
       sql`update payment_attempts set compensation_at = now() - interval '1 hour'
           where order_id = ${id} and compensation = 'due'`,
     );
+    delays.areSkipped = true;
     await schedule.redriveReturns();
-    // The new message waits its turn on the queue for some seconds; here it need not.
     await eventually(async () => {
       expect((await eventsOf(service, id)).at(-1)).toBe('payment.voided');
-    }, 30_000);
+    });
+    delays.areSkipped = false;
   });
 
   it('does not ask again for what is still waiting to be sent', async () => {
@@ -115,28 +125,22 @@ describe('What is done in time', () => {
   });
 
   it('does not take a paid order for stuck that is kept back on purpose', async () => {
-    const patient = await RunningService.ready({ environment: { ...QUICK, SHIPMENT_DELAY_SECONDS: '900' } });
-    try {
-      await aProduct(patient);
-      const id = await placeOrder(patient);
-      await orderIs(patient, id, 'paid');
-      const sent = async (): Promise<unknown[]> =>
-        patient.database.query(sql`select 1 from outbox where order_id = ${id}`);
-      await eventually(async () => expect(await sent()).toEqual([]));
-      const age = (seconds: number): Promise<unknown> =>
-        patient.database.query(
-          sql`update orders set active_at = now() - make_interval(secs => ${seconds}) where id = ${id}`,
-        );
-      await age(1_000);
-      await patient.app.get(FulfilmentSchedule).redriveStuck();
-      expect(await eventsOf(patient, id)).not.toContain('order.redriven');
-      await age(1_200);
-      await patient.app.get(FulfilmentSchedule).redriveStuck();
-      expect(await eventsOf(patient, id)).toContain('order.redriven');
-    } finally {
-      await patient.stop();
-    }
-  }, 60_000);
+    const id = await placeOrder(patient);
+    await orderIs(patient, id, 'paid');
+    const sent = async (): Promise<unknown[]> =>
+      patient.database.query(sql`select 1 from outbox where order_id = ${id}`);
+    await eventually(async () => expect(await sent()).toEqual([]));
+    const age = (seconds: number): Promise<unknown> =>
+      patient.database.query(
+        sql`update orders set active_at = now() - make_interval(secs => ${seconds}) where id = ${id}`,
+      );
+    await age(1_000);
+    await patient.app.get(FulfilmentSchedule).redriveStuck();
+    expect(await eventsOf(patient, id)).not.toContain('order.redriven');
+    await age(1_200);
+    await patient.app.get(FulfilmentSchedule).redriveStuck();
+    expect(await eventsOf(patient, id)).toContain('order.redriven');
+  });
 
   it('forgets answers and messages that are too old, and no others', async () => {
     await requestOrder(service, { key: 'to be kept' });
@@ -171,56 +175,44 @@ describe('What is done in time', () => {
 });
 
 describe('Erasing a person', () => {
+  /** An order to an address that no other test has. */
+  const anOrder = (userId: string): { body: object } => ({
+    body: { user_id: userId, shipping_address: `1 Street of ${userId}` },
+  });
+
   it('takes the address out of their orders, wherever they are, and leaves what was bought', async () => {
-    const service = await RunningService.ready({ environment: QUICK });
-    try {
-      await aProduct(service);
-      const id = await placeOrder(service, { body: { user_id: 'U77' } });
-      await orderIs(service, id, 'completed');
-      await service.settled();
-      const before = (await service.get(`/api/v1/orders/${id}`)).body;
-      const { status, body } = await service.call('DELETE', '/api/v1/users/U77/personal-data');
-      expect(status).toBe(200);
-      expect(body.erased ?? body).toMatchObject({ orders: 1, order_events: 1 });
-      const after = (await service.get(`/api/v1/orders/${id}`)).body;
-      expect(after).toEqual({ ...before, shipping_address: '[erased]' });
-      for (const table of ['orders', 'outbox', 'order_timeline', 'audit_log', 'idempotency_keys', 'ledger']) {
-        const rows = await service.database.query(sql.raw(`select t::text from ${table} t`));
-        expect([table, JSON.stringify(rows).includes('Fixture Street')]).toEqual([table, false]);
-      }
-    } finally {
-      await service.stop();
+    const id = await placeOrder(service, anOrder('U77'));
+    await orderIs(service, id, 'completed');
+    await service.settled();
+    const before = (await service.get(`/api/v1/orders/${id}`)).body;
+    const { status, body } = await service.call('DELETE', '/api/v1/users/U77/personal-data');
+    expect(status).toBe(200);
+    expect(body.erased ?? body).toMatchObject({ orders: 1, order_events: 1 });
+    const after = (await service.get(`/api/v1/orders/${id}`)).body;
+    expect(after).toEqual({ ...before, shipping_address: '[erased]' });
+    for (const table of ['orders', 'outbox', 'order_timeline', 'audit_log', 'idempotency_keys', 'ledger']) {
+      const rows = await service.database.query(sql.raw(`select t::text from ${table} t`));
+      expect([table, JSON.stringify(rows).includes('Street of U77')]).toEqual([table, false]);
     }
-  }, 60_000);
+  });
 
   it('is refused while something is still to be sent to them, and erases nothing then', async () => {
-    const service = await RunningService.ready({ environment: { ...QUICK, SHIPMENT_DELAY_SECONDS: '900' } });
-    try {
-      await aProduct(service);
-      const id = await placeOrder(service, { body: { user_id: 'U79' } });
-      await orderIs(service, id, 'paid');
-      await service.settled();
-      const refused = await service.call('DELETE', '/api/v1/users/U79/personal-data');
-      expect([refused.status, refused.body.code]).toEqual([409, 'orders_under_way']);
-      const stored = await service.database.query(sql`select body from ledger`);
-      expect(JSON.stringify(stored)).toContain('Fixture Street');
-      await service.call('POST', `/api/v1/orders/${id}/cancel`);
-      expect((await service.call('DELETE', '/api/v1/users/U79/personal-data')).status).toBe(200);
-    } finally {
-      await service.stop();
-    }
-  }, 60_000);
+    const id = await placeOrder(patient, anOrder('U79'));
+    await orderIs(patient, id, 'paid');
+    await patient.settled();
+    const refused = await patient.call('DELETE', '/api/v1/users/U79/personal-data');
+    expect([refused.status, refused.body.code]).toEqual([409, 'orders_under_way']);
+    const stored = await patient.database.query(sql`select body from ledger`);
+    expect(JSON.stringify(stored)).toContain('Street of U79');
+    await patient.call('POST', `/api/v1/orders/${id}/cancel`);
+    expect((await patient.call('DELETE', '/api/v1/users/U79/personal-data')).status).toBe(200);
+  });
 
   it('finds their orders also before one of them counts', async () => {
-    const service = await RunningService.ready({ environment: QUICK });
-    try {
-      await aProduct(service, { stock: { EAST: 0 } });
-      const id = await placeOrder(service, { body: { user_id: 'U78' } });
-      await orderIs(service, id, 'failed_no_stock');
-      expect((await service.call('DELETE', '/api/v1/users/U78/personal-data')).status).toBe(200);
-      expect((await service.get(`/api/v1/orders/${id}`)).body.shipping_address).toBe('[erased]');
-    } finally {
-      await service.stop();
-    }
-  }, 60_000);
+    await aProduct(service, { sku: 'NONE-LEFT', stock: { EAST: 0 } });
+    const id = await placeOrder(service, { ...anOrder('U78'), items: [{ sku: 'NONE-LEFT', quantity: 1 }] });
+    await orderIs(service, id, 'failed_no_stock');
+    expect((await service.call('DELETE', '/api/v1/users/U78/personal-data')).status).toBe(200);
+    expect((await service.get(`/api/v1/orders/${id}`)).body.shipping_address).toBe('[erased]');
+  });
 });

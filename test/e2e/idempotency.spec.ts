@@ -6,14 +6,14 @@ import { IdempotencyKeys } from '../../src/fulfilment/idempotency.js';
 import { Orders } from '../../src/fulfilment/orders.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
+import { atScale } from '../support/fault-scale.js';
 import { aProduct, QUICK, requestOrder } from '../support/fulfilment.js';
 import { itWithRedis } from '../support/only-on.js';
-import { onServer } from '../support/parts.js';
 import { ServiceProcess } from '../support/process.js';
 
-const KEYS = onServer ? 100 : 20;
+const KEYS = atScale(20, 100);
 const KEYS_AT_ONCE = 10;
-const REQUESTS_AT_ONCE = onServer ? 500 : 100;
+const REQUESTS_AT_ONCE = atScale(100, 500);
 const LONG_MS = 180_000;
 
 /** Asks many times at once, each key as often as the others. */
@@ -152,30 +152,27 @@ describe('While a request with the key is being answered', () => {
   let service: RunningService;
   let blockade: Blockade;
 
-  const shown = it;
-
   beforeAll(async () => {
-    if (!onServer) return;
     world = await aWorld();
     service = await RunningService.ready({ world });
     await aProduct(service, { stock: {} });
   }, 60_000);
 
   beforeEach(async () => {
-    if (onServer) blockade = await Blockade.of(world);
+    blockade = await Blockade.of(world);
   });
 
   afterEach(async () => {
     jest.restoreAllMocks();
-    await blockade?.lift();
+    await blockade.lift();
   });
 
   afterAll(async () => {
-    await service?.stop();
-    await world?.destroy();
+    await service.stop();
+    await world.destroy();
   });
 
-  shown('another one is told so, and does not wait', async () => {
+  it('another one is told so, and does not wait', async () => {
     const key = randomUUID();
     const first = requestOrder(service, { key });
     await blockade.hasOne();
@@ -188,7 +185,7 @@ describe('While a request with the key is being answered', () => {
     expect(inWords(await requestOrder(service, { key }))).toBe('202 replayed');
   });
 
-  shown('it would wait by a lock that is waited for', async () => {
+  it('it would wait by a lock that is waited for', async () => {
     jest.spyOn(service.app.get(IdempotencyKeys), 'take').mockImplementation(async (tx, { key }) => {
       await tx.query(sql`select pg_advisory_xact_lock(hashtext(${key}))`);
       return null;
@@ -209,8 +206,9 @@ describe('A process that is killed while it answers', () => {
     async () => {
       const world = await aWorld(QUICK);
       const other = { ...world, environment: { ...world.environment, DATA_DIR: join(world.dataDir, 'other') } };
-      const [mortal, survivor] = [await ServiceProcess.ready(world), await ServiceProcess.ready(other)];
+      const processes = [ServiceProcess.ready(world), ServiceProcess.ready(other)];
       try {
+        const [mortal, survivor] = (await Promise.all(processes)) as [ServiceProcess, ServiceProcess];
         await aProduct(survivor);
         const key = randomUUID();
         const blockade = await Blockade.of(world);
@@ -238,8 +236,9 @@ describe('A process that is killed while it answers', () => {
         }, 30_000);
         expect((await survivor.get('/api/v1/inventory/A123')).body).toMatchObject({ on_hand: 99, reserved: 0 });
       } finally {
-        await mortal.end();
-        await survivor.end();
+        for (const started of await Promise.allSettled(processes)) {
+          if (started.status === 'fulfilled') await started.value.end();
+        }
         await world.destroy();
       }
     },

@@ -3,10 +3,12 @@ import { FulfilmentSchedule } from '../../src/fulfilment/fulfilment-schedule.js'
 import { PaymentGateway, PaymentProviderUnavailable } from '../../src/fulfilment/payment-gateway.js';
 import { PaymentNotices } from '../../src/fulfilment/payment-notices.js';
 import { Shipments } from '../../src/fulfilment/shipments.js';
+import { SimulatedWebhooks } from '../../src/fulfilment/simulated-webhooks.js';
 import { cents } from '../../src/shared/money.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { aProduct, eventsOf, orderIs, placeOrder, QUICK, stockOf } from '../support/fulfilment.js';
+import { Delays } from '../support/no-waiting.js';
 
 interface Attempt {
   id: string;
@@ -21,15 +23,20 @@ interface Attempt {
 const PRICE = cents(1_250);
 
 let service: RunningService;
+let delays: Delays;
 
 beforeAll(async () => {
   service = await RunningService.ready({ environment: QUICK });
+  delays = new Delays(service.sqs);
   await aProduct(service, { stock: { EAST: 1_000 } });
 }, 60_000);
 
 afterAll(() => service.stop());
 
-afterEach(() => jest.restoreAllMocks());
+afterEach(() => {
+  jest.restoreAllMocks();
+  delays.areSkipped = false;
+});
 
 function attemptsOf(orderId: string): Promise<Attempt[]> {
   return service.database.query(
@@ -73,6 +80,7 @@ describe('A payment', () => {
   it.each(['TEST-TIMEOUT-BEFORE', 'TEST-TIMEOUT-AFTER'])(
     'that times out is asked about, and taken once (%s)',
     async (paymentMethod) => {
+      delays.areSkipped = true;
       const id = await placeOrder(service, { paymentMethod });
       await orderIs(service, id, 'completed');
       expect(await eventsOf(service, id)).toEqual(
@@ -85,6 +93,9 @@ describe('A payment', () => {
 
   it('that a webhook tells of is taken once, however often it tells', async () => {
     const id = await placeOrder(service, { paymentMethod: 'TEST-LATE-WEBHOOK' });
+    await orderIs(service, id, 'payment_unknown');
+    await service.database.query(sql`update simulated_charges set capture_at = now() where order_id = ${id}`);
+    await service.app.get(SimulatedWebhooks).sweep();
     await orderIs(service, id, 'completed');
     const [attempt] = await attemptsOf(id);
     const before = await eventsOf(service, id);
@@ -105,6 +116,7 @@ describe('A payment', () => {
   });
 
   it('whose answer was lost is asked for under the same key, also where the provider takes nothing on then', async () => {
+    delays.areSkipped = true;
     const gateway = service.app.get(PaymentGateway);
     const charge = gateway.charge.bind(gateway);
     jest
@@ -138,6 +150,7 @@ describe('A payment', () => {
   });
 
   it('that the provider does not take on is tried again under another key', async () => {
+    delays.areSkipped = true;
     const id = await placeOrder(service, { paymentMethod: 'TEST-UNAVAILABLE' });
     await orderIs(service, id, 'completed');
     const attempts = await attemptsOf(id);
@@ -242,13 +255,9 @@ describe('A payment that can’t be given back', () => {
     jest.spyOn(service.app.get(PaymentGateway), 'refund').mockRejectedValue(new PaymentProviderUnavailable());
     const id = await placeOrder(service);
     await orderIs(service, id, 'paid');
+    delays.areSkipped = true;
     await cancel(id);
-    // Without waiting out the growing pauses: the messages come at once.
-    await eventually(async () => {
-      await service.database.query(sql`update outbox set delay_seconds = 0 where order_id = ${id}`);
-      const [attempt] = await attemptsOf(id);
-      expect(attempt!.compensation).toBe('failed');
-    }, 60_000);
+    await undone(id, 'failed');
     return id;
   }
 
@@ -270,7 +279,7 @@ describe('A payment that can’t be given back', () => {
     expect(await openJobOf(id)).toBeUndefined();
     const again = await service.call('POST', `/api/v1/system/failed-jobs/${job.id}/retry`);
     expect([again.status, again.body.code]).toEqual([409, 'job_seen_to']);
-  }, 90_000);
+  });
 
   it('is off the list once somebody has seen to it by hand', async () => {
     const id = await cancelledUnrefundable();
@@ -291,7 +300,7 @@ describe('A payment that can’t be given back', () => {
     });
     expect((await resolve({ note: 'again' })).status).toBe(409);
     expect((await service.call('POST', '/api/v1/system/failed-jobs/999999/resolve', { note: 'x' })).status).toBe(404);
-  }, 90_000);
+  });
 });
 
 describe('An order that nothing comes of', () => {
@@ -325,7 +334,7 @@ describe('An order that nothing comes of', () => {
     jest.restoreAllMocks();
     await service.call('POST', `/api/v1/system/failed-jobs/${job.id}/retry`);
     await orderIs(service, id, 'completed');
-  }, 60_000);
+  });
 
   it('is off the list once it goes on by itself', async () => {
     const id = await placeOrder(service, { paymentMethod: 'TEST-LOST' });

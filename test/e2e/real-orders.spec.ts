@@ -39,7 +39,8 @@ function ordersOf(slice: string): SentOrder[] {
 /** Sends a file the way a user does: by the project's own command, to the queue the running service listens on. */
 async function populated(service: RunningService, file: string): Promise<{ exitCode: number; out: string }> {
   const out = new PassThrough();
-  const environment = { SQS_ENDPOINT: service.app.get(EmbeddedParts).sqsEndpoint };
+  const { sqsEndpoint } = service.app.get(EmbeddedParts);
+  const environment = { SQS_ENDPOINT: sqsEndpoint, SQS_QUEUE_NAME: service.config.queue.name };
   const exitCode = await populate([file], { out, err: new PassThrough(), environment });
   await service.settled();
   return { exitCode, out: String(out.read()) };

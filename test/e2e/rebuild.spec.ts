@@ -9,33 +9,24 @@ import { FigureStore } from '../../src/stats/figure-store.js';
 import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
 import { Projector } from '../../src/stats/projector.js';
 import { Rebuild } from '../../src/stats/rebuild.js';
-import { cents } from '../../src/shared/money.js';
-import type { JudgedMessage } from '../../src/shared/order-event.js';
 import { aWorld, RunningService, type Answer, type World } from '../support/app.js';
-import { aBreakableLedger, aBreakableRedis } from '../support/breakable-parts.js';
+import { aBreakableLedger, aBreakableRedis, type PartBehindNetwork } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures, expectNoStrayKeys, servedGeneration } from '../support/exact-figures.js';
-import { aJudgedMessage } from '../support/judged-messages.js';
-import { MortalService } from '../support/mortal-service.js';
-import { itWithRedis } from '../support/only-on.js';
+import { hasRedisServer, itWithRedis } from '../support/only-on.js';
+import { anEntryOfTraffic } from '../support/put-back-ledger.js';
 import { anOrderOfTraffic, Traffic } from '../support/traffic.js';
 
 beforeAll(() => Logger.overrideLogger(false));
-afterEach(() => jest.restoreAllMocks());
+afterEach(() => {
+  for (const release of held.splice(0)) release();
+  jest.restoreAllMocks();
+});
 
+/** Lets go what a test held, where it failed before it did so itself. */
+const held: (() => void)[] = [];
 const UUID = /^[0-9a-f-]{36}$/;
 const ordersOfTraffic = (count: number): object[] => Array.from({ length: count }, (_, i) => anOrderOfTraffic(i));
-
-/** What the service makes of a right order of the traffic. */
-function anEntryOfTraffic(): JudgedMessage {
-  return aJudgedMessage({
-    value: cents(1_037),
-    lines: [
-      { product_id: 'PA', quantity: 1, price_per_unit: '4.37', cents: cents(437) },
-      { product_id: 'PB', quantity: 2, price_per_unit: '3', cents: cents(600) },
-    ],
-  });
-}
 
 /** Asks for a rebuild. @returns its resource */
 async function asked(service: RunningService, body?: object): Promise<Answer['body']> {
@@ -76,6 +67,7 @@ function hold<Part extends object>(
   let reach: () => void = () => undefined;
   const reached = new Promise<void>((resolve) => (reach = resolve));
   const released = new Promise<void>((resolve) => (release = resolve));
+  held.push(release);
   jest.spyOn(part as Record<string, () => unknown>, method).mockImplementationOnce(async (...args: unknown[]) => {
     reach();
     await released;
@@ -90,26 +82,6 @@ async function heldRebuild(service: RunningService, body?: object): Promise<{ id
   const { id } = await asked(service, body);
   await reached;
   return { id, release };
-}
-
-/** Has figures rebuilt while an order comes that the rebuild has to catch up with. */
-async function rebuildWithNews(
-  service: RunningService,
-  mortal: MortalService,
-): Promise<{ id: string; outcome: 'died' | 'survived' }> {
-  const store = service.app.get(FigureStore);
-  const fill = store.fill.bind(store);
-  jest.spyOn(store, 'fill').mockImplementationOnce(async (...args) => {
-    await mortal.beside(() => service.app.get(Ledger).append([aJudgedMessage()], 5_000));
-    return fill(...args);
-  });
-  const { id } = await asked(service);
-  return { id, outcome: await mortal.outcome };
-}
-
-/** Whether a step is the one that puts the new generation into service. */
-function isSwitch(step: string): boolean {
-  return step.startsWith('update projection set generation = ');
 }
 
 /** As if the processes that run rebuilds had been silent for long. */
@@ -223,9 +195,9 @@ describe('a rebuild on request', () => {
 
   it('in traffic leaves no gap, takes nothing back and shows nothing wrong', async () => {
     const before = servedGeneration(service);
-    const traffic = Traffic.start(service);
+    await using traffic = Traffic.start(service);
     await traffic.around(async () => {
-      for (let i = 0; i < 8; i++) await rebuilt(service);
+      for (let i = 0; i < 5; i++) await rebuilt(service);
     });
     await traffic.stop();
     expect(traffic.reads.rebuilding).toBe(0);
@@ -341,14 +313,14 @@ describe('a rebuild on request', () => {
     await service.settled();
     await service.call('DELETE', '/clear_redis_db');
     const { position } = await service.app.get(Ledger).head();
-    const cleared = Traffic.start(service, { base: position });
+    await using cleared = Traffic.start(service, { base: position });
     await cleared.goesOn();
     const { id, release } = await heldRebuild(service, { from_beginning: true });
     await cleared.goesOn();
     await cleared.stop();
     release();
     await ended(service, id);
-    const whole = Traffic.start(service, { base: 0 });
+    await using whole = Traffic.start(service, { base: 0 });
     await whole.goesOn();
     await whole.stop();
     expect(cleared.reads.rebuilding + whole.reads.rebuilding).toBe(0);
@@ -450,34 +422,36 @@ describe('a rebuild on request', () => {
   });
 });
 
-describe('parts that go away', () => {
+describe('a rebuild that something ends', () => {
   let world: World;
-  let cleanUps: (() => Promise<unknown>)[] = [];
+  let redis: PartBehindNetwork | null = null;
+  let ledger: PartBehindNetwork;
+  let service: RunningService;
 
-  beforeEach(async () => {
+  beforeAll(async () => {
     world = await aWorld();
-    cleanUps = [() => world.destroy()];
-  });
-  afterEach(async () => {
-    jest.restoreAllMocks();
-    for (const cleanUp of cleanUps.reverse()) await cleanUp();
-  });
-
-  async function withOrders(environment: Record<string, string>): Promise<RunningService> {
-    const service = await RunningService.ready({ world, environment });
-    cleanUps.push(() => service.stop());
+    if (hasRedisServer) redis = await aBreakableRedis(world);
+    ledger = await aBreakableLedger(world);
+    service = await RunningService.ready({ world, environment: { ...redis?.environment, ...ledger.environment } });
     await service.send(...ordersOfTraffic(20));
     await service.settled();
-    return service;
+  });
+  afterAll(async () => {
+    await service?.stop();
+    await redis?.remove();
+    await ledger.remove();
+    await world.destroy();
+  });
+
+  async function countRebuilds(): Promise<number> {
+    return (await service.get('/stats/rebuild?limit=100')).body.items.length;
   }
 
-  itWithRedis('Redis fails a rebuild, and the figures in service serve when it is back', async () => {
-    const redis = await aBreakableRedis(world);
-    cleanUps.push(() => redis.remove());
-    const service = await withOrders(redis.environment);
+  itWithRedis('fails where Redis goes, and the figures in service serve when it is back', async () => {
     const before = servedGeneration(service);
     const { id, release } = await heldRebuild(service);
-    redis.goAway(service);
+    const count = await countRebuilds();
+    redis!.goAway(service);
     await eventually(() => expect(service.redis.availability.up).toBe(false));
     release();
     expect(await ended(service, id)).toMatchObject({ state: 'failed', error: expect.stringMatching(/Redis/i) });
@@ -485,8 +459,8 @@ describe('parts that go away', () => {
       status: 503,
       body: { code: 'redis_unavailable' },
     });
-    expect((await service.get('/stats/rebuild')).body.items).toHaveLength(1);
-    await redis.comeBack();
+    expect(await countRebuilds()).toBe(count);
+    await redis!.comeBack();
     await service.isReady();
     expect(servedGeneration(service)).toBe(before);
     await expectExactFigures(service);
@@ -494,12 +468,10 @@ describe('parts that go away', () => {
     await expectNoStrayKeys(service);
   });
 
-  it('the ledger fails a rebuild, and the figures in service serve on', async () => {
-    const ledger = await aBreakableLedger(world);
-    cleanUps.push(() => ledger.remove());
-    const service = await withOrders(ledger.environment);
+  it('fails where the ledger goes, and the figures in service serve on', async () => {
     const before = servedGeneration(service);
     const { id, release } = await heldRebuild(service);
+    const count = await countRebuilds();
     ledger.goAway(service);
     release();
     await eventually(() => expect(service.database.availability.up).toBe(false));
@@ -514,114 +486,47 @@ describe('parts that go away', () => {
     expect(servedGeneration(service)).toBe(before);
     await letLeasesExpire(service);
     await rebuilt(service);
-    expect((await service.get('/stats/rebuild')).body.items).toHaveLength(2);
+    expect(await countRebuilds()).toBe(count + 1);
+    await expectExactFigures(service);
+    await expectNoStrayKeys(service);
+  });
+
+  it('gives up at once where the service stops, and the next service may begin another', async () => {
+    const { id, release } = await heldRebuild(service);
+    await service.stop();
+    release();
+    service = await RunningService.ready({ world });
+    expect(await seen(service, id)).toMatchObject({ state: 'failed', error: 'the service was stopped' });
+    await rebuilt(service);
     await expectExactFigures(service);
     await expectNoStrayKeys(service);
   });
 });
 
-describe('over a restart', () => {
-  let world: World;
-
-  beforeEach(async () => (world = await aWorld()));
-  afterEach(() => world.destroy());
-
-  it('a rebuild that is stopped with the service gives up at once, and the next service may begin another', async () => {
-    const service = await RunningService.ready({ world });
-    await service.send(...ordersOfTraffic(20));
-    await service.settled();
-    const { id, release } = await heldRebuild(service);
-    await service.stop();
-    release();
-    const next = await RunningService.ready({ world });
-    try {
-      expect(await seen(next, id)).toMatchObject({ state: 'failed', error: 'the service was stopped' });
-      await rebuilt(next);
-      await expectExactFigures(next);
-      await expectNoStrayKeys(next);
-    } finally {
-      await next.stop();
-    }
-  });
-
-  itWithRedis(
-    'a crash before any step of a rebuild leaves the present figures in service, and the next rebuild clean',
-    async () => {
-      let service = await RunningService.ready({ world });
-      try {
-        // So many users that Redis is filled in more than one pipeline.
-        const orders = Array.from({ length: 700 }, (_, i) => aJudgedMessage({ userId: `U${i}` }));
-        await service.app.get(Ledger).append(orders, 30_000);
-        await expectExactFigures(service);
-        await rebuilt(service);
-
-        let steps: string[] = [];
-        for (let survived = false, step = 1; !survived; step++) {
-          const before = servedGeneration(service);
-          const mortal = new MortalService(service, step);
-          const { id, outcome } = await rebuildWithNews(service, mortal);
-          survived = outcome === 'survived';
-          steps = mortal.steps;
-          mortal.bury();
-          await service.stop();
-          jest.restoreAllMocks();
-
-          service = await RunningService.ready({ world });
-          const where = `before step ${step}, after ${steps.at(-1)}`;
-          const switched = steps.some(isSwitch);
-          const { generation } = await service.app.get(ProjectionAuthority).read();
-          const served = servedGeneration(service);
-          expect({ where, served, switched: served !== before }).toEqual({ where, served: generation, switched });
-          await expectExactFigures(service);
-          await letLeasesExpire(service);
-          expect(await seen(service, id)).toMatchObject(
-            switched ? { state: 'done', error: null } : { state: 'failed', error: 'the process that ran it ended' },
-          );
-          await rebuilt(service);
-          await expectExactFigures(service);
-          await expectNoStrayKeys(service);
-        }
-        // Claimed, swept, read, filled by two pipelines, caught up, switched, retired, taken up, swept and recorded.
-        expect(steps.filter((taken) => taken === 'redis pipeline').length).toBeGreaterThanOrEqual(4);
-        expect(steps.filter(isSwitch)).toHaveLength(1);
-        expect(steps.at(-1)).toMatch(/^update rebuilds set state = 'done'/);
-      } finally {
-        await service.stop();
-      }
-    },
-    240_000,
-  );
-});
-
 describe('two services on the same parts', () => {
-  const itOnBoth = itWithRedis;
-  let worlds: World[];
+  let worlds: World[] = [];
   let one: RunningService;
   let other: RunningService;
 
-  /** A test with both running. */
-  function itWithBoth(name: string, test: () => Promise<void>): void {
-    itOnBoth(name, async () => {
-      worlds = [await aWorld(), await aWorld()];
-      const { DATABASE_URL, REDIS_KEY_PREFIX } = worlds[0]!.environment;
-      one = await RunningService.ready({ world: worlds[0]! });
-      other = await RunningService.ready({
-        world: worlds[1]!,
-        environment: { DATABASE_URL: DATABASE_URL!, REDIS_KEY_PREFIX: REDIS_KEY_PREFIX! },
-      });
-      try {
-        await one.send(...ordersOfTraffic(30));
-        await one.settled();
-        await test();
-      } finally {
-        await Promise.all([one.stop(), other.stop()]);
-        await Promise.all(worlds.map((world) => world.destroy()));
-      }
+  beforeAll(async () => {
+    worlds = [await aWorld(), await aWorld()];
+    const { DATABASE_URL, REDIS_KEY_PREFIX } = worlds[0]!.environment;
+    one = await RunningService.ready({ world: worlds[0]! });
+    other = await RunningService.ready({
+      world: worlds[1]!,
+      environment: { DATABASE_URL: DATABASE_URL!, REDIS_KEY_PREFIX: REDIS_KEY_PREFIX! },
     });
-  }
+    await one.send(...ordersOfTraffic(30));
+    await one.settled();
+  });
+  afterAll(async () => {
+    await Promise.all([one?.stop(), other?.stop()]);
+    await Promise.all(worlds.map((world) => world.destroy()));
+  });
 
   async function bothAreExact(): Promise<void> {
     for (const service of [one, other]) {
+      service.app.get(Projector).lookAround();
       expect((await service.get('/stats/global')).status).toBe(200);
       await expectExactFigures(service);
       await expectNoStrayKeys(service);
@@ -629,8 +534,9 @@ describe('two services on the same parts', () => {
     expect(servedGeneration(one)).toBe(servedGeneration(other));
   }
 
-  itWithBoth('a rebuild of one leaves no gap in either, and takes readers of both nowhere back', async () => {
-    const traffic = [Traffic.start(one), Traffic.start(other)];
+  itWithRedis('a rebuild of one leaves no gap in either, and takes readers of both nowhere back', async () => {
+    await using ofOne = Traffic.start(one);
+    await using ofOther = Traffic.start(other);
     let reading = true;
     let last = 0;
     const backwards: string[] = [];
@@ -644,19 +550,21 @@ describe('two services on the same parts', () => {
         }
       }
     })();
-    await traffic[0]!.around(async () => {
+    try {
+      await ofOne.goesOn();
       for (let i = 0; i < 6; i++) await rebuilt(i % 2 ? one : other);
-    });
-    await traffic[1]!.goesOn();
-    reading = false;
-    await readsInTurn;
-    await Promise.all(traffic.map((each) => each.stop()));
+      await Promise.all([ofOne.goesOn(), ofOther.goesOn()]);
+    } finally {
+      reading = false;
+      await readsInTurn;
+    }
+    await Promise.all([ofOne.stop(), ofOther.stop()]);
     expect(backwards).toEqual([]);
-    expect(traffic.map(({ reads }) => reads.rebuilding)).toEqual([0, 0]);
+    expect([ofOne, ofOther].map(({ reads }) => reads.rebuilding)).toEqual([0, 0]);
     await bothAreExact();
   });
 
-  itWithBoth('the other one tells how far a rebuild is, and accepts none beside it', async () => {
+  itWithRedis('the other one tells how far a rebuild is, and accepts none beside it', async () => {
     const { id, release } = await heldRebuild(one);
     const { position: total } = await one.app.get(Ledger).head();
     expect(await seen(other, id)).toMatchObject({ state: 'running', done: 0, total });
@@ -667,7 +575,7 @@ describe('two services on the same parts', () => {
     await bothAreExact();
   });
 
-  itWithBoth('accept one of the rebuilds that both are asked for at the same time', async () => {
+  itWithRedis('accept one of the rebuilds that both are asked for at the same time', async () => {
     for (let round = 0; round < 5; round++) {
       const calls = Array.from({ length: 10 }, (_, i) => (i % 2 ? one : other).call('POST', '/stats/rebuild'));
       const accepted = (await Promise.all(calls)).filter(({ status }) => status === 202);
@@ -683,11 +591,12 @@ describe('two services on the same parts', () => {
     await bothAreExact();
   });
 
-  itWithBoth('the other one goes over to figures whose builder died when it had just switched', async () => {
+  itWithRedis('the other one goes over to figures whose builder died when it had just switched', async () => {
+    await other.call('DELETE', '/clear_redis_db');
     const before = servedGeneration(other);
+    await eventually(() => expect(servedGeneration(one)).toBe(before));
     // From there on the builder neither takes the old figures out of service nor folds anything.
     const { release } = hold(one.app.get(FigureStore), 'retire');
-    await other.call('DELETE', '/clear_redis_db');
     const { id } = await asked(one, { from_beginning: true });
     await eventually(() => expect(servedGeneration(other)).toBeGreaterThan(before));
     const { position } = await one.app.get(Ledger).head();

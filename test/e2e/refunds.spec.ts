@@ -1,14 +1,6 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import type { Command } from '../../src/cli/command.js';
-import { run as ledgerExport } from '../../src/cli/ledger-export.js';
-import { run as ledgerImport } from '../../src/cli/ledger-import.js';
-import { LedgerArchive } from '../../src/ledger/ledger-archive.js';
 import type { AppendResult } from '../../src/ledger/ledger-entry.js';
 import { Ledger } from '../../src/ledger/ledger.js';
 import { judge } from '../../src/shared/judging/order-event.rules.js';
@@ -20,11 +12,9 @@ import { type Answer, aWorld, RunningService, type World } from '../support/app.
 import { dumpOfGeneration, sumOver } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures } from '../support/exact-figures.js';
-import { aJudgedMessage } from '../support/judged-messages.js';
-
 import { anOrderEvent, type SentOrderEvent } from '../support/order-events.js';
 import { aRefund, type SentRefund } from '../support/refunds.js';
-import { aDatabase } from '../support/stores.js';
+import { aDatabase, emptyLedger, type OwnPart } from '../support/stores.js';
 
 type Json = Answer['body'];
 
@@ -362,6 +352,34 @@ describe('a refund', () => {
     await rebuilt(service);
     await expectVerified(service);
   });
+
+  it('is reached by an erasure of its user’s personal data, whether it counted, failed or waits for a failed order', async () => {
+    const [order, failing] = [anOrderEvent({ user_id: 'U7' }), anOrderEvent({ user_id: 'U7', items: [] })];
+    const personal = { customer_name: 'Quetzalcoatl' };
+    await sent(service, order, failing);
+    await sent(
+      service,
+      aRefund({ order_id: order.order_id, ...personal }),
+      aRefund({ order_id: order.order_id, amount: 'x', ...personal }),
+      aRefund({ order_id: failing.order_id, ...personal }),
+      aRefund({ order_id: failing.order_id }),
+    );
+    const figures = await dumpOfGeneration(service);
+    const held = await waiting(service);
+    expect(await service.call('DELETE', '/api/v1/users/U7/personal-data')).toMatchObject({
+      status: 200,
+      body: { erased: { order_events: 3, repairs: 0 } },
+    });
+    for (const table of ['ledger', 'early_refunds']) {
+      const rows = await service.database.query<{ row: string }>(sql.raw(`select t::text as row from ${table} t`));
+      expect(rows.filter(({ row }) => row.includes('Quetzalcoatl'))).toEqual([]);
+    }
+    expect(await dumpOfGeneration(service)).toEqual(figures);
+    expect(await waiting(service)).toEqual(held);
+    await sent(service, { ...failing, items: order.items });
+    expect((await waiting(service)).total).toBe(held.total - 2);
+    await expectVerified(service);
+  });
 });
 
 describe('a refund before its order', () => {
@@ -535,62 +553,60 @@ describe('orders and refunds, three times and shuffled', () => {
 });
 
 describe('in the ledger', () => {
+  let store: OwnPart<Database> & { url: string };
+  let ledger: Ledger;
+
+  beforeAll(async () => {
+    store = await aDatabase();
+    ledger = new Ledger(store.part);
+  });
+  beforeEach(() => emptyLedger(store.part));
+  afterAll(() => store.destroy());
+
   it('orders go first in an append, and every message is answered in its place', async () => {
-    const { part: database, destroy } = await aDatabase();
-    try {
-      const ledger = new Ledger(database);
-      const order = anOrderEvent();
-      const refund = aRefund({ order_id: order.order_id });
-      const late = aRefund({ order_id: 'ORD-LATE' });
-      const append = async (...events: object[]): Promise<string[]> =>
-        (await ledger.append(events.map(judged), NO_HURRY)).map(inWords);
-      expect(await append(refund, late, order, refund, anOrderEvent(), { ...refund, amount: 'x' }, late)).toEqual([
-        '3 accepted',
-        'waiting',
-        '1 accepted',
-        'duplicate 3',
-        '2 accepted',
-        '4 failed invalid_amount conflicting_duplicate',
-        'duplicate null',
-      ]);
-      expect(await append(anOrderEvent({ order_id: 'ORD-LATE' }), late)).toEqual(['5 accepted', 'duplicate 6']);
-      expect((await ledger.head()).position).toBe(6);
-    } finally {
-      await destroy();
-    }
+    const order = anOrderEvent();
+    const refund = aRefund({ order_id: order.order_id });
+    const late = aRefund({ order_id: 'ORD-LATE' });
+    const append = async (...events: object[]): Promise<string[]> =>
+      (await ledger.append(events.map(judged), NO_HURRY)).map(inWords);
+    expect(await append(refund, late, order, refund, anOrderEvent(), { ...refund, amount: 'x' }, late)).toEqual([
+      '3 accepted',
+      'waiting',
+      '1 accepted',
+      'duplicate 3',
+      '2 accepted',
+      '4 failed invalid_amount conflicting_duplicate',
+      'duplicate null',
+    ]);
+    expect(await append(anOrderEvent({ order_id: 'ORD-LATE' }), late)).toEqual(['5 accepted', 'duplicate 6']);
+    expect((await ledger.head()).position).toBe(6);
   });
 
   it('a content that failed by its time, and waits since, is not stored twice where it then fails for its amount', async () => {
-    const { part: database, destroy } = await aDatabase();
-    try {
-      const ledger = new Ledger(database);
-      const order = anOrderEvent();
-      const refund = aRefund({ order_id: order.order_id, amount: 11 });
-      const now = Date.parse(refund.refund_timestamp);
-      const policy = { currency: 'USD', orderValueMismatch: 'correct' as const };
-      const at = (sentAt: number): JudgedMessage =>
-        judge({ messageId: 'm', body: JSON.stringify(refund), sentAt, receivedAt: sentAt }, policy);
-      const results = await ledger.append([at(now - 3_600_000), at(now), judged(order)], NO_HURRY);
-      expect(results.map(inWords)).toEqual(['2 failed refund_timestamp_in_future', 'duplicate 2', '1 accepted']);
-      const other = anOrderEvent();
-      const early = { ...refund, order_id: other.order_id };
-      const judgedAt = (sentAt: number): JudgedMessage =>
-        judge({ messageId: 'm', body: JSON.stringify(early), sentAt, receivedAt: sentAt }, policy);
-      const before = await ledger.append([judgedAt(now - 3_600_000), judgedAt(now)], NO_HURRY);
-      expect(before.map(inWords)).toEqual(['3 failed refund_timestamp_in_future', 'waiting']);
-      expect((await ledger.append([judged(other), judgedAt(now)], NO_HURRY)).map(inWords)).toEqual([
-        '4 accepted',
-        'duplicate 3',
-      ]);
-      expect((await ledger.head()).position).toBe(4);
-    } finally {
-      await destroy();
-    }
+    const order = anOrderEvent();
+    const refund = aRefund({ order_id: order.order_id, amount: 11 });
+    const now = Date.parse(refund.refund_timestamp);
+    const policy = { currency: 'USD', orderValueMismatch: 'correct' as const };
+    const at = (sentAt: number): JudgedMessage =>
+      judge({ messageId: 'm', body: JSON.stringify(refund), sentAt, receivedAt: sentAt }, policy);
+    const results = await ledger.append([at(now - 3_600_000), at(now), judged(order)], NO_HURRY);
+    expect(results.map(inWords)).toEqual(['2 failed refund_timestamp_in_future', 'duplicate 2', '1 accepted']);
+    const other = anOrderEvent();
+    const early = { ...refund, order_id: other.order_id };
+    const judgedAt = (sentAt: number): JudgedMessage =>
+      judge({ messageId: 'm', body: JSON.stringify(early), sentAt, receivedAt: sentAt }, policy);
+    const before = await ledger.append([judgedAt(now - 3_600_000), judgedAt(now)], NO_HURRY);
+    expect(before.map(inWords)).toEqual(['3 failed refund_timestamp_in_future', 'waiting']);
+    expect((await ledger.append([judged(other), judgedAt(now)], NO_HURRY)).map(inWords)).toEqual([
+      '4 accepted',
+      'duplicate 3',
+    ]);
+    expect((await ledger.head()).position).toBe(4);
   });
 
   it('refunds of one order that race over many connections never exceed it, nor do its positions have gaps', async () => {
-    const { part, url, destroy } = await aDatabase();
-    const databases = Array.from({ length: 6 }, () => new Database(url!, 10_000));
+    const { part, url } = store;
+    const databases = Array.from({ length: 6 }, () => new Database(url, 10_000));
     try {
       await Promise.all(databases.map((each) => each.availability.start()));
       const ledgers = [part, ...databases].map((each) => new Ledger(each));
@@ -611,160 +627,18 @@ describe('in the ledger', () => {
         await Promise.all(rounds);
       }
       const sums = await part.query<{ cents: number; failed: number }>(
-        sql`select coalesce(sum(value_cents), 0)::float8 as cents,
-                (count(*) filter (where outcome = 'failed'))::float8 as failed
-              from ledger where kind = 'refund' group by order_id`,
+        sql`select coalesce(sum(value_cents), 0)::bigint as cents, count(*) filter (where outcome = 'failed') as failed
+            from ledger where kind = 'refund' group by order_id`,
       );
       expect(sums).toEqual(orders.map(() => ({ cents: 900, failed: 11 })));
       const [all] = await part.query<{ count: number; last: number; waiting: number; kept: number }>(
-        sql`select count(*)::float8 as count, max(position)::float8 as last,
-                (select count(*) from early_refunds where position is null)::float8 as waiting,
-                (select sum(refunded_cents) from refunded_orders)::float8 as kept
-              from ledger`,
+        sql`select count(*) as count, max(position) as last, (select count(*) from early_refunds) as waiting,
+              (select sum(refunded_cents)::bigint from refunded_orders) as kept
+            from ledger`,
       );
       expect(all).toEqual({ count: 40 * 15, last: 40 * 15, waiting: 0, kept: 40 * 900 });
     } finally {
       await Promise.all(databases.map((each) => each.onApplicationShutdown()));
-      await destroy();
-    }
-  });
-});
-
-describe('when the ledger moves', () => {
-  let folder: string;
-  const worlds: World[] = [];
-
-  beforeAll(() => {
-    folder = mkdtempSync(join(tmpdir(), 'refunds-'));
-  });
-  afterAll(async () => {
-    for (const world of worlds) await world.destroy();
-    rmSync(folder, { recursive: true });
-  });
-
-  async function aHouse(): Promise<World> {
-    const world = await aWorld();
-    worlds.push(world);
-    return world;
-  }
-
-  async function ran(command: Command, argv: string[], { environment }: World): Promise<number> {
-    const out = new PassThrough().resume();
-    const err = Object.assign(new PassThrough().resume(), { isTTY: false, columns: 100 });
-    return command(argv, { out, err, environment });
-  }
-
-  async function within<T>(world: World, work: (service: RunningService) => Promise<T>): Promise<T> {
-    const service = await RunningService.ready({ world });
-    try {
-      return await work(service);
-    } finally {
-      await service.stop();
-    }
-  }
-
-  it('refunds go with it: what counted is not counted again, what waits goes on waiting, also in a continued file', async () => {
-    const [old, place] = [await aHouse(), await aHouse()];
-    const file = join(folder, 'ledger.jsonl');
-    const [order, late, never] = [anOrderEvent(), anOrderEvent(), anOrderEvent()];
-    const counted = aRefund({ order_id: order.order_id });
-    const early = [late, never].map(({ order_id }) => aRefund({ order_id, amount: 3, note: 'kept' }));
-    const all = [order, counted, aRefund({ order_id: order.order_id, amount: 7 }), ...early];
-
-    const seen = await within(old, async (service) => {
-      await sent(service, ...all);
-      return waiting(service);
-    });
-    expect(seen.total).toBe(2);
-    expect(await ran(ledgerExport, [file], old)).toBe(0);
-    expect(await ran(ledgerImport, [file], place)).toBe(0);
-    expect(await ran(ledgerImport, [file], place)).toBe(0);
-
-    // One of those that wait is settled in the old place, and the file continued.
-    const { dump, left } = await within(old, async (service) => {
-      await sent(service, late);
-      return { dump: await dumpOfGeneration(service), left: await waiting(service) };
-    });
-    expect(left.items).toMatchObject([{ order_id: never.order_id }]);
-    expect(await ran(ledgerExport, [file], old)).toBe(0);
-    expect(readFileSync(file, 'utf8').match(/"type":"waiting_refund"/g)).toHaveLength(1);
-    expect(await ran(ledgerImport, [file], place)).toBe(0);
-
-    await within(place, async (service) => {
-      await service.settled();
-      expect(await dumpOfGeneration(service)).toEqual(dump);
-      expect(await waiting(service)).toEqual(left);
-      await sent(service, ...all, late);
-      expect(await dumpOfGeneration(service)).toEqual(dump);
-      // What is left of the order that was refunded in the old place is what can be refunded here.
-      await sent(
-        service,
-        aRefund({ order_id: order.order_id, amount: 6.01 }),
-        aRefund({ order_id: order.order_id, amount: 6 }),
-      );
-      expect((await entriesOf(service, order)).slice(-2)).toMatchObject([
-        { reasons: ['refund_exceeds_order'] },
-        { outcome: 'accepted' },
-      ]);
-      await sent(service, never);
-      expect((await entriesOf(service, never))[1]).toMatchObject({ amount: 3, body: JSON.stringify(early[1]) });
-      await expectVerified(service);
-    });
-  }, 180_000);
-
-  it('what waited when an export began is in it, though it was settled meanwhile', async () => {
-    const { part: database, destroy } = await aDatabase();
-    try {
-      const ledger = new Ledger(database);
-      const order = anOrderEvent();
-      const refund = judged(aRefund({ order_id: order.order_id }));
-      await ledger.append([aJudgedMessage(), refund], NO_HURRY);
-      const archive = new LedgerArchive(database);
-      const extent = await archive.extent(0);
-      await ledger.append([judged(order), judged(aRefund({ order_id: 'ORD-LATER' }))], NO_HURRY);
-      const lines: string[] = [];
-      for await (const page of archive.pages(extent)) lines.push(...page);
-      const read = lines.map((line) => JSON.parse(line));
-      expect(read.map(({ type }) => type)).toEqual(['ledger', 'entry', 'waiting_refund', 'end']);
-      expect(read[2]).toMatchObject({ order_id: order.order_id, body: refund.body });
-      expect(read[3]).toMatchObject({ waiting_refunds: 1 });
-    } finally {
-      await destroy();
-    }
-  });
-});
-
-describe('erasing a user’s personal data', () => {
-  it('reaches refunds that counted, that failed and that wait for a failed order, and changes no figure', async () => {
-    const service = await RunningService.ready();
-    try {
-      const [order, failing] = [anOrderEvent({ user_id: 'U7' }), anOrderEvent({ user_id: 'U7', items: [] })];
-      const personal = { customer_name: 'Quetzalcoatl' };
-      await sent(service, order, failing);
-      await sent(
-        service,
-        aRefund({ order_id: order.order_id, ...personal }),
-        aRefund({ order_id: order.order_id, amount: 'x', ...personal }),
-        aRefund({ order_id: failing.order_id, ...personal }),
-        aRefund({ order_id: failing.order_id }),
-      );
-      const figures = await dumpOfGeneration(service);
-      const held = await waiting(service);
-      expect(await service.call('DELETE', '/api/v1/users/U7/personal-data')).toMatchObject({
-        status: 200,
-        body: { erased: { order_events: 3, repairs: 0 } },
-      });
-      for (const table of ['ledger', 'early_refunds']) {
-        const rows = await service.database.query<{ row: string }>(sql.raw(`select t::text as row from ${table} t`));
-        expect(rows.filter(({ row }) => row.includes('Quetzalcoatl'))).toEqual([]);
-      }
-      expect(await dumpOfGeneration(service)).toEqual(figures);
-      expect(await waiting(service)).toEqual(held);
-      await sent(service, { ...failing, items: order.items });
-      expect((await waiting(service)).total).toBe(0);
-      await expectVerified(service);
-    } finally {
-      await service.stop();
     }
   });
 });

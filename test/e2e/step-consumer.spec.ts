@@ -1,4 +1,3 @@
-import { ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { randomUUID } from 'node:crypto';
@@ -12,48 +11,66 @@ import {
   type StepTask,
 } from '../../src/fulfilment/step-messages.js';
 import { MOST_WAITING, StepQueues } from '../../src/fulfilment/step-queues.js';
-import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { createService } from '../../src/service.js';
 import { loadConfig } from '../../src/shared/config.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { aBreakableLedger } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
+import { Delays, withQuickLooks } from '../support/no-waiting.js';
 
 const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 const TASKS = Object.keys(STEP_TASKS) as StepTask[];
 
+let world: World;
+/** Its queues are empty when a test is over. */
+let service: RunningService;
+let delays: Delays;
 let cleanUps: (() => Promise<unknown>)[] = [];
-const running = new Set<RunningService>();
+const others = new Set<RunningService>();
+
+beforeAll(async () => {
+  world = await aWorld();
+  service = await RunningService.ready({ world });
+  delays = new Delays(service.sqs);
+  withQuickLooks(service.sqs);
+});
 
 afterEach(async () => {
   jest.restoreAllMocks();
-  for (const service of running) await stop(service);
+  delays.areSkipped = false;
+  delays.asked.length = 0;
+  for (const other of others) await stop(other);
   for (const cleanUp of cleanUps.reverse()) await cleanUp();
   cleanUps = [];
 });
 
-async function aHome(environment: Record<string, string> = {}): Promise<World> {
-  const home = await aWorld(environment);
+afterAll(async () => {
+  await service.stop();
+  await world.destroy();
+});
+
+/** A service of a test's own, which is stopped with the test. */
+async function anotherService(home: World, environment: Record<string, string> = {}): Promise<RunningService> {
+  const other = await RunningService.ready({ world: home, environment });
+  others.add(other);
+  return other;
+}
+
+function stop(other: RunningService): Promise<void> {
+  others.delete(other);
+  return other.stop();
+}
+
+async function aHome(): Promise<World> {
+  const home = await aWorld();
   cleanUps.push(() => home.destroy());
   return home;
 }
 
-/** A service whose steps are all handled like this. */
-async function aService(handler: StepHandler, home?: World): Promise<RunningService> {
+/** Has all steps handled like this. */
+function handleBy(handler: StepHandler): void {
   jest.spyOn(StepHandlers.prototype, 'of').mockReturnValue(handler);
-  return started(home ?? (await aHome()));
-}
-
-async function started(world: World, environment: Record<string, string> = {}): Promise<RunningService> {
-  const service = await RunningService.ready({ world, environment });
-  running.add(service);
-  return service;
-}
-
-function stop(service: RunningService): Promise<void> {
-  running.delete(service);
-  return service.stop();
 }
 
 function aStep(fields: Partial<StepMessage> = {}): StepMessage {
@@ -61,8 +78,8 @@ function aStep(fields: Partial<StepMessage> = {}): StepMessage {
 }
 
 /** Puts steps on the queue of their task; with texts, on the inventory queue. */
-async function send(service: RunningService, ...steps: (StepMessage | string)[]): Promise<void> {
-  const queues = service.app.get(StepQueues);
+async function send(to: RunningService, ...steps: (StepMessage | string)[]): Promise<void> {
+  const queues = to.app.get(StepQueues);
   const bodies = steps.map((step) => ({
     queue: typeof step === 'string' ? 'inventory' : STEP_TASKS[step.task],
     body: typeof step === 'string' ? step : stepMessageText(step),
@@ -70,40 +87,30 @@ async function send(service: RunningService, ...steps: (StepMessage | string)[])
   for (const name of STEP_QUEUES) await queues.of(name).sender.sendEach(bodies.filter(({ queue }) => queue === name));
 }
 
-async function isEmpty(service: RunningService, task: StepTask): Promise<void> {
+async function isEmpty(of: RunningService, task: StepTask): Promise<void> {
   await eventually(async () => {
-    expect(await service.app.get(StepQueues).of(STEP_TASKS[task]).queue.depth()).toEqual(NO_MESSAGES);
+    expect(await of.app.get(StepQueues).of(STEP_TASKS[task]).queue.depth()).toEqual(NO_MESSAGES);
   });
 }
 
-/** Steps that are under way until they are let go. */
-function held(): { handler: StepHandler; underWay: StepMessage[]; letGo: () => void } {
+/** Has steps under way until they are let go. */
+function hold(): { underWay: StepMessage[]; letGo: () => void } {
   const underWay: StepMessage[] = [];
   let letGo!: () => void;
   const free = new Promise<void>((resolve) => (letGo = resolve));
-  const handler: StepHandler = (message) => {
+  handleBy((message) => {
     underWay.push(message);
     return free;
-  };
-  return { handler, underWay, letGo };
+  });
+  return { underWay, letGo };
 }
 
-/** For how long (s) the service has messages hidden, by their order; it gets at most 1 s instead. */
-function hidings(sqs: SQSClient): number[] {
-  const asked: number[] = [];
-  sqs.middlewareStack.add(
-    (next) => (args) => {
-      const { Entries } = args.input as { Entries?: { VisibilityTimeout?: number }[] };
-      for (const entry of Entries ?? []) {
-        if (entry.VisibilityTimeout === undefined) continue;
-        asked.push(entry.VisibilityTimeout);
-        entry.VisibilityTimeout = Math.min(1, entry.VisibilityTimeout);
-      }
-      return next(args);
-    },
-    { step: 'initialize' },
-  );
-  return asked;
+/** Waits until a service has steps in hand: as many under way as it may have, and the others waiting for their turn. */
+async function areInHand(of: RunningService, steps: number): Promise<void> {
+  const intake = of.app.get<StepIntake, { underWay: number; queued: unknown[] }>(StepIntake);
+  await eventually(() => {
+    expect([intake.underWay, intake.queued.length]).toEqual([MOST_STEPS_AT_ONCE, steps - MOST_STEPS_AT_ONCE]);
+  });
 }
 
 function errorLines(): string[] {
@@ -115,7 +122,7 @@ function errorLines(): string[] {
 describe('The queues of the steps', () => {
   it('have each task done from its own, once, and acknowledged', async () => {
     const done: [StepMessage, StepDelivery][] = [];
-    const service = await aService(async (...given) => void done.push(given));
+    handleBy(async (...given) => void done.push(given));
     const steps = TASKS.map((task) => aStep({ task, reference: `of ${task}`.replace(' ', '-') }));
     await send(service, ...steps);
     await eventually(() => expect(done).toHaveLength(TASKS.length));
@@ -124,8 +131,7 @@ describe('The queues of the steps', () => {
     expect(done).toHaveLength(TASKS.length);
   });
 
-  it('have poll loops of their own, as the orders queue has', async () => {
-    const service = await aService(() => Promise.resolve());
+  it('have poll loops of their own, as the orders queue has', () => {
     const loops = service.app
       .get(SqsService, { strict: false, each: true })
       .map(({ consumers }) => [...consumers.keys()].map((name) => name.replace(/-\d+$/, '')));
@@ -137,7 +143,6 @@ describe('The queues of the steps', () => {
   });
 
   it('are parts that have to be ready', async () => {
-    const service = await aService(() => Promise.resolve());
     const { queue } = service.app.get(StepQueues).of('payment');
     expect((await service.get('/health/ready')).body.details).toMatchObject({
       inventory_queue: { status: 'up', pollers: 2 },
@@ -152,8 +157,7 @@ describe('The queues of the steps', () => {
   });
 
   it('never have more steps under way at once than the database has room for', async () => {
-    const { handler, underWay, letGo } = held();
-    const service = await aService(handler);
+    const { underWay, letGo } = hold();
     const steps = TASKS.flatMap((task) => [aStep({ task }), aStep({ task }), aStep({ task })]);
     await send(service, ...steps);
     await eventually(async () => {
@@ -170,8 +174,7 @@ describe('The queues of the steps', () => {
 
 describe('A queue with many steps', () => {
   it('is received from as far as they will soon be handled, and on and on', async () => {
-    const { handler, underWay, letGo } = held();
-    const service = await aService(handler);
+    const { underWay, letGo } = hold();
     const steps = Array.from({ length: 100 }, () => aStep());
     await send(service, ...steps);
     const { queue, gate, settings } = service.app.get(StepQueues).of('inventory');
@@ -195,38 +198,39 @@ describe('A step that fails', () => {
   it('comes again by itself, later each time, and the others of its batch do not', async () => {
     const lines = errorLines();
     const receives: Record<string, number[]> = {};
-    const service = await aService(async ({ orderId }, { receiveCount }) => {
+    const { activity } = service.app.get(StepQueues).of('inventory').queue;
+    const { done, failed } = activity;
+    handleBy(async ({ orderId }, { receiveCount }) => {
       (receives[orderId] ??= []).push(receiveCount);
       if (orderId === 'ORD-BAD' && receiveCount < 4) throw new TypeError('"ORD-BAD" is not a function');
     });
-    const asked = hidings(service.sqs);
+    delays.areSkipped = true;
     await send(service, aStep({ orderId: 'ORD-BAD' }), aStep({ orderId: 'ORD-A' }), aStep({ orderId: 'ORD-B' }));
     await eventually(() => expect(receives['ORD-BAD']).toEqual([1, 2, 3, 4]));
     await isEmpty(service, 'reserve');
     expect(receives).toEqual({ 'ORD-BAD': [1, 2, 3, 4], 'ORD-A': [1], 'ORD-B': [1] });
     const whole = [5, 10, 20];
-    expect(asked).toHaveLength(whole.length);
-    for (const [index, seconds] of asked.entries()) {
+    expect(delays.asked).toHaveLength(whole.length);
+    for (const [index, seconds] of delays.asked.entries()) {
       expect(seconds).toBeGreaterThanOrEqual(whole[index]! / 2);
       expect(seconds).toBeLessThanOrEqual(whole[index]!);
     }
     expect(lines).toEqual(
       Array(3).fill(
         expect.stringMatching(
-          /^The message [0-9a-f-]{36} on inventory-queue was not processed and will be delivered again: "…" is not a function$/,
+          /^The message [0-9a-f-]{36} on inventory-[0-9a-f]+ was not processed and will be delivered again: "…" is not a function$/,
         ),
       ),
     );
-    const { activity } = service.app.get(StepQueues).of('inventory').queue;
-    expect(activity).toMatchObject({ done: 3, failed: 3 });
+    expect(activity).toMatchObject({ done: done + 3, failed: failed + 3 });
   });
 
   it('for want of a part that is down says nothing, since the part does', async () => {
     const lines = errorLines();
-    const service = await aService((_, { receiveCount }) =>
+    handleBy((_, { receiveCount }) =>
       receiveCount === 1 ? Promise.reject(new DatabaseUnavailable('gone')) : Promise.resolve(),
     );
-    hidings(service.sqs);
+    delays.areSkipped = true;
     await send(service, aStep());
     await isEmpty(service, 'reserve');
     expect(lines).toEqual([]);
@@ -238,43 +242,56 @@ describe('A step that fails', () => {
   ])('for being a message %s ends among the dead letters, its body in no log', async (_, body, reason) => {
     const lines = errorLines();
     const handled = jest.fn();
-    const service = await aService(handled, await aHome({ SQS_MAX_RECEIVE_COUNT: '2' }));
-    hidings(service.sqs);
+    handleBy(handled);
+    delays.areSkipped = true;
     await send(service, body);
-    const deadLetters = deadLetterQueueOf('inventory-queue');
-    await eventually(async () => {
-      expect(await queueDepth(service.sqs, deadLetters)).toEqual({ ...NO_MESSAGES, visible: 1 });
-    });
-    const { Messages } = await service.sqs.send(new ReceiveMessageCommand({ QueueUrl: deadLetters }));
-    expect(Messages![0]!.Body).toBe(body);
+    const { deadLetters, settings } = service.app.get(StepQueues).of('inventory');
+    const bodies = await eventually(() =>
+      deadLetters.holding({ messages: 10, seconds: 10 }, async (held) => {
+        const [letter] = await held.next(1);
+        expect(letter).toBeDefined();
+        expect(await held.delete([letter!.messageId])).toEqual([]);
+        return [letter!.body, ...(await held.next(1)).map((another) => another.body)];
+      }),
+    );
+    expect(bodies).toEqual([body]);
     expect(handled).not.toHaveBeenCalled();
-    expect(lines).toEqual(Array(2).fill(expect.stringMatching(`: This is no message of a step: ${reason}$`)));
+    expect(lines).toEqual(
+      Array(settings.maxReceiveCount).fill(expect.stringMatching(`: This is no message of a step: ${reason}$`)),
+    );
   });
 });
 
 describe('A step that takes long', () => {
-  it('stays hidden, as do those that wait for their turn, and is done once', async () => {
-    const { handler, underWay, letGo } = held();
-    const service = await aService(handler, await aHome({ SQS_VISIBILITY_TIMEOUT: '5' }));
+  it('is hidden again and again, as are those that wait for their turn, and is done once', async () => {
+    const intervals = jest.spyOn(globalThis, 'setInterval');
+    const { underWay, letGo } = hold();
     const hidden: number[] = [];
     service.sqs.middlewareStack.add(
       (next, { commandName }) =>
         (args) => {
-          const { Entries = [] } = args.input as { Entries?: unknown[] };
-          if (commandName === 'ChangeMessageVisibilityBatchCommand') hidden.push(Entries.length);
+          const { Entries = [] } = args.input as { Entries?: { VisibilityTimeout: number }[] };
+          if (commandName === 'ChangeMessageVisibilityBatchCommand') {
+            hidden.push(...Entries.map(({ VisibilityTimeout }) => VisibilityTimeout));
+          }
           return next(args);
         },
       { step: 'initialize' },
     );
     const steps = Array.from({ length: MOST_STEPS_AT_ONCE + 2 }, () => aStep());
     await send(service, ...steps);
-    const sum = (): number => hidden.reduce((one, other) => one + other, 0);
-    // Each message, more often than its visibility timeout lasts.
-    await eventually(() => expect(sum()).toBeGreaterThanOrEqual(steps.length * 3), 30_000);
+    await areInHand(service, steps.length);
+    const { settings } = service.app.get(StepQueues).of('inventory');
+    // Each batch has its own, which comes twice in the time that its messages stay hidden.
+    const ofBatches = intervals.mock.calls.filter(([, ms]) => ms === settings.visibilityTimeout * 500);
+    for (let times = 1; times <= 3; times++) {
+      for (const [again] of ofBatches) again();
+      await eventually(() => expect(hidden).toEqual(Array(steps.length * times).fill(settings.visibilityTimeout)));
+    }
     letGo();
     await isEmpty(service, 'reserve');
     expect(underWay.map(({ messageId }) => messageId).sort()).toEqual(steps.map(({ messageId }) => messageId).sort());
-  }, 60_000);
+  });
 });
 
 describe('An outage of the database', () => {
@@ -283,35 +300,32 @@ describe('An outage of the database', () => {
     const ledger = await aBreakableLedger(home);
     cleanUps.push(() => ledger.remove());
     const receives: number[] = [];
-    jest
-      .spyOn(StepHandlers.prototype, 'of')
-      .mockReturnValue(async (_, { receiveCount }) => void receives.push(receiveCount));
-    const service = await started(home, ledger.environment);
-    ledger.goAway(service);
-    await eventually(async () => expect((await service.get('/health/ready')).status).toBe(503));
+    handleBy(async (_, { receiveCount }) => void receives.push(receiveCount));
+    const cutOff = await anotherService(home, ledger.environment);
+    ledger.goAway(cutOff);
+    await eventually(async () => expect((await cutOff.get('/health/ready')).status).toBe(503));
     // A poll that was under way when the database went may still bring messages; it has ended when SQS gives it nothing.
-    const { queue, gate } = service.app.get(StepQueues).of('inventory');
+    const { queue, gate } = cutOff.app.get(StepQueues).of('inventory');
     await eventually(() => expect((gate as unknown as { receiving: Set<number> }).receiving.size).toBe(0));
-    await send(service, aStep(), aStep());
-    await eventually(() => expect(ledger.attempts).toBeGreaterThan(5));
+    await send(cutOff, aStep(), aStep());
+    await eventually(() => expect(ledger.attempts).toBeGreaterThan(3));
     expect(await queue.depth()).toEqual({ ...NO_MESSAGES, visible: 2 });
     await ledger.comeBack();
-    await isEmpty(service, 'reserve');
+    await isEmpty(cutOff, 'reserve');
     expect(receives).toEqual([1, 1]);
   });
 });
 
 describe('The end of the process', () => {
   it('waits for the steps that are in hand, those too that wait for their turn', async () => {
-    const { handler, underWay, letGo } = held();
-    const service = await aService(handler);
+    const { underWay, letGo } = hold();
+    const ending = await anotherService(await aHome());
     const steps = Array.from({ length: MOST_STEPS_AT_ONCE + 3 }, () => aStep());
-    await send(service, ...steps);
-    const { queue } = service.app.get(StepQueues).of('inventory');
-    await eventually(async () => expect((await queue.depth()).in_flight).toBe(steps.length));
-    const stopping = jest.spyOn(service.app.get(StepIntake), 'stop');
-    const asked = hidings(service.sqs);
-    const stopped = stop(service);
+    await send(ending, ...steps);
+    await areInHand(ending, steps.length);
+    const stopping = jest.spyOn(ending.app.get(StepIntake), 'stop');
+    const { asked } = new Delays(ending.sqs);
+    const stopped = stop(ending);
     await eventually(() => expect(stopping).toHaveBeenCalled());
     letGo();
     await stopped;
@@ -321,21 +335,16 @@ describe('The end of the process', () => {
 
   it('gives back what does not get its turn in time', async () => {
     const home = await aHome();
-    const { handler, underWay, letGo } = held();
-    const first = await aService(handler, home);
+    const { underWay, letGo } = hold();
+    const first = await anotherService(home);
     const steps = Array.from({ length: MOST_STEPS_AT_ONCE + 3 }, () => aStep());
     await send(first, ...steps);
-    const { queue } = first.app.get(StepQueues).of('inventory');
-    await eventually(async () => expect((await queue.depth()).in_flight).toBe(steps.length));
-    const asked: number[] = [];
-    first.sqs.middlewareStack.add(
-      (next) => (args) => {
-        const { Entries = [] } = args.input as { Entries?: { VisibilityTimeout?: number }[] };
-        for (const { VisibilityTimeout } of Entries) if (VisibilityTimeout !== undefined) asked.push(VisibilityTimeout);
-        return next(args);
-      },
-      { step: 'initialize' },
-    );
+    await areInHand(first, steps.length);
+    const { asked } = new Delays(first.sqs);
+    const intake = first.app.get(StepIntake);
+    const end = intake.stop.bind(intake);
+    const LATE_MS = 5_000;
+    jest.spyOn(intake, 'stop').mockImplementation((since) => end(since - LATE_MS));
     const stopped = stop(first);
     await eventually(() => expect(asked).toEqual([3, 3, 3]));
     letGo();
@@ -343,7 +352,8 @@ describe('The end of the process', () => {
     expect(underWay).toHaveLength(MOST_STEPS_AT_ONCE);
 
     const again: [StepMessage, StepDelivery][] = [];
-    const second = await aService(async (...given) => void again.push(given), home);
+    handleBy(async (...given) => void again.push(given));
+    const second = await anotherService(home);
     await isEmpty(second, 'reserve');
     const begun = new Set(underWay.map(({ messageId }) => messageId));
     expect(again).toHaveLength(3);

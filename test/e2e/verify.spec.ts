@@ -34,7 +34,10 @@ const rightFold = jest.requireActual<{ fold: typeof fold }>('../../src/stats/fig
 const NOBODY = '7b0f6a52-6f3c-4c5e-9a0e-0f6f3f5d2b11';
 
 beforeAll(() => Logger.overrideLogger(false));
+/** Lets go what a test held back, where it failed before it did so itself. */
+const heldBack: (() => void)[] = [];
 afterEach(() => {
+  for (const release of heldBack.splice(0)) release();
   jest.restoreAllMocks();
   jest.mocked(fold).mockImplementation(rightFold);
 });
@@ -81,6 +84,15 @@ async function expectVerified(service: RunningService, facts: Json = {}): Promis
   });
 }
 
+async function rebuild(service: RunningService): Promise<void> {
+  await service.app.get(Rebuild).run('a test');
+  await service.app.get(Projector).refresh();
+}
+
+async function clear(service: RunningService): Promise<void> {
+  expect(await service.call('DELETE', '/clear_redis_db')).toMatchObject({ status: 200 });
+}
+
 function keysOf(service: RunningService): GenerationKeys {
   return service.redis.keys.generation(service.app.get(Projector).served().generation);
 }
@@ -94,6 +106,7 @@ function holdBack<Part extends object>(
   let arrived = (): void => undefined;
   const free = new Promise<void>((resolve) => (release = resolve));
   const first = new Promise<void>((resolve) => (arrived = resolve));
+  heldBack.push(release);
   before(part, method, async () => {
     arrived();
     await free;
@@ -117,68 +130,56 @@ function before<Part extends object>(
     });
 }
 
-describe('figures that are right are verified', () => {
+describe.each(['Asia/Tokyo', 'America/St_Johns'])('figures that are right are verified in %s', (BUSINESS_TIME_ZONE) => {
+  let service: RunningService;
+
+  beforeAll(async () => {
+    service = await RunningService.ready({ environment: { BUSINESS_TIME_ZONE } });
+  });
+  afterAll(() => service?.stop());
+
   it('before there are any', async () => {
-    const service = await RunningService.ready();
-    try {
-      await expectVerified(service, { position: 0, entries: 0, users_checked: 0, months_checked: 0 });
-    } finally {
-      await service.stop();
-    }
+    await expectVerified(service, { position: 0, entries: 0, users_checked: 0, months_checked: 0 });
   });
 
-  it.each(['UTC', 'Asia/Tokyo', 'America/St_Johns'])(
-    'of orders of all sorts in %s, folded and rebuilt, cleared and begun again',
-    async (BUSINESS_TIME_ZONE) => {
-      const service = await RunningService.ready({ environment: { BUSINESS_TIME_ZONE } });
-      try {
-        const sent = ordersOfAllSorts().length;
-        await count(service, ...ordersOfAllSorts());
-        await count(service, ...ordersOfAllSorts());
-        const checked = { position: 2 * sent - 1, entries: 2 * sent - 1, users_checked: 4 };
-        await expectVerified(service, checked);
+  it('of orders of all sorts, folded and rebuilt, cleared and begun again', async () => {
+    const sent = ordersOfAllSorts().length;
+    await count(service, ...ordersOfAllSorts());
+    await count(service, ...ordersOfAllSorts());
+    const checked = { position: 2 * sent - 1, entries: 2 * sent - 1, users_checked: 4 };
+    await expectVerified(service, checked);
 
-        await service.app.get(Rebuild).run('a test');
-        await service.app.get(Projector).refresh();
-        await expectVerified(service, checked);
-        await count(service, ...ordersOfAllSorts());
-        await expectVerified(service);
+    await rebuild(service);
+    await expectVerified(service, checked);
+    await count(service, ...ordersOfAllSorts());
+    await expectVerified(service);
 
-        await service.call('DELETE', '/clear_redis_db');
-        await expectVerified(service, { entries: 0, users_checked: 0, months_checked: 0 });
-        await service.app.get(Rebuild).run('a test');
-        await service.app.get(Projector).refresh();
-        await expectVerified(service, { entries: 0 });
-        await count(service, ...ordersOfAllSorts());
-        await expectVerified(service, { entries: sent - 1, users_checked: 4 });
-      } finally {
-        await service.stop();
-      }
-    },
-  );
+    await clear(service);
+    await expectVerified(service, { entries: 0, users_checked: 0, months_checked: 0 });
+    await rebuild(service);
+    await expectVerified(service, { entries: 0 });
+    await count(service, ...ordersOfAllSorts());
+    await expectVerified(service, { entries: sent - 1, users_checked: 4 });
+  });
 
   it('with failed orders that were repaired, before and after a clear', async () => {
-    const service = await RunningService.ready();
-    try {
-      await count(service, anOrderEvent({ user_id: 'U1', items: [] }), anOrderEvent({ user_id: 'U2', items: [] }));
-      const repair = async (position: number): Promise<void> => {
-        const { position: head } = await service.app.get(Ledger).head();
-        const { status } = await service.call('POST', `/order-events/${position}/retry`, { order: anOrderEvent() });
-        expect(status).toBeLessThan(300);
-        await eventually(async () => expect((await service.app.get(Ledger).head()).position).toBe(head + 2));
-        await service.settled();
-      };
-      await repair(1);
-      await expectVerified(service, { entries: 4, users_checked: 2 });
-      await service.app.get(Rebuild).run('a test');
-      await service.app.get(Projector).refresh();
-      await expectVerified(service, { entries: 4, users_checked: 2 });
-      await service.call('DELETE', '/clear_redis_db');
-      await repair(2);
-      await expectVerified(service, { entries: 2, users_checked: 1 });
-    } finally {
-      await service.stop();
-    }
+    await clear(service);
+    const { position: base } = await service.app.get(Ledger).head();
+    await count(service, anOrderEvent({ user_id: 'U1', items: [] }), anOrderEvent({ user_id: 'U2', items: [] }));
+    const repair = async (position: number): Promise<void> => {
+      const { position: head } = await service.app.get(Ledger).head();
+      const { status } = await service.call('POST', `/order-events/${position}/retry`, { order: anOrderEvent() });
+      expect(status).toBeLessThan(300);
+      await eventually(async () => expect((await service.app.get(Ledger).head()).position).toBe(head + 2));
+      await service.settled();
+    };
+    await repair(base + 1);
+    await expectVerified(service, { entries: 4, users_checked: 2 });
+    await rebuild(service);
+    await expectVerified(service, { entries: 4, users_checked: 2 });
+    await clear(service);
+    await repair(base + 2);
+    await expectVerified(service, { entries: 2, users_checked: 1 });
   });
 });
 
@@ -192,7 +193,7 @@ describe('what is wrong is found', () => {
     right = await storedFigures(service.redis);
   });
   beforeEach(() => restoreFigures(service.redis, right));
-  afterAll(() => service.stop());
+  afterAll(() => service?.stop());
 
   /** Every kind of key with hashes in it: where, and by what name an answer calls it. */
   const hashes: [name: string, key: (keys: GenerationKeys) => string][] = [
@@ -397,8 +398,7 @@ describe('what is wrong is found', () => {
       drift_cents: 1,
       mismatches: [{ key: 'global', field: 'revenue' }],
     });
-    await service.app.get(Rebuild).run('a test');
-    await service.app.get(Projector).refresh();
+    await rebuild(service);
     await expectVerified(service);
     right = await storedFigures(service.redis);
   });
@@ -416,8 +416,7 @@ describe('what is wrong is found', () => {
       drift_cents: 800,
       mismatches: [{ key: 'month:2026-04', field: 'revenue', expected: -4, found: 4 }],
     });
-    await service.app.get(Rebuild).run('a test');
-    await service.app.get(Projector).refresh();
+    await rebuild(service);
     await expectVerified(service);
     right = await storedFigures(service.redis);
   });
@@ -434,11 +433,16 @@ describe('what is wrong is found', () => {
 describe('while the figures change', () => {
   let service: RunningService;
 
-  beforeEach(async () => {
+  beforeAll(async () => {
     service = await RunningService.ready();
+  });
+  // Each begins with statistics of its own.
+  beforeEach(async () => {
+    await service.isReady();
+    await clear(service);
     await count(service, ...ordersOfAllSorts());
   });
-  afterEach(() => service.stop());
+  afterAll(() => service?.stop());
 
   it('what entries brought since the beginning is taken into account, page by page', async () => {
     const pages = service.app.get(FigurePages);
@@ -474,30 +478,26 @@ describe('while the figures change', () => {
   });
 
   it('intake goes on, and every verification in the middle of it says that they are right', async () => {
-    // Of its own: the reads of the traffic know its orders only.
-    const own = await RunningService.ready();
-    try {
-      const going = Traffic.start(own);
-      const positions: number[] = [];
-      for (let i = 0; i < 6; i++) {
-        await going.around(async () => {
-          const { verified, mismatches, position } = await verify(own);
-          expect({ verified, mismatches }).toEqual({ verified: true, mismatches: [] });
-          positions.push(position);
-        });
-      }
-      await going.stop();
-      expect(new Set(positions).size).toBe(6);
-      await own.settled();
-      await expectVerified(own);
-    } finally {
-      await own.stop();
+    // The reads of the traffic know its orders only.
+    await clear(service);
+    const { position: base } = await service.app.get(Ledger).head();
+    await using traffic = Traffic.start(service, { base });
+    const positions: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      await traffic.goesOn();
+      const { verified, mismatches, position } = await verify(service);
+      expect({ verified, mismatches }).toEqual({ verified: true, mismatches: [] });
+      positions.push(position);
     }
+    await traffic.stop();
+    expect(new Set(positions).size).toBe(4);
+    await service.settled();
+    await expectVerified(service);
   });
 
   it('a clear begins the comparison anew', async () => {
     before(service.app.get(FigurePages), 'hashes', async (call) => {
-      if (call === 1) await service.call('DELETE', '/clear_redis_db');
+      if (call === 1) await clear(service);
     });
     await expectVerified(service, { entries: 0 });
   });
@@ -520,7 +520,7 @@ describe('while the figures change', () => {
   });
 
   it('503 where they never stay', async () => {
-    before(service.app.get(FigurePages), 'hashes', () => service.call('DELETE', '/clear_redis_db'));
+    before(service.app.get(FigurePages), 'hashes', () => clear(service));
     expect(await service.get('/stats/verify')).toMatchObject({ status: 503, body: { code: 'stats_rebuilding' } });
   });
 
@@ -530,189 +530,272 @@ describe('while the figures change', () => {
     await eventually(async () => expect((await service.get('/stats/global')).status).toBe(503));
     expect(await service.get('/stats/verify')).toMatchObject({ status: 503, body: { code: 'stats_rebuilding' } });
   });
+
+  it('a ledger of several pages is read page by page, between which intake goes on', async () => {
+    await clear(service);
+    const ledger = service.app.get(Ledger);
+    const { position: base } = await ledger.head();
+    const messages = Array.from({ length: 5_500 }, (_, i) =>
+      i % 10 === 0
+        ? aFailedMessage({ userId: `U${i % 30}` })
+        : aJudgedMessage({ userId: `U${i % 30}`, value: cents(1_000) }),
+    );
+    await ledger.append(messages, 60_000);
+    await service.settled();
+    const pages = before(service.app.get(Aggregation), 'figures', async () => {
+      const { position } = await ledger.head();
+      await service.send(anOrderEvent());
+      await eventually(async () => expect((await ledger.head()).position).toBe(position + 1));
+    });
+    await expectVerified(service);
+    expect(pages.mock.calls.slice(0, 2).map(([from, to]) => [from, to])).toEqual([
+      [base, base + 5_000],
+      [base + 5_000, base + 5_500],
+    ]);
+  });
 });
 
-describe('a ledger of several pages', () => {
-  it('is read page by page, between which intake goes on', async () => {
-    const service = await RunningService.ready();
-    try {
-      const messages = Array.from({ length: 11_000 }, (_, i) =>
-        i % 10 === 0
-          ? aFailedMessage({ userId: `U${i % 30}` })
-          : aJudgedMessage({ userId: `U${i % 30}`, value: cents(1_000) }),
-      );
-      await service.app.get(Ledger).append(messages, 60_000);
-      await service.settled();
-      const aggregation = service.app.get(Aggregation);
-      const pages = before(aggregation, 'figures', async () => {
-        const { position } = await service.app.get(Ledger).head();
-        await service.send(anOrderEvent());
-        await eventually(async () => expect((await service.app.get(Ledger).head()).position).toBe(position + 1));
-      });
-      await expectVerified(service);
-      expect(pages.mock.calls.slice(0, 3).map(([from, to]) => [from, to])).toEqual([
-        [0, 5_000],
-        [5_000, 10_000],
-        [10_000, 11_000],
-      ]);
-    } finally {
-      await service.stop();
-    }
-  }, 60_000);
-});
-
-describe('GET /stats/verify', () => {
+describe('a verification', () => {
   let service: RunningService;
 
   beforeAll(async () => {
     service = await RunningService.ready();
     await count(service, ...ordersOfAllSorts());
   });
-  afterAll(() => service.stop());
+  afterAll(() => service?.stop());
 
-  /** From now on nobody waits for a run. */
-  function noPatience(): void {
-    const controller: object = service.app.get(VerifyController);
-    jest.replaceProperty(controller as { longestWaitMs: number }, 'longestWaitMs', 0);
-  }
+  describe('that is due', () => {
+    let due: Verification;
 
-  it('says when it was and how much it covers', async () => {
-    const body = await verify(service);
-    const lasted = Date.parse(body.finished_at) - Date.parse(body.started_at);
-    expect(body).toEqual({
-      id: expect.stringMatching(/^[0-9a-f-]{36}$/),
-      state: 'done',
-      verified: true,
-      position: 13,
-      entries: 13,
-      users_checked: 4,
-      months_checked: 3,
-      drift_cents: 0,
-      mismatch_count: 0,
-      mismatches: [],
-      started_at: expect.stringMatching(/Z$/),
-      finished_at: expect.stringMatching(/Z$/),
-      duration_ms: lasted,
+    beforeAll(() => {
+      due = service.app.get(Verification);
     });
-    expect((await service.get(`/stats/verify/${body.id}`)).body).toEqual(body);
-  });
+    beforeEach(() => service.database.query(sql`update verification set scheduled_at = null`));
 
-  it('runs one verification at a time; who asks meanwhile is answered by the next', async () => {
-    let running = 0;
-    const comparison = service.app.get(FigureComparison);
-    const run = comparison.run.bind(comparison);
-    const runs = jest.spyOn(comparison, 'run').mockImplementation(async (...args) => {
-      expect(++running).toBe(1);
-      return run(...args).finally(() => running--);
+    async function metric(name: string, of = service): Promise<number | null> {
+      const { body } = await of.get('/metrics');
+      const line = new RegExp(`^${name} (\\S+)$`, 'm').exec(body as string);
+      return line && Number(line[1]);
+    }
+
+    async function anHourPasses(minutes: number): Promise<void> {
+      await service.database.query(
+        sql`update verification set scheduled_at = scheduled_at - make_interval(mins => ${minutes})`,
+      );
+    }
+
+    it('has no figures to show before the first', async () => {
+      expect(await metric('stats_drift_cents')).toBeNull();
+      expect(await metric('stats_verified_timestamp_seconds')).toBeNull();
     });
-    const requests = jest.spyOn(service.app.get(Verification), 'request');
-    const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
-    const first = service.get('/stats/verify');
-    await held();
-    const asking = [service.get('/stats/verify'), service.get('/stats/verify'), service.get('/stats/verify')];
-    await eventually(() => expect(requests).toHaveBeenCalledTimes(4));
-    release();
-    const [one, ...others] = (await Promise.all([first, ...asking])).map(({ body }) => body.id as string);
-    expect(new Set(others)).toEqual(new Set([others[0]]));
-    expect(others[0]).not.toBe(one);
-    expect(runs).toHaveBeenCalledTimes(2);
-  });
 
-  it('never answers with what was compared before it was asked', async () => {
-    const requests = jest.spyOn(service.app.get(Verification), 'request');
-    const { held, release } = holdBack(service.app.get(FigureStore), 'keysOf');
-    const first = service.get('/stats/verify');
-    await held(); // all values are compared by now
-    await service.redis.client.hincrby(keysOf(service).global, 'revenue', 3);
-    const second = service.get('/stats/verify');
-    await eventually(() => expect(requests).toHaveBeenCalledTimes(2));
-    release();
-    expect((await first).body.verified).toBe(true);
-    expect((await second).body).toMatchObject({ verified: false, drift_cents: 3 });
-    await service.redis.client.hincrby(keysOf(service).global, 'revenue', -3);
-  });
-
-  it('becomes a resource where it takes long', async () => {
-    noPatience();
-    const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
-    const { status, headers, body } = await service.get('/stats/verify');
-    expect({ status, location: headers.get('location') }).toEqual({
-      status: 202,
-      location: `/stats/verify/${body.id}`,
+    it('runs once an hour, whoever looks', async () => {
+      const runs = jest.spyOn(service.app.get(FigureComparison), 'run');
+      await Promise.all([due.verifyWhenDue(), due.verifyWhenDue(), due.verifyWhenDue()]);
+      expect(runs).toHaveBeenCalledTimes(1);
+      await anHourPasses(59);
+      await due.verifyWhenDue();
+      expect(runs).toHaveBeenCalledTimes(1);
+      await anHourPasses(1);
+      await due.verifyWhenDue();
+      expect(runs).toHaveBeenCalledTimes(2);
     });
-    expect(['waiting', 'running']).toContain(body.state);
-    await held();
-    const location = headers.get('location')!;
-    const { status: meanwhile, body: progress } = await service.get(location);
-    expect({ meanwhile, progress }).toEqual({
-      meanwhile: 200,
-      progress: {
-        id: body.id,
-        state: 'running',
-        done: 13,
-        total: expect.any(Number),
-        started_at: expect.any(String),
-        error: null,
-      },
+
+    it('shows drift and the time of the last success, of whatever run was the latest', async () => {
+      await due.verifyWhenDue();
+      const [row] = await service.database.query<{ at: number }>(
+        sql`select extract(epoch from succeeded_at)::float8 as at from verification`,
+      );
+      expect(await metric('stats_drift_cents')).toBe(0);
+      expect(await metric('stats_verified_timestamp_seconds')).toBe(row!.at);
+
+      await service.redis.client.hincrby(keysOf(service).global, 'revenue', 12);
+      expect((await verify(service)).verified).toBe(false);
+      expect(await metric('stats_drift_cents')).toBe(12);
+      expect(await metric('stats_verified_timestamp_seconds')).toBe(row!.at);
+
+      await service.redis.client.hincrby(keysOf(service).global, 'revenue', -12);
+      await anHourPasses(60);
+      await due.verifyWhenDue();
+      expect(await metric('stats_drift_cents')).toBe(0);
+      expect(await metric('stats_verified_timestamp_seconds')).toBeGreaterThanOrEqual(row!.at);
     });
-    expect(progress.total).toBeGreaterThan(30);
-    const { body: next } = await service.get('/stats/verify');
-    expect(next).toMatchObject({ state: 'waiting', done: 0, total: 0, started_at: null });
-    release();
-    await eventually(async () => expect((await service.get(location)).body).toMatchObject({ verified: true }));
-    await eventually(async () =>
-      expect((await service.get(`/stats/verify/${next.id}`)).body).toMatchObject({ verified: true }),
-    );
-  });
 
-  it('goes on when the one who asked goes away', async () => {
-    const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
-    const leaving = new AbortController();
-    const gone = fetch(`${service.url}/stats/verify`, { signal: leaving.signal }).catch((error: Error) => error.name);
-    await held();
-    leaving.abort();
-    expect(await gone).toBe('AbortError');
-    release();
-    await expectVerified(service);
-  });
-
-  it('keeps the latest 20', async () => {
-    const ids: string[] = [];
-    for (let i = 0; i < 21; i++) ids.push((await verify(service)).id);
-    const known = await Promise.all(ids.map(async (id) => (await service.get(`/stats/verify/${id}`)).status));
-    expect(known).toEqual([404, ...Array.from({ length: 20 }, () => 200)]);
-  });
-
-  it('knows no others', async () => {
-    expect(await service.get(`/stats/verify/${NOBODY}`)).toMatchObject({
-      status: 404,
-      body: { code: 'not_found', detail: `No verification ${NOBODY} is known.` },
+    it('is due again at once where it could not be done', async () => {
+      jest.spyOn(service.app.get(FigurePages), 'hashes').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
+      const runs = jest.spyOn(service.app.get(FigureComparison), 'run');
+      await due.verifyWhenDue();
+      await due.verifyWhenDue();
+      await due.verifyWhenDue();
+      expect(runs).toHaveBeenCalledTimes(2);
     });
-    expect(await service.get('/stats/verify/first')).toMatchObject({
-      status: 400,
-      body: { code: 'invalid_input', errors: [{ field: 'id' }] },
+
+    itWithRedis('is one for all processes, and so are the metrics', async () => {
+      const world = await aWorld();
+      const { DATABASE_URL, REDIS_KEY_PREFIX } = {
+        DATABASE_URL: service.config.databaseUrl,
+        REDIS_KEY_PREFIX: service.config.redisKeyPrefix,
+      };
+      const other = await RunningService.ready({ world, environment: { DATABASE_URL, REDIS_KEY_PREFIX } });
+      try {
+        const runs = [service, other].map((each) => jest.spyOn(each.app.get(FigureComparison), 'run'));
+        await Promise.all([service, other].map((each) => each.app.get(Verification).verifyWhenDue()));
+        expect(runs.map((run) => run.mock.calls.length).sort()).toEqual([0, 1]);
+        for (const name of ['stats_drift_cents', 'stats_verified_timestamp_seconds']) {
+          expect(await metric(name, other)).toBe(await metric(name));
+        }
+      } finally {
+        await other.stop();
+        await world.destroy();
+      }
     });
   });
 
-  it('answers 503 where Redis goes meanwhile, and its resource says why', async () => {
-    jest.spyOn(service.app.get(FigurePages), 'scores').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
-    const runs = jest.spyOn(service.app.get(Verification), 'request');
-    expect(await service.get('/stats/verify')).toMatchObject({ status: 503, body: { code: 'redis_unavailable' } });
-    const { id } = runs.mock.results[0]!.value as { id: string };
-    expect(await service.get(`/stats/verify/${id}`)).toMatchObject({
-      status: 200,
-      body: { state: 'failed', error: 'Redis: gone' },
-    });
-    await expectVerified(service);
-  });
+  describe('GET /stats/verify', () => {
+    /** From now on nobody waits for a run. */
+    function noPatience(): void {
+      const controller: object = service.app.get(VerifyController);
+      jest.replaceProperty(controller as { longestWaitMs: number }, 'longestWaitMs', 0);
+    }
 
-  it('shows nothing of a fault of ours', async () => {
-    jest.spyOn(service.app.get(FigurePages), 'scores').mockRejectedValueOnce(new Error('secret'));
-    const runs = jest.spyOn(service.app.get(Verification), 'request');
-    expect(await service.get('/stats/verify')).toMatchObject({ status: 500, body: { code: 'internal_error' } });
-    const { id } = runs.mock.results[0]!.value as { id: string };
-    const { body } = await service.get(`/stats/verify/${id}`);
-    expect(body).toMatchObject({ state: 'failed', error: expect.not.stringContaining('secret') });
+    it('says when it was and how much it covers', async () => {
+      const body = await verify(service);
+      const lasted = Date.parse(body.finished_at) - Date.parse(body.started_at);
+      expect(body).toEqual({
+        id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+        state: 'done',
+        verified: true,
+        position: 13,
+        entries: 13,
+        users_checked: 4,
+        months_checked: 3,
+        drift_cents: 0,
+        mismatch_count: 0,
+        mismatches: [],
+        started_at: expect.stringMatching(/Z$/),
+        finished_at: expect.stringMatching(/Z$/),
+        duration_ms: lasted,
+      });
+      expect((await service.get(`/stats/verify/${body.id}`)).body).toEqual(body);
+    });
+
+    it('runs one verification at a time; who asks meanwhile is answered by the next', async () => {
+      let running = 0;
+      const comparison = service.app.get(FigureComparison);
+      const run = comparison.run.bind(comparison);
+      const runs = jest.spyOn(comparison, 'run').mockImplementation(async (...args) => {
+        expect(++running).toBe(1);
+        return run(...args).finally(() => running--);
+      });
+      const requests = jest.spyOn(service.app.get(Verification), 'request');
+      const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
+      const first = service.get('/stats/verify');
+      await held();
+      const asking = [service.get('/stats/verify'), service.get('/stats/verify'), service.get('/stats/verify')];
+      await eventually(() => expect(requests).toHaveBeenCalledTimes(4));
+      release();
+      const [one, ...others] = (await Promise.all([first, ...asking])).map(({ body }) => body.id as string);
+      expect(new Set(others)).toEqual(new Set([others[0]]));
+      expect(others[0]).not.toBe(one);
+      expect(runs).toHaveBeenCalledTimes(2);
+    });
+
+    it('never answers with what was compared before it was asked', async () => {
+      const requests = jest.spyOn(service.app.get(Verification), 'request');
+      const { held, release } = holdBack(service.app.get(FigureStore), 'keysOf');
+      const first = service.get('/stats/verify');
+      await held(); // all values are compared by now
+      await service.redis.client.hincrby(keysOf(service).global, 'revenue', 3);
+      const second = service.get('/stats/verify');
+      await eventually(() => expect(requests).toHaveBeenCalledTimes(2));
+      release();
+      expect((await first).body.verified).toBe(true);
+      expect((await second).body).toMatchObject({ verified: false, drift_cents: 3 });
+      await service.redis.client.hincrby(keysOf(service).global, 'revenue', -3);
+    });
+
+    it('becomes a resource where it takes long', async () => {
+      noPatience();
+      const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
+      const { status, headers, body } = await service.get('/stats/verify');
+      expect({ status, location: headers.get('location') }).toEqual({
+        status: 202,
+        location: `/stats/verify/${body.id}`,
+      });
+      expect(['waiting', 'running']).toContain(body.state);
+      await held();
+      const location = headers.get('location')!;
+      const { status: meanwhile, body: progress } = await service.get(location);
+      expect({ meanwhile, progress }).toEqual({
+        meanwhile: 200,
+        progress: {
+          id: body.id,
+          state: 'running',
+          done: 13,
+          total: expect.any(Number),
+          started_at: expect.any(String),
+          error: null,
+        },
+      });
+      expect(progress.total).toBeGreaterThan(30);
+      const { body: next } = await service.get('/stats/verify');
+      expect(next).toMatchObject({ state: 'waiting', done: 0, total: 0, started_at: null });
+      release();
+      await eventually(async () => expect((await service.get(location)).body).toMatchObject({ verified: true }));
+      await eventually(async () =>
+        expect((await service.get(`/stats/verify/${next.id}`)).body).toMatchObject({ verified: true }),
+      );
+    });
+
+    it('goes on when the one who asked goes away', async () => {
+      const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
+      const leaving = new AbortController();
+      const gone = fetch(`${service.url}/stats/verify`, { signal: leaving.signal }).catch((error: Error) => error.name);
+      await held();
+      leaving.abort();
+      expect(await gone).toBe('AbortError');
+      release();
+      await expectVerified(service);
+    });
+
+    it('keeps the latest 20', async () => {
+      const ids: string[] = [];
+      for (let i = 0; i < 21; i++) ids.push((await verify(service)).id);
+      const known = await Promise.all(ids.map(async (id) => (await service.get(`/stats/verify/${id}`)).status));
+      expect(known).toEqual([404, ...Array.from({ length: 20 }, () => 200)]);
+    });
+
+    it('knows no others', async () => {
+      expect(await service.get(`/stats/verify/${NOBODY}`)).toMatchObject({
+        status: 404,
+        body: { code: 'not_found', detail: `No verification ${NOBODY} is known.` },
+      });
+      expect(await service.get('/stats/verify/first')).toMatchObject({
+        status: 400,
+        body: { code: 'invalid_input', errors: [{ field: 'id' }] },
+      });
+    });
+
+    it('answers 503 where Redis goes meanwhile, and its resource says why', async () => {
+      jest.spyOn(service.app.get(FigurePages), 'scores').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
+      const runs = jest.spyOn(service.app.get(Verification), 'request');
+      expect(await service.get('/stats/verify')).toMatchObject({ status: 503, body: { code: 'redis_unavailable' } });
+      const { id } = runs.mock.results[0]!.value as { id: string };
+      expect(await service.get(`/stats/verify/${id}`)).toMatchObject({
+        status: 200,
+        body: { state: 'failed', error: 'Redis: gone' },
+      });
+      await expectVerified(service);
+    });
+
+    it('shows nothing of a fault of ours', async () => {
+      jest.spyOn(service.app.get(FigurePages), 'scores').mockRejectedValueOnce(new Error('secret'));
+      const runs = jest.spyOn(service.app.get(Verification), 'request');
+      expect(await service.get('/stats/verify')).toMatchObject({ status: 500, body: { code: 'internal_error' } });
+      const { id } = runs.mock.results[0]!.value as { id: string };
+      const { body } = await service.get(`/stats/verify/${id}`);
+      expect(body).toMatchObject({ state: 'failed', error: expect.not.stringContaining('secret') });
+    });
   });
 });
 
@@ -760,96 +843,5 @@ describe('parts that go', () => {
     await stopped;
     expect(run).toMatchObject({ state: 'failed', failure: { code: 'verification_stopped' } });
     expect(pages.hashes).toHaveBeenCalledTimes(1);
-  });
-});
-
-describe('the verification that is due', () => {
-  let service: RunningService;
-  let due: Verification;
-
-  beforeAll(async () => {
-    service = await RunningService.ready();
-    due = service.app.get(Verification);
-    await count(service, ...ordersOfAllSorts());
-  });
-  afterAll(() => service.stop());
-  beforeEach(() => service.database.query(sql`update verification set scheduled_at = null`));
-
-  async function metric(name: string, of = service): Promise<number | null> {
-    const { body } = await of.get('/metrics');
-    const line = new RegExp(`^${name} (\\S+)$`, 'm').exec(body as string);
-    return line && Number(line[1]);
-  }
-
-  async function anHourPasses(minutes: number): Promise<void> {
-    await service.database.query(
-      sql`update verification set scheduled_at = scheduled_at - make_interval(mins => ${minutes})`,
-    );
-  }
-
-  it('has no figures to show before the first', async () => {
-    expect(await metric('stats_drift_cents')).toBeNull();
-    expect(await metric('stats_verified_timestamp_seconds')).toBeNull();
-  });
-
-  it('runs once an hour, whoever looks', async () => {
-    const runs = jest.spyOn(service.app.get(FigureComparison), 'run');
-    await Promise.all([due.verifyWhenDue(), due.verifyWhenDue(), due.verifyWhenDue()]);
-    expect(runs).toHaveBeenCalledTimes(1);
-    await anHourPasses(59);
-    await due.verifyWhenDue();
-    expect(runs).toHaveBeenCalledTimes(1);
-    await anHourPasses(1);
-    await due.verifyWhenDue();
-    expect(runs).toHaveBeenCalledTimes(2);
-  });
-
-  it('shows drift and the time of the last success, of whatever run was the latest', async () => {
-    await due.verifyWhenDue();
-    const [row] = await service.database.query<{ at: number }>(
-      sql`select extract(epoch from succeeded_at)::float8 as at from verification`,
-    );
-    expect(await metric('stats_drift_cents')).toBe(0);
-    expect(await metric('stats_verified_timestamp_seconds')).toBe(row!.at);
-
-    await service.redis.client.hincrby(keysOf(service).global, 'revenue', 12);
-    expect((await verify(service)).verified).toBe(false);
-    expect(await metric('stats_drift_cents')).toBe(12);
-    expect(await metric('stats_verified_timestamp_seconds')).toBe(row!.at);
-
-    await service.redis.client.hincrby(keysOf(service).global, 'revenue', -12);
-    await anHourPasses(60);
-    await due.verifyWhenDue();
-    expect(await metric('stats_drift_cents')).toBe(0);
-    expect(await metric('stats_verified_timestamp_seconds')).toBeGreaterThanOrEqual(row!.at);
-  });
-
-  it('is due again at once where it could not be done', async () => {
-    jest.spyOn(service.app.get(FigurePages), 'hashes').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
-    const runs = jest.spyOn(service.app.get(FigureComparison), 'run');
-    await due.verifyWhenDue();
-    await due.verifyWhenDue();
-    await due.verifyWhenDue();
-    expect(runs).toHaveBeenCalledTimes(2);
-  });
-
-  itWithRedis('is one for all processes, and so are the metrics', async () => {
-    const world = await aWorld();
-    const { DATABASE_URL, REDIS_KEY_PREFIX } = {
-      DATABASE_URL: service.config.databaseUrl,
-      REDIS_KEY_PREFIX: service.config.redisKeyPrefix,
-    };
-    const other = await RunningService.ready({ world, environment: { DATABASE_URL, REDIS_KEY_PREFIX } });
-    try {
-      const runs = [service, other].map((each) => jest.spyOn(each.app.get(FigureComparison), 'run'));
-      await Promise.all([service, other].map((each) => each.app.get(Verification).verifyWhenDue()));
-      expect(runs.map((run) => run.mock.calls.length).sort()).toEqual([0, 1]);
-      for (const name of ['stats_drift_cents', 'stats_verified_timestamp_seconds']) {
-        expect(await metric(name, other)).toBe(await metric(name));
-      }
-    } finally {
-      await other.stop();
-      await world.destroy();
-    }
   });
 });

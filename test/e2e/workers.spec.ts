@@ -7,11 +7,10 @@ import { Ledger } from '../../src/ledger/ledger.js';
 import { QueueSender } from '../../src/platform/queue/queue-sender.js';
 import { deadLetterQueueOf } from '../../src/platform/queue/queue-setup.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
-import { aBreakableQueue } from '../support/breakable-parts.js';
+import { aBreakableQueue, type PartBehindNetwork } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
 import { anOrderEvent } from '../support/order-events.js';
 
-const QUEUES = ['inventory-queue', 'orders-queue', 'payment-queue', 'shipment-queue'];
 const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 /** What a queue is told of that nobody has used. */
 const UNUSED = {
@@ -29,34 +28,50 @@ const UNUSED = {
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look at whatever came
 type Shown = Record<string, any>;
 
-async function workers(service: RunningService): Promise<Record<string, Shown>> {
+let home: World;
+let network: PartBehindNetwork;
+let service: RunningService;
+let handler: StepHandler;
+/** The names of the queues by what they are for. */
+let queues: Record<'orders' | 'inventory' | 'payment' | 'shipment', string>;
+
+beforeAll(async () => {
+  home = await aWorld();
+  network = await aBreakableQueue();
+  service = await RunningService.ready({ world: home, environment: network.environment });
+  const { queue, stepQueues } = service.config;
+  const { inventory, payment, shipment } = stepQueues;
+  queues = { orders: queue.name, inventory: inventory.name, payment: payment.name, shipment: shipment.name };
+});
+
+beforeEach(() => {
+  handler = () => Promise.resolve();
+  jest.spyOn(StepHandlers.prototype, 'of').mockReturnValue((...given) => handler(...given));
+});
+
+afterEach(() => jest.restoreAllMocks());
+
+afterAll(async () => {
+  await service.stop();
+  await network.remove();
+  await home.destroy();
+});
+
+async function workers(): Promise<Record<string, Shown>> {
   const { status, body } = await service.get('/api/v1/system/workers');
   expect(status).toBe(200);
   return Object.fromEntries((body as { queues: Shown[] }).queues.map((worker) => [worker.queue, worker]));
 }
 
-async function metrics(service: RunningService): Promise<string[]> {
+async function workerOf(queue: keyof typeof queues): Promise<Shown> {
+  return (await workers())[queues[queue]]!;
+}
+
+async function metrics(): Promise<string[]> {
   return ((await service.get('/api/v1/system/metrics')).body as string).split('\n');
 }
 
 describe('The workers', () => {
-  let home: World;
-  let service: RunningService;
-  let handler: StepHandler;
-
-  beforeEach(async () => {
-    home = await aWorld();
-    handler = () => Promise.resolve();
-    jest.spyOn(StepHandlers.prototype, 'of').mockReturnValue((...given) => handler(...given));
-    service = await RunningService.ready({ world: home });
-  });
-
-  afterEach(async () => {
-    await service.stop();
-    await home.destroy();
-    jest.restoreAllMocks();
-  });
-
   async function send(fields: { delaySeconds?: number } = {}): Promise<void> {
     const body = stepMessageText({ messageId: randomUUID(), orderId: 'ORD-1', task: 'charge', reference: null });
     await service.app
@@ -68,10 +83,10 @@ describe('The workers', () => {
   it('are told of by queue, one that nobody has used too', async () => {
     const { body } = await service.get('/api/v1/system/workers');
     expect(Date.parse(body.since)).toBeLessThanOrEqual(Date.now());
-    const told = await workers(service);
-    expect(Object.keys(told).sort()).toEqual(QUEUES);
-    expect(told['orders-queue']).toEqual({ queue: 'orders-queue', pollers: 4, ...UNUSED });
-    expect(told['payment-queue']).toEqual({ queue: 'payment-queue', pollers: 2, ...UNUSED });
+    const told = await workers();
+    expect(Object.keys(told).sort()).toEqual(Object.values(queues).sort());
+    expect(told[queues.orders]).toEqual({ queue: queues.orders, pollers: 4, ...UNUSED });
+    expect(told[queues.payment]).toEqual({ queue: queues.payment, pollers: 2, ...UNUSED });
   });
 
   it('have messages in hand, then done, and know how old they were', async () => {
@@ -80,29 +95,29 @@ describe('The workers', () => {
     await send();
     await send({ delaySeconds: 900 });
     await eventually(async () => {
-      expect((await workers(service))['payment-queue']).toMatchObject({
+      expect(await workerOf('payment')).toMatchObject({
         in_flight: 1,
         done: 0,
         depth: { visible: 0, in_flight: 1, delayed: 1 },
       });
     });
-    const { oldest_age_seconds: age } = (await workers(service))['payment-queue']!;
+    const { oldest_age_seconds: age } = await workerOf('payment');
     expect(age).toBeGreaterThanOrEqual(0);
     letGo();
     await eventually(async () => {
-      expect((await workers(service))['payment-queue']).toMatchObject({ in_flight: 0, done: 1, failed: 0 });
+      expect(await workerOf('payment')).toMatchObject({ in_flight: 0, done: 1, failed: 0 });
     });
-    expect((await workers(service))['payment-queue']).toMatchObject({ oldest_age_seconds: age });
-    const lines = await metrics(service);
+    expect(await workerOf('payment')).toMatchObject({ oldest_age_seconds: age });
+    const lines = await metrics();
     for (const line of [
-      'queue_messages{queue="payment-queue",state="delayed"} 1',
-      'queue_messages{queue="orders-queue",state="visible"} 0',
-      'queue_worker_in_flight{queue="payment-queue"} 0',
-      'queue_worker_done_total{queue="payment-queue"} 1',
-      'queue_worker_done_total{queue="orders-queue"} 0',
-      'queue_worker_failed_total{queue="payment-queue"} 0',
-      `queue_worker_oldest_age_seconds{queue="payment-queue"} ${age}`,
-      'dead_letters{queue="payment-queue"} 0',
+      `queue_messages{queue="${queues.payment}",state="delayed"} 1`,
+      `queue_messages{queue="${queues.orders}",state="visible"} 0`,
+      `queue_worker_in_flight{queue="${queues.payment}"} 0`,
+      `queue_worker_done_total{queue="${queues.payment}"} 1`,
+      `queue_worker_done_total{queue="${queues.orders}"} 0`,
+      `queue_worker_failed_total{queue="${queues.payment}"} 0`,
+      `queue_worker_oldest_age_seconds{queue="${queues.payment}"} ${age}`,
+      `dead_letters{queue="${queues.payment}"} 0`,
     ])
       expect(lines).toContain(line);
     expect(lines.filter((line) => line.startsWith('queue_worker_oldest_age_seconds{'))).toHaveLength(1);
@@ -113,25 +128,25 @@ describe('The workers', () => {
     handler = () => Promise.reject(new Error('invalid input: "Jane Doe"'));
     await send();
     await eventually(async () => {
-      expect((await workers(service))['payment-queue']).toMatchObject({
+      expect(await workerOf('payment')).toMatchObject({
         in_flight: 0,
-        done: 0,
+        done: 1,
         failed: 1,
         last_error: { message: 'invalid input: "…"', at: expect.stringMatching(/^\d{4}-.*Z$/) },
       });
     });
-    expect(await metrics(service)).toContain('queue_worker_failed_total{queue="payment-queue"} 1');
+    expect(await metrics()).toContain(`queue_worker_failed_total{queue="${queues.payment}"} 1`);
   });
 
   it('of the orders queue count orders, and messages that could not be stored', async () => {
     jest.spyOn(Logger.prototype, 'error').mockImplementation();
     await service.send(anOrderEvent(), anOrderEvent(), anOrderEvent());
     await service.settled();
-    expect((await workers(service))['orders-queue']).toMatchObject({ done: 3, failed: 0, depth: NO_MESSAGES });
+    expect(await workerOf('orders')).toMatchObject({ done: 3, failed: 0, depth: NO_MESSAGES });
     jest.spyOn(service.app.get(Ledger), 'append').mockRejectedValueOnce(new TypeError('x is not a function'));
     await service.send(anOrderEvent());
     await eventually(async () => {
-      expect((await workers(service))['orders-queue']).toMatchObject({
+      expect(await workerOf('orders')).toMatchObject({
         done: 3,
         failed: 1,
         last_error: { message: 'x is not a function' },
@@ -140,11 +155,11 @@ describe('The workers', () => {
   });
 
   it('count the dead letters of each queue', async () => {
-    const deadLetters = new QueueSender(service.sqs, deadLetterQueueOf('shipment-queue'));
+    const deadLetters = new QueueSender(service.sqs, deadLetterQueueOf(queues.shipment));
     await deadLetters.sendAll(['one', 'two']);
-    expect((await workers(service))['shipment-queue']).toMatchObject({ dead_letters: 2, depth: NO_MESSAGES });
-    expect((await workers(service))['orders-queue']).toMatchObject({ dead_letters: 0 });
-    expect(await metrics(service)).toContain('dead_letters{queue="shipment-queue"} 2');
+    expect(await workerOf('shipment')).toMatchObject({ dead_letters: 2, depth: NO_MESSAGES });
+    expect(await workerOf('orders')).toMatchObject({ dead_letters: 0 });
+    expect(await metrics()).toContain(`dead_letters{queue="${queues.shipment}"} 2`);
   });
 
   it('are asked under two names of the health and the metrics, with the same answers', async () => {
@@ -156,18 +171,13 @@ describe('The workers', () => {
     const { headers } = await service.get('/api/v1/system/metrics');
     expect(headers.get('content-type')).toBe((await service.get('/metrics')).headers.get('content-type'));
   });
-});
 
-it('Workers on queues that can’t be reached are told of with the reason', async () => {
-  jest.spyOn(Logger.prototype, 'warn').mockImplementation();
-  const home = await aWorld();
-  const queue = await aBreakableQueue();
-  const service = await RunningService.ready({ world: home, environment: queue.environment });
-  try {
-    queue.goAway(service);
+  it('are told of with the reason where their queues can’t be reached', async () => {
+    jest.spyOn(Logger.prototype, 'warn').mockImplementation();
+    network.goAway(service);
     await eventually(async () => {
-      const told = Object.values(await workers(service));
-      expect(told).toHaveLength(QUEUES.length);
+      const told = Object.values(await workers());
+      expect(told).toHaveLength(4);
       for (const worker of told) {
         expect(worker).toMatchObject({ depth: null, dead_letters: null, reason: expect.stringMatching(/\S/) });
       }
@@ -177,11 +187,6 @@ it('Workers on queues that can’t be reached are told of with the reason', asyn
       503,
       ['inventory_queue', 'payment_queue', 'queue', 'shipment_queue'],
     ]);
-    expect((await metrics(service)).filter((line) => /^(queue_messages|dead_letters)\{/.test(line))).toEqual([]);
-  } finally {
-    await service.stop();
-    await queue.remove();
-    await home.destroy();
-    jest.restoreAllMocks();
-  }
+    expect((await metrics()).filter((line) => /^(queue_messages|dead_letters)\{/.test(line))).toEqual([]);
+  });
 });

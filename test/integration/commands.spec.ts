@@ -1,15 +1,11 @@
-import { createServer } from 'node:http';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
-import {
-  CreateQueueCommand,
-  DeleteMessageBatchCommand,
-  ReceiveMessageCommand,
-  type SQSClient,
-} from '@aws-sdk/client-sqs';
+import { CreateQueueCommand, PurgeQueueCommand, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { run as bulkOrders } from '../../src/cli/bulk-orders.js';
 import type { Command } from '../../src/cli/command.js';
 import { run as populate } from '../../src/cli/populate.js';
@@ -17,29 +13,25 @@ import { run as rebuild } from '../../src/cli/rebuild.js';
 import { run as seed } from '../../src/cli/seed.js';
 import { run as sendOrder } from '../../src/cli/send-order.js';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
+import { parts } from '../support/parts.js';
 
 const SAMPLE = join(__dirname, '../../sample/online-retail-sample.jsonl');
 
-let endpoint: string;
+const QUEUE = `orders-${randomBytes(6).toString('hex')}`;
+const ENVIRONMENT = { SQS_ENDPOINT: parts.sqsEndpoint, SQS_QUEUE_NAME: QUEUE };
+
 let sqs: SQSClient;
 let folder: string;
-let stop: () => Promise<unknown>;
 
 beforeAll(async () => {
-  const { buildApp } = await import('fauxqs');
-  const emulator = buildApp({ logger: false });
-  await emulator.listen({ port: 0, host: '127.0.0.1' });
-  stop = () => emulator.close();
-  endpoint = `http://127.0.0.1:${(emulator.server.address() as AddressInfo).port}`;
-  sqs = createSqsClient({ sqsEndpoint: endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
-  await sqs.send(new CreateQueueCommand({ QueueName: 'orders-queue' }));
+  sqs = createSqsClient({ sqsEndpoint: parts.sqsEndpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
+  await sqs.send(new CreateQueueCommand({ QueueName: QUEUE }));
   folder = mkdtempSync(join(tmpdir(), 'commands-'));
 });
 
-afterAll(async () => {
+afterAll(() => {
   rmSync(folder, { recursive: true });
   sqs.destroy();
-  await stop();
 });
 
 afterEach(async () => void (await sentBodies()));
@@ -53,7 +45,7 @@ interface Ran {
 async function ran(
   command: Command,
   argv: string[],
-  environment: NodeJS.ProcessEnv = { SQS_ENDPOINT: endpoint },
+  environment: NodeJS.ProcessEnv = ENVIRONMENT,
   isTTY = false,
 ): Promise<Ran> {
   const out = new PassThrough();
@@ -66,14 +58,12 @@ async function ran(
 async function sentBodies(): Promise<string[]> {
   const bodies: string[] = [];
   while (true) {
-    const { Messages } = await sqs.send(
-      new ReceiveMessageCommand({ QueueUrl: 'orders-queue', MaxNumberOfMessages: 10 }),
-    );
-    if (!Messages?.length) return bodies.sort();
+    const { Messages } = await sqs.send(new ReceiveMessageCommand({ QueueUrl: QUEUE, MaxNumberOfMessages: 10 }));
+    if (!Messages?.length) break;
     bodies.push(...Messages.map(({ Body }) => Body!));
-    const Entries = Messages.map((message, index) => ({ Id: `${index}`, ReceiptHandle: message.ReceiptHandle }));
-    await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
   }
+  if (bodies.length > 0) await sqs.send(new PurgeQueueCommand({ QueueUrl: QUEUE }));
+  return bodies.sort();
 }
 
 async function sentOrder(): Promise<Record<string, unknown>> {
@@ -198,7 +188,7 @@ describe('bulk-orders', () => {
   });
 
   it('shows a bar on a terminal', async () => {
-    const { err } = await ran(bulkOrders, ['100'], { SQS_ENDPOINT: endpoint }, true);
+    const { err } = await ran(bulkOrders, ['100'], ENVIRONMENT, true);
     expect(err).toContain('█ 100% | 100 sent');
   });
 });
@@ -241,7 +231,7 @@ describe('populate', () => {
 
   it('names what it can not read above the bar on a terminal', async () => {
     const path = fileOf('a.jsonl', '{broken\n{}\n');
-    const { err } = await ran(populate, [path], { SQS_ENDPOINT: endpoint }, true);
+    const { err } = await ran(populate, [path], ENVIRONMENT, true);
     expect(err).toContain('line 1: skipped, not JSON');
     expect(err).toContain('100% | 1 sent');
   });
@@ -505,7 +495,7 @@ describe('Every command', () => {
   });
 
   it.each(commands)('says that the queue does not exist: %s', async (_name, command, argv) => {
-    const environment = { SQS_ENDPOINT: endpoint, SQS_QUEUE_NAME: 'other' };
+    const environment = { ...ENVIRONMENT, SQS_QUEUE_NAME: 'other' };
     const { exitCode, err } = await ran(command, argv, environment);
     expect([exitCode, err]).toEqual([1, expect.stringMatching(/^http:.* has no queue named other\..*\n$/)]);
   });

@@ -439,6 +439,21 @@ describe('on the stores', () => {
       expect(await store.checkpoint(1)).toEqual(aCheckpoint);
     });
 
+    it('writes the same by several pipelines as project.lua adds by one script', async () => {
+      const many = foldAll(
+        Array.from({ length: 700 }, (_, i) => anEntry(i + 1, { userId: `U${i}` })),
+        'UTC',
+      );
+      const pipelined = jest.spyOn(redis, 'pipelined');
+      await store.fill(many, aCheckpoint);
+      expect(pipelined.mock.calls.length).toBeGreaterThan(1);
+      pipelined.mockRestore();
+      const before = { ...aCheckpoint, generation: 2, position: 0 };
+      await store.begin(before);
+      expect(await store.add(many, before, { position: 1, entryHash: 'e', at: 1 })).toBe('applied');
+      expect(await figuresOf(redis, 1)).toEqual(await figuresOf(redis, 2));
+    });
+
     it('gives it none where Redis was emptied meanwhile, or it would pass for complete', async () => {
       const { pipelined } = redis;
       const spy = jest.spyOn(redis, 'pipelined').mockImplementationOnce(async (commands) => {

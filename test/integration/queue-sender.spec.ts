@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net';
+import { randomBytes } from 'node:crypto';
 import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
@@ -12,32 +12,22 @@ import {
 import { QueueSender, QueueUnavailable, type Outgoing } from '../../src/platform/queue/queue-sender.js';
 import { queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
+import { parts } from '../support/parts.js';
 
 const MIB = 1_048_576;
 const NO_WAITS = [0, 0, 0];
 
 describe('Sending to an SQS queue', () => {
-  let stop: () => Promise<unknown>;
-  let endpoint: string;
   let sqs: SQSClient;
-  let queues = 0;
 
-  beforeAll(async () => {
-    const { buildApp } = await import('fauxqs');
-    const emulator = buildApp({ logger: false });
-    await emulator.listen({ port: 0, host: '127.0.0.1' });
-    endpoint = `http://127.0.0.1:${(emulator.server.address() as AddressInfo).port}`;
-    sqs = clientOf(endpoint);
-    stop = () => emulator.close();
+  beforeAll(() => {
+    sqs = clientOf(parts.sqsEndpoint);
   });
 
-  afterAll(async () => {
-    sqs.destroy();
-    await stop();
-  });
+  afterAll(() => sqs.destroy());
 
   async function newQueue(): Promise<string> {
-    const name = `orders-${++queues}`;
+    const name = `orders-${randomBytes(6).toString('hex')}`;
     await sqs.send(new CreateQueueCommand({ QueueName: name }));
     return name;
   }

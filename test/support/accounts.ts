@@ -31,9 +31,11 @@ export const SECURED = {
   METRICS_TOKEN: A_METRICS_TOKEN,
 };
 
-/** A new person. */
+/** A new person, without a digit in their password: to rate one that could be leetspeak costs 60 ms instead of 2. */
 export function aPerson(): Person {
-  const id = randomBytes(6).toString('hex');
+  const id = randomBytes(6)
+    .toString('hex')
+    .replace(/\d/g, (digit) => 'ghijklmnop'[Number(digit)]!);
   return {
     email: `p${id}@fixture.example`,
     password: `fixture-secret seven maps ${id}`,

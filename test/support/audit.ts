@@ -41,8 +41,12 @@ class AuditFailed extends Error {
   }
 }
 
-/** The same of a service in this process, when it has settled. @returns what is wrong */
-export async function auditOf(service: RunningService): Promise<string[]> {
+/**
+ * The same of a service in this process, when it has settled.
+ * @param withoutProgressMs how long something wrong may stay, see {@link eventually}; a control waits all of it
+ * @returns what is wrong
+ */
+export async function auditOf(service: RunningService, withoutProgressMs = 10_000): Promise<string[]> {
   await service.settled();
   try {
     // A moment after it has settled, another generation may still be on its way.
@@ -50,7 +54,7 @@ export async function auditOf(service: RunningService): Promise<string[]> {
       const faults = await audit(partsOf(service));
       if (faults.length > 0) throw new AuditFailed(faults);
       return faults;
-    }, 10_000);
+    }, withoutProgressMs);
   } catch (error) {
     if (error instanceof AuditFailed) return error.faults;
     throw error;

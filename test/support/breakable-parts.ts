@@ -1,4 +1,3 @@
-import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
 import { EmbeddedRedis, findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
 import type { RunningService, World } from './app.js';
 import { parts } from './parts.js';
@@ -21,15 +20,12 @@ export interface PartBehindNetwork extends BreakablePart {
   readonly network: TcpProxy;
 }
 
-/** The orders queue: an emulator of its own behind a network. @param direct its address past that network */
+/** The queues of the run behind a network. @param direct their address past that network */
 export async function aBreakableQueue(): Promise<PartBehindNetwork & { direct: string }> {
-  const queue = await EmbeddedQueue.start(0, null);
-  const network = await TcpProxy.before(queue.endpoint);
-  const environment = { SQS_ENDPOINT: network.through(queue.endpoint), SQS_WAIT_TIME_SECONDS: '1' };
-  return Object.assign(
-    behind(network, environment, () => queue.stop()),
-    { direct: queue.endpoint },
-  );
+  const { sqsEndpoint: direct } = parts;
+  const network = await TcpProxy.before(direct);
+  const environment = { SQS_ENDPOINT: network.through(direct), SQS_WAIT_TIME_SECONDS: '1' };
+  return Object.assign(behind(network, environment), { direct });
 }
 
 /** The Redis of the run behind a network; a private server where the run has none. */

@@ -1,6 +1,10 @@
+const { relative } = require('node:path');
+
+const SLOWEST = 10;
+
 /**
- * Closes a run with what Jest's own summary leaves out or says too early: the skipped tests by name (a name tells why),
- * and as the very last line, alone on it, `N passed, N failed, N skipped`.
+ * Closes a run with what Jest's own summary leaves out or prints too early: the slowest files, the skipped tests by name
+ * (which gives the reason), and as the very last line, alone on it, `N passed, N failed, N skipped`.
  */
 module.exports = class ClosingLineReporter {
   constructor({ testNamePattern }) {
@@ -23,8 +27,19 @@ function closingLines(results, listsSkipped) {
   const failed = results.numFailedTests + results.numRuntimeErrorTestSuites;
   return [
     '',
+    ...slowestFiles(results),
     ...(listsSkipped && skipped.length > 0 ? ['Skipped:', ...skipped.sort(), ''] : []),
     `${results.numPassedTests} passed, ${failed} failed, ${skipped.length} skipped`,
     '',
   ].join('\n');
+}
+
+function slowestFiles({ testResults }) {
+  if (testResults.length <= SLOWEST) return [];
+  const slowest = testResults.toSorted((a, b) => b.perfStats.runtime - a.perfStats.runtime).slice(0, SLOWEST);
+  const lines = slowest.map(({ perfStats, testFilePath }) => {
+    const seconds = (perfStats.runtime / 1000).toFixed(1).padStart(6);
+    return `  ${seconds} s  ${relative(process.cwd(), testFilePath)}`;
+  });
+  return ['Slowest files:', ...lines, ''];
 }

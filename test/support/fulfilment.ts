@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { FulfilmentSchedule } from '../../src/fulfilment/fulfilment-schedule.js';
 import type { Answer, RunningService } from './app.js';
 import { eventually } from './eventually.js';
 
@@ -58,9 +59,10 @@ export async function placeOrder(service: RunningService, given: GivenOrder = {}
   return body.order_id as string;
 }
 
-/** Waits until an order is of a status, and returns it. */
+/** Waits until an order is of a status, and returns it. A shipment goes on at once instead of once a second. */
 export function orderIs(service: RunningService, id: string, status: string): Promise<Answer['body']> {
   return eventually(async () => {
+    if (status === 'completed') await service.app.get(FulfilmentSchedule).progressShipments();
     const { body } = await service.get(`/api/v1/orders/${id}`);
     if (body.order_status !== status) throw new Error(`${id} is ${body.order_status}, not ${status}`);
     return body;

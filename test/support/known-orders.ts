@@ -26,6 +26,7 @@ export class KnownOrders {
   /** @param name in every order id, to tell them from those of others */
   constructor(
     private readonly random: SeededRandom,
+    private readonly queueName: string,
     private readonly name = 'KNOWN',
   ) {}
 
@@ -42,7 +43,7 @@ export class KnownOrders {
     for (let left = count; left > 0; left -= ENTRIES_PER_CALL) {
       const orders = Array.from({ length: Math.min(left, ENTRIES_PER_CALL) }, () => this.next());
       const Entries = orders.map(({ body }, i) => ({ Id: String(i), MessageBody: body }));
-      const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
+      const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl: this.queueName, Entries }));
       if (Failed.length > 0) throw new Error(`SQS refused ${Failed.length} messages: ${Failed[0]!.Message}`);
       for (const { orderId } of orders) this.taken.add(orderId);
     }

@@ -22,11 +22,12 @@ export class OrderLoad {
   private isFlowing = false;
 
   /**
-   * @param sqs reaches the orders queue whatever is broken
+   * @param sqs reaches the orders queue, of that name, whatever is broken
    * @param service where A123 is on sale; null where nothing is to be placed
    */
   constructor(
     private readonly sqs: SQSClient,
+    private readonly queueName: string,
     private readonly service: Parameters<typeof requestOrder>[0] | null,
   ) {}
 
@@ -50,7 +51,7 @@ export class OrderLoad {
     const orders = Array.from({ length: count }, () => anOrderEvent());
     const Entries = orders.map((order, index) => ({ Id: String(index), MessageBody: JSON.stringify(order) }));
     this.unsure += count;
-    const { Failed = [] } = await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: 'orders-queue', Entries }));
+    const { Failed = [] } = await this.sqs.send(new SendMessageBatchCommand({ QueueUrl: this.queueName, Entries }));
     if (Failed.length > 0) throw new Error(`SQS refused ${Failed.length} messages: ${Failed[0]!.Message}`);
     this.unsure -= count;
     for (const { order_id } of orders) this.ids.add(order_id);

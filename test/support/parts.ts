@@ -14,9 +14,6 @@ export const parts = {
   build: process.env.TEST_BUILD!,
 };
 
-/** How many orders test/fulfilment-chaos.spec.ts is to put through, where CHAOS_ORDERS says; 10,000 take some minutes. */
-export const chaosOrders = process.env.CHAOS_ORDERS ? Number(process.env.CHAOS_ORDERS) : null;
-
 /** A database of its own for a test. */
 export interface OwnDatabase {
   url: string;

@@ -228,9 +228,13 @@ export function poisonedTraffic(
   return random.shuffled(all);
 }
 
-/** Puts messages on the orders queue. @returns them by the ids that they have there @throws Error where SQS refuses any */
-export async function sendExpected(sqs: SQSClient, messages: Expected[]): Promise<Map<string, Expected>> {
-  const { messageIds, failed } = await new QueueSender(sqs, 'orders-queue').sendAll(messages.map(({ body }) => body));
+/** Puts messages on an orders queue. @returns them by the ids that they have there @throws Error where SQS refuses any */
+export async function sendExpected(
+  sqs: SQSClient,
+  queueName: string,
+  messages: Expected[],
+): Promise<Map<string, Expected>> {
+  const { messageIds, failed } = await new QueueSender(sqs, queueName).sendAll(messages.map(({ body }) => body));
   if (failed.length > 0) throw new Error(`SQS refused ${failed.length} messages: ${failed[0]!.message}`);
   return new Map(messageIds.map((id, i) => [id!, messages[i]!]));
 }

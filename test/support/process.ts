@@ -1,16 +1,16 @@
 import { SendMessageBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { symlinkSync } from 'node:fs';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
 import type { Answer, World } from './app.js';
 import { eventually } from './eventually.js';
 import { endsWithThisProcess } from './own-process.js';
 import { parts } from './parts.js';
 
-const REPOSITORY = join(__dirname, '..', '..');
 const BATCH = 10;
+
+/** Where a process finds the programs that it starts. */
+export const searchPath = process.env.PATH ?? '';
 
 let build = parts.build;
 
@@ -20,27 +20,6 @@ let build = parts.build;
  */
 export function useBuild(made: string): void {
   build = made;
-}
-
-/** Puts what a build needs beside it into a folder. @returns where in it the build itself is to be */
-export function folderForBuild(repository: string, folder: string): string {
-  for (const name of ['package.json', 'migrations', 'node_modules']) {
-    symlinkSync(join(repository, name), join(folder, name));
-  }
-  return join(folder, 'built');
-}
-
-/** Compiles folders of this repository. @param options of swc besides */
-export async function compile(sources: string[], into: string, options: string[] = []): Promise<void> {
-  await promisify(execFile)(
-    process.execPath,
-    [
-      join(REPOSITORY, 'node_modules', '@swc', 'cli', 'bin', 'swc.js'),
-      ...[...sources, '--out-dir', into, ...options, '--extensions', '.ts'],
-      ...['--copy-files', '--ignore', '**/*.spec.ts', '--quiet'],
-    ],
-    { cwd: REPOSITORY },
-  );
 }
 
 /** A program of the built service, as a process of its own. */

@@ -8,6 +8,9 @@ import { goesWithThisProcess } from './own-process.js';
 import { PostgresServer } from './postgres-server.js';
 import { RedisServer } from './redis-server.js';
 
+/** A real world has queues by their usual names, since its emulator belongs to it alone. */
+export const ORDERS_QUEUE = 'orders-queue';
+
 /** A world on a PostgreSQL, a Redis and a queue that belong to it alone, so that all of them may be broken. */
 export class RealWorld implements World {
   private constructor(
@@ -36,7 +39,6 @@ export class RealWorld implements World {
       DATABASE_URL: postgres.url,
       REDIS_URL: redis.url,
       SQS_ENDPOINT: queue.endpoint,
-      // The emulator hands the next message to whoever waited for one when the connection broke.
       SQS_WAIT_TIME_SECONDS: '1',
       REDIS_KEY_PREFIX: `test-${randomBytes(6).toString('hex')}`,
       SQS_POLLERS: '4',

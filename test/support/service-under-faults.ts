@@ -12,6 +12,9 @@ import { MixedTraffic } from './mixed-traffic.js';
 import type { RealWorld } from './real-world.js';
 import type { SeededRandom } from './seeded-random.js';
 
+/** Controls are to find something, and wait all of it. */
+const AUDIT_WITHOUT_PROGRESS_MS = 1_000;
+
 /**
  * A service on servers that a test breaks, with a database, a key space and a queue that nobody else has, and with orders
  * that come over the queue. A message is dead-lettered after two receives, and comes again soon.
@@ -96,7 +99,7 @@ export class ServiceUnderFaults {
    */
   async faults(): Promise<string[]> {
     await this.traffic.stop();
-    const faults = await auditOf(this.service);
+    const faults = await auditOf(this.service, AUDIT_WITHOUT_PROGRESS_MS);
     faults.push(...(await this.traffic.faults((text) => this.query(text))));
     const deadLetters = await this.deadLetters();
     if (deadLetters > 0) faults.push(`${deadLetters} messages are dead letters`);

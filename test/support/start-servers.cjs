@@ -50,7 +50,7 @@ function buildInto(folder) {
     process.execPath,
     [
       join(REPOSITORY, 'node_modules/@swc/cli/bin/swc.js'),
-      ...['src', 'test/support', '--out-dir', folder, '--extensions', '.ts'],
+      ...['src', 'test/support', 'test/chaos', '--out-dir', folder, '--extensions', '.ts'],
       ...['--copy-files', '--ignore', '**/*.spec.ts', '--quiet'],
     ],
     { cwd: REPOSITORY, stdio: ['ignore', 'ignore', 'inherit'] },

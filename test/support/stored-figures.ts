@@ -14,7 +14,10 @@ export type StoredFigures = Record<string, StoredKey>;
 
 /** Reads all generations at one moment, as long as no key is added meanwhile. */
 export async function storedFigures(redis: Redis): Promise<StoredFigures> {
-  const names = await generationKeys(redis);
+  return valuesAt(redis, await generationKeys(redis));
+}
+
+async function valuesAt(redis: Redis, names: string[]): Promise<StoredFigures> {
   if (names.length === 0) return {};
   const types = (await redis.atomically(names.map((name) => ['type', name]))) as string[];
   const replies = await redis.atomically(
@@ -29,8 +32,9 @@ export async function storedFigures(redis: Redis): Promise<StoredFigures> {
 /** What one generation holds beside its checkpoint, its keys named without prefix and number. */
 export async function figuresOf(redis: Redis, generation: number): Promise<StoredFigures> {
   const root = redis.keys.generation(generation).checkpoint.replace(/checkpoint$/, '');
-  const stored = Object.entries(await storedFigures(redis)).filter(([name]) => name.startsWith(root));
-  const { checkpoint: _, ...figures } = Object.fromEntries(stored.map(([name, key]) => [name.slice(root.length), key]));
+  const names = (await generationKeys(redis)).filter((name) => name.startsWith(root));
+  const stored = Object.entries(await valuesAt(redis, names)).map(([name, key]) => [name.slice(root.length), key]);
+  const { checkpoint: _, ...figures } = Object.fromEntries(stored) as StoredFigures;
   return figures;
 }
 

@@ -55,7 +55,7 @@ export class Traffic {
     await eventually(async () => {
       if (this.wrong.length > 0) return;
       const head = await this.service.app.get(Ledger).head();
-      if (head.position < position + 30) throw new Error(`${head.position - position} of 30 orders came`);
+      if (head.position < position + 20) throw new Error(`${head.position - position} of 20 orders came`);
       if (this.reads.right < right + 4) throw new Error(`${this.reads.right - right} of 4 reads had figures`);
     }, 30_000);
   }
@@ -66,6 +66,12 @@ export class Traffic {
     await Promise.all(this.loops);
     if (this.wrong.length > 0)
       throw new Error(`${this.wrong.length} wrong answers:\n${this.wrong.slice(0, 5).join('\n')}`);
+  }
+
+  /** Ends it where a test has failed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.running = false;
+    await Promise.all(this.loops);
   }
 
   private async untilStopped(step: () => Promise<void>): Promise<void> {

@@ -7,14 +7,13 @@ import { RedisKeys } from '../../src/platform/redis/redis-keys.js';
 import { audit, type AuditedParts } from './audit.js';
 import { type Dump, dumpOfRedis } from './dump.js';
 import { eventually } from './eventually.js';
-import type { RealWorld } from './real-world.js';
-
-const QUEUE = 'orders-queue';
+import { ORDERS_QUEUE, type RealWorld } from './real-world.js';
 
 /** What there is in a world, past the services that run on it. */
 export class WorldView implements AuditedParts {
   readonly businessTimeZone = 'UTC';
   readonly redisKeyPrefix: string;
+  readonly queueName = ORDERS_QUEUE;
   readonly sqs: SQSClient;
   readonly redis: IORedis;
   private readonly database: Pool;
@@ -39,12 +38,12 @@ export class WorldView implements AuditedParts {
 
   /** How many messages wait, are in hand or are delayed. */
   async waiting(): Promise<number> {
-    const { visible, in_flight, delayed } = await queueDepth(this.sqs, QUEUE);
+    const { visible, in_flight, delayed } = await queueDepth(this.sqs, this.queueName);
     return visible + in_flight + delayed;
   }
 
   async deadLetters(): Promise<number> {
-    return (await queueDepth(this.sqs, deadLetterQueueOf(QUEUE))).visible;
+    return (await queueDepth(this.sqs, deadLetterQueueOf(this.queueName))).visible;
   }
 
   /** Waits until the queue is empty, in hand too, and the live figures have every entry of the ledger. */

@@ -2,12 +2,12 @@ import { type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/cl
 import { Logger } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
 import { Consumer } from 'sqs-consumer';
-import type { Database } from '../../src/platform/database/database.js';
-import { pollLoopOptions, PollLoops } from '../../src/platform/queue/poll-loops.js';
-import { QueueActivity } from '../../src/platform/queue/queue-activity.js';
-import type { Queue } from '../../src/platform/queue/queue.js';
-import { ReceiveGate } from '../../src/platform/queue/receive-gate.js';
-import { eventually } from '../support/eventually.js';
+import type { Database } from '../database/database.js';
+import { pollLoopOptions, PollLoops } from './poll-loops.js';
+import { QueueActivity } from './queue-activity.js';
+import type { Queue } from './queue.js';
+import { ReceiveGate } from './receive-gate.js';
+import { eventually } from '../../../test/support/eventually.js';
 
 const SETTINGS = {
   name: 'orders-queue',

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseEnv } from 'node:util';
-import { InvalidConfiguration, loadConfig } from '../../src/shared/config.js';
+import { InvalidConfiguration, loadConfig } from './config.js';
 
 /** The AWS SDK reads these by itself. */
 const READ_BY_THE_SDK = ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'];

@@ -1,5 +1,5 @@
 import * as argon2 from 'argon2';
-import { hashOf, PasswordCheck } from '../../src/auth/passwords.js';
+import { hashOf, PasswordCheck } from './passwords.js';
 
 jest.mock('argon2', () => {
   const real = jest.requireActual<typeof argon2>('argon2');
@@ -12,6 +12,10 @@ describe('A password', () => {
   const passwords = new PasswordCheck();
 
   beforeEach(() => verify.mockClear());
+
+  it('is hashed by argon2id with the parameters of OWASP', async () => {
+    expect(await hashOf('fixture-secret quiet harbour')).toMatch(/^\$argon2id\$v=19\$m=19456,(t=2,p=1|p=1,t=2)\$/);
+  });
 
   it.each([
     ['of a known address, right', 'fixture-secret quiet harbour', true],

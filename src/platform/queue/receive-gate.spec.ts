@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Database } from '../../src/platform/database/database.js';
-import type { Queue } from '../../src/platform/queue/queue.js';
-import { ReceiveGate } from '../../src/platform/queue/receive-gate.js';
+import type { Database } from '../database/database.js';
+import type { Queue } from './queue.js';
+import { ReceiveGate } from './receive-gate.js';
 
 /** A part that is up or down as a test says. */
 class Part {

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { OutageNotice, STEADY_MS } from '../../src/platform/outage-notice.js';
+import { OutageNotice, STEADY_MS } from './outage-notice.js';
 
 const WARNED = 'It is down';
 const BACK = 'It is up';
