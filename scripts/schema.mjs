@@ -63,7 +63,8 @@ const FUNCTIONS = `
   order by proname`;
 
 async function describe(client) {
-  const lines = async (query, oid) => (await client.query(query, oid === undefined ? [] : [oid])).rows.map(({ line }) => line);
+  const lines = async (query, oid) =>
+    (await client.query(query, oid === undefined ? [] : [oid])).rows.map(({ line }) => line);
   const parts = [];
   for (const { oid, name } of (await client.query(TYPES)).rows) {
     parts.push(`create type ${name} as (\n${(await lines(COLUMNS, oid)).map((line) => `  ${line}`).join(',\n')}\n);\n`);
