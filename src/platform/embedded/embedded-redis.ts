@@ -6,9 +6,9 @@ import { GuardedServer } from './guarded-server.js';
 
 const PROGRAMS = ['redis-server', 'valkey-server'];
 
-/** Where an installed Redis or Valkey server is, or null where there is none. */
+/** Where an installed Redis or Valkey server is, or null where there is none on the PATH. */
 export function findRedisServer(searchPath: string): string | null {
-  const folders = [...searchPath.split(delimiter), '/usr/bin', '/usr/sbin', '/usr/local/bin', '/opt/homebrew/bin'];
+  const folders = searchPath.split(delimiter);
   for (const program of PROGRAMS) {
     for (const folder of folders) {
       const path = join(folder, program);
