@@ -1,6 +1,6 @@
 /**
  * Ends the process where its data folder can't be used, in one clear line. To be imported before the libraries, whose
- * loading takes the better part of a second: whoever starts the service twice should not have to wait for it.
+ * loading takes the better part of a second: a user who starts the service twice should not have to wait for it.
  * The folder is taken for good by EmbeddedParts.
  */
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';

@@ -151,7 +151,7 @@ describe('While a service runs, its PostgreSQL', () => {
     await areGone([guard, server]);
   });
 
-  it('goes on when its guard is told to end, as all processes of a unit are: that is for the service', async () => {
+  it('goes on when its guard gets SIGTERM, as all processes of a unit do: that is for the service', async () => {
     const before = service.postgres;
     for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM']) process.kill(before.guard, signal);
     await takesOrders();
@@ -190,7 +190,7 @@ describe('While a service runs, its PostgreSQL', () => {
     expect((await service.get('/health/ready')).status).toBe(200);
   });
 
-  it('writes its files and ends within 10 s when the service is told to, also while that is busy', async () => {
+  it('writes its files and ends within 10 s of SIGTERM, also while the service is busy', async () => {
     const { all } = service.postgres;
     await takesOrders();
     const { code, tookMs } = await service.kill('SIGTERM');

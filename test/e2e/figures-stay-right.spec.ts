@@ -27,8 +27,8 @@ describe('while a service runs', () => {
   });
   afterAll(() => service.stop());
 
-  /** Does harm in the middle of traffic, and expects it to be noticed, never to be served, and to be mended exactly. */
-  async function expectMended(harm: () => Promise<unknown>): Promise<void> {
+  /** Does harm in the middle of traffic, and expects it to be noticed, never to be served, and to be recovered from exactly. */
+  async function expectRecovery(harm: () => Promise<unknown>): Promise<void> {
     const before = servedGeneration(service);
     await using traffic = Traffic.start(service);
     await traffic.goesOn();
@@ -53,18 +53,18 @@ describe('while a service runs', () => {
     await expectExactFigures(service);
   });
 
-  it('a wiped Redis is noticed and mended', async () => {
-    await expectMended(() => restoreFigures(service.redis, {}));
+  it('a wiped Redis is noticed and recovered from', async () => {
+    await expectRecovery(() => restoreFigures(service.redis, {}));
   });
 
-  it('a lost checkpoint is noticed and mended', async () => {
-    await expectMended(() => service.redis.client.del(keys().checkpoint));
+  it('a lost checkpoint is noticed and recovered from', async () => {
+    await expectRecovery(() => service.redis.client.del(keys().checkpoint));
   });
 
-  it('an older snapshot is noticed and mended', async () => {
+  it('an older snapshot is noticed and recovered from', async () => {
     await service.settled();
     const snapshot = await storedFigures(service.redis);
-    await expectMended(() => restoreFigures(service.redis, snapshot));
+    await expectRecovery(() => restoreFigures(service.redis, snapshot));
   });
 
   it('an older snapshot is noticed without traffic too', async () => {
@@ -80,24 +80,24 @@ describe('while a service runs', () => {
     await expectExactFigures(service);
   });
 
-  it('a snapshot of an earlier generation is noticed and mended', async () => {
+  it('a snapshot of an earlier generation is noticed and recovered from', async () => {
     await service.settled();
     const snapshot = await storedFigures(service.redis);
     await service.app.get(Rebuild).run('a test');
-    await expectMended(() => restoreFigures(service.redis, snapshot));
+    await expectRecovery(() => restoreFigures(service.redis, snapshot));
   });
 
-  it('figures of another fold version are noticed and mended', async () => {
-    await expectMended(() => service.redis.client.hset(keys().checkpoint, 'fold_version', '0/UTC'));
+  it('figures of another fold version are noticed and recovered from', async () => {
+    await expectRecovery(() => service.redis.client.hset(keys().checkpoint, 'fold_version', '0/UTC'));
   });
 
-  it('figures of another ledger are noticed and mended', async () => {
-    await expectMended(() => service.redis.client.hset(keys().checkpoint, 'ledger_id', 'another'));
+  it('figures of another ledger are noticed and recovered from', async () => {
+    await expectRecovery(() => service.redis.client.hset(keys().checkpoint, 'ledger_id', 'another'));
   });
 
   for (const damaged of ['global', 'usersBySpend', 'productsByQuantity'] as const) {
-    itWithRedis(`a key that holds something else (${damaged}) is noticed and mended`, async () => {
-      await expectMended(() =>
+    itWithRedis(`a key that holds something else (${damaged}) is noticed and recovered from`, async () => {
+      await expectRecovery(() =>
         service.redis.atomically([
           ['del', keys()[damaged]],
           ['set', keys()[damaged], 'something else'],
@@ -106,11 +106,11 @@ describe('while a service runs', () => {
     });
   }
 
-  it('a value that is no number is noticed and mended', async () => {
-    await expectMended(() => service.redis.client.hset(keys().global, 'revenue', 'much'));
+  it('a value that is no number is noticed and recovered from', async () => {
+    await expectRecovery(() => service.redis.client.hset(keys().global, 'revenue', 'much'));
   });
 
-  itWithRedis('a damaged key that only a reader meets is noticed and mended', async () => {
+  itWithRedis('a damaged key that only a reader meets is noticed and recovered from', async () => {
     const ofLongAgo = { ...anOrderOfTraffic(0), user_id: 'U-QUIET', order_timestamp: '2025-06-01T00:00:00Z' };
     await service.send(ofLongAgo);
     await service.settled();
@@ -151,7 +151,7 @@ describe('while a service runs', () => {
     await expectNoStrayKeys(service);
   });
 
-  it('a ledger that was put back and has grown past the figures since is noticed and mended', async () => {
+  it('a ledger that was put back and has grown past the figures since is noticed and recovered from', async () => {
     await service.settled();
     const before = servedGeneration(service);
     const { position } = await service.app.get(Ledger).head();
@@ -162,7 +162,7 @@ describe('while a service runs', () => {
     await expectExactFigures(service);
   });
 
-  it('a ledger that was put back is noticed and mended', async () => {
+  it('a ledger that was put back is noticed and recovered from', async () => {
     await service.settled();
     const before = servedGeneration(service);
     await service.database.transaction((tx) => putLedgerBack(tx, 10, 0));
@@ -225,7 +225,7 @@ describe('while a service runs', () => {
   });
 });
 
-it('figures are the same after a restart; in another business time zone days and months are cut anew', async () => {
+it('figures are the same after a restart; in another business time zone days and months are cut by it', async () => {
   const atMidnight = { ...anOrderOfTraffic(0), order_timestamp: '2026-01-31T23:30:00Z' };
   const world = await aWorld();
 

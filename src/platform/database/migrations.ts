@@ -37,7 +37,7 @@ export async function migrate(client: ClientBase, logger: Logger): Promise<void>
   }
 }
 
-/** Waits for whoever else migrates this database. The lock ends with the transaction. */
+/** Waits until no other process migrates this database. The lock ends with the transaction. */
 export async function lockMigrations(client: ClientBase, logger: Logger): Promise<void> {
   const { rows } = await client.query<{ taken: boolean }>('select pg_try_advisory_xact_lock($1) as taken', [
     MIGRATION_LOCK,

@@ -164,7 +164,7 @@ describe('On SQS', () => {
     );
   });
 
-  it('what can not be deleted is told, and released with the rest', async () => {
+  it('what can not be deleted is reported, and released with the rest', async () => {
     const sqs = new StubbedSqs({
       receives: [[aMessage('a'), aMessage('b'), aMessage('c')]],
       fate: (command, handle) => {
