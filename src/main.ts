@@ -1,7 +1,9 @@
 import './require-node.js';
+import './compile-cache.js';
 import 'reflect-metadata';
 import './require-data-folder.js';
 import { Logger } from '@nestjs/common';
+import { flushCompileCache } from 'node:module';
 import { EmbeddedParts } from './platform/embedded/embedded-parts.js';
 import { banner } from './platform/observability/banner.js';
 import { Readiness } from './platform/observability/readiness.js';
@@ -31,6 +33,7 @@ async function main(): Promise<void> {
   }
   await app.listen(config.port, config.host);
   process.stdout.write(banner(config, app.get(EmbeddedParts), await app.getUrl()));
+  flushCompileCache(); // a start after a kill is to be quick, too
 }
 
 /** Ends a shutdown that takes too long. Nothing is lost: what was not acknowledged is delivered again. */

@@ -1,6 +1,6 @@
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
-import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import helmet, { type HelmetOptions } from 'helmet';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
@@ -87,7 +87,8 @@ export class PortTaken extends Error {
 /**
  * Wires the service and brings its embedded parts up; it does not listen yet. Consuming begins with `app.init()` or
  * `app.listen()`.
- * @throws CommonAdminPassword @throws DataFolderInUse @throws EmbeddedQueuePortTaken
+ * @throws CommonAdminPassword @throws DataFolderInUse @throws EmbeddedQueuePortTaken @throws NoPostgres @throws OldDataFolder
+ * @throws OtherPostgresVersion @throws ServerNotStarted
  */
 export async function createService(config: Config): Promise<NestExpressApplication> {
   await assertFirstAdminIsSafe(config);
@@ -135,8 +136,8 @@ function isTaken(host: string, port: number): Promise<boolean> {
 }
 
 /**
- * Installed here and not by a module, for which Nest would match every path anew; and where the body has been read, since
- * what follows upon that would not know whose request it is.
+ * Installed here and not by a module, for which Nest would match every path anew; and after the body parser, which would
+ * lose the request's context.
  */
 function observeRequests(app: NestExpressApplication): void {
   for (const middleware of [app.get(HttpMetrics), app.get(RequestLog)]) app.use(middleware.use.bind(middleware));
@@ -159,7 +160,9 @@ function describe(app: NestExpressApplication): void {
     )
     .addBearerAuth({ type: 'http', description: 'An access token from /api/v1/auth/login, or an API key' })
     .build();
-  const document = SwaggerModule.createDocument(app, options);
+  // Made when it is first asked for: that takes a quarter of a second.
+  let made: OpenAPIObject | undefined;
+  const document = (): OpenAPIObject => (made ??= SwaggerModule.createDocument(app, options));
   SwaggerModule.setup('docs', app, document, { jsonDocumentUrl: 'docs-json', customSiteTitle: 'Order pipeline' });
   app.get(ApiOverview).isDescribedBy(document);
 }

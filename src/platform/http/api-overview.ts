@@ -13,16 +13,16 @@ export interface RouteLine {
 /** What `GET /api` says, taken from the OpenAPI document so that it can't fall behind it. */
 @Injectable()
 export class ApiOverview {
-  private document: OpenAPIObject | null = null;
+  private document: (() => OpenAPIObject) | null = null;
 
-  /** Is told the OpenAPI document when it is made. */
-  isDescribedBy(document: OpenAPIObject): void {
+  /** @param document makes the OpenAPI document */
+  isDescribedBy(document: () => OpenAPIObject): void {
     this.document = document;
   }
 
   /** Name, version, and every route with a line on it. */
   describe(): { name: string; version: string; docs: string; dashboard: string; routes: RouteLine[] } {
-    const { info, paths } = this.document!;
+    const { info, paths } = this.document!();
     const routes = Object.entries(paths).flatMap(([path, item]) =>
       METHODS.flatMap((method): RouteLine[] => {
         const operation = item[method];
