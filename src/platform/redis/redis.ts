@@ -49,7 +49,9 @@ export class Redis implements OnApplicationShutdown {
       () => this.check(),
       this.logger,
     );
-    let lastError: unknown = new Error('connection closed');
+    const closed = new Error('connection closed');
+    let lastError: unknown = closed;
+    this.client.on('ready', () => (lastError = closed));
     this.client.on('error', (error) => (lastError = error));
     this.client.on('close', () => this.availability.failed(lastError));
   }
@@ -68,8 +70,7 @@ export class Redis implements OnApplicationShutdown {
     try {
       return await work(this.client);
     } catch (error) {
-      if (isReplyError(error) && !/^(LOADING|READONLY|MASTERDOWN|OOM|MISCONF|CLUSTERDOWN)/.test(error.message))
-        throw error;
+      if (isReplyError(error) && !isOutage(error)) throw error;
       throw new RedisUnavailable(messageOf(error), { cause: error });
     }
   }
@@ -188,6 +189,12 @@ function repliesOf(results: [Error | null, unknown][] | null): unknown[] {
     if (error) throw error;
     return reply;
   });
+}
+
+/** EXECABORT carries the reason in `previousErrors`. */
+function isOutage(refusal: Error & { previousErrors?: Error[] }): boolean {
+  const { message } = refusal.previousErrors?.[0] ?? refusal;
+  return /^(BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY) /.test(message);
 }
 
 function isReplyError(error: unknown): error is Error {
