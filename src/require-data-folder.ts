@@ -7,6 +7,7 @@ import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataFolderInUse, DataFolderLock } from './platform/embedded/data-folder-lock.js';
 import { refuseOldFolder } from './platform/embedded/postgres-home.js';
+import { findRedisServer } from './platform/embedded/redis-programs.js';
 import { loadConfig } from './shared/config.js';
 import { loadDotenv } from './shared/dotenv.js';
 import { describeFailure } from './shared/failed-start.js';
@@ -18,9 +19,10 @@ class DataFolderUnusable extends Error {
 
 try {
   loadDotenv();
-  const { sqsEndpoint, databaseUrl, redisUrl, dataDir } = loadConfig();
+  const { sqsEndpoint, databaseUrl, redisUrl, dataDir, searchPath } = loadConfig();
+  const embedsRedis = redisUrl === 'embedded' && findRedisServer(searchPath) !== null;
   if (databaseUrl === 'embedded') refuseOldFolder(dataDir); // first, since the lock changes the folder
-  if ([sqsEndpoint, databaseUrl, redisUrl].includes('embedded')) assertUsable(dataDir);
+  if (embedsRedis || [sqsEndpoint, databaseUrl].includes('embedded')) assertUsable(dataDir);
 } catch (error) {
   process.stderr.write(`${describeFailure(error as Error)}\n`);
   process.exit(1);
@@ -36,6 +38,8 @@ function assertUsable(dataDir: string): void {
     DataFolderLock.acquire(dataDir).release();
   } catch (error) {
     if (error instanceof DataFolderInUse) throw error;
-    throw new DataFolderUnusable(`The data folder ${dataDir} can't be used: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason = code === 'ERR_SQLITE_ERROR' ? `${lock}: ${message}` : message;
+    throw new DataFolderUnusable(`The data folder ${dataDir} can't be used: ${reason}`);
   }
 }

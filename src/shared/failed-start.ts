@@ -1,6 +1,7 @@
 /** What a user can correct by its message. */
 const NAMES = [
   'CommonAdminPassword',
+  'DamagedLedger',
   'DataFolderInUse',
   'DataFolderUnusable',
   'EmbeddedQueuePortTaken',

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { command, wholeArgument, type CommandIo } from '../../src/cli/command.js';
 import { Progress } from '../../src/cli/progress.js';
-import { hasRedisServer } from '../support/redis-server.js';
+import { canStartRedis } from '../support/redis-server.js';
 import { ChaosRun } from './chaos-run.js';
 import { ChaosWorld } from './chaos-world.js';
 import { faultText, PROCESSES } from './faults.js';
@@ -62,7 +62,7 @@ export const run = command(USAGE, async (argv, io) => {
     for (const round of planned.rounds) io.out.write(`${roundText(round)}\n`);
     return 0;
   }
-  if (!hasRedisServer()) {
+  if (!canStartRedis()) {
     io.err.write('This needs redis-server or valkey-server (Debian: apt-get install redis-server).\n');
     return 2;
   }

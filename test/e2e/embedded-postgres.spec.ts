@@ -283,7 +283,7 @@ describe('Where root may make no user namespace and the data folder is closed to
     place = { dataDir: join(dataFolder('closed', 0o700), 'moved'), as: asContainerRoot };
     const service = await ready(EmbeddedService.begin(place));
     ({ home } = service);
-    expect(home).toMatch(new RegExp(`^${OUTSIDE_FOLDER}/\\w+$`));
+    expect(home).toMatch(new RegExp(`^${OUTSIDE_FOLDER}/[\\w-]+$`));
     expect(statSync(home).mode & 0o777).toBe(0o700);
     identity = await identityOf(place);
     await service.kill('SIGKILL');
@@ -333,6 +333,17 @@ describe('A start ends with one line', () => {
     writeFileSync(join(dataDir, 'postgres', 'data', 'PG_VERSION'), '14\n');
     const line = await refusal(PostgresAlone.begin({ dataDir }));
     expect(line).toMatch(/are of PostgreSQL 14, and here is .+ Install PostgreSQL 14 to open them\.$/);
+  });
+
+  it.each([null, '', 'abc'])('where PG_VERSION is damaged (%j), and makes no other data instead', async (content) => {
+    const dataDir = dataFolder('damaged');
+    const data = join(dataDir, 'postgres', 'data');
+    mkdirSync(data, { recursive: true });
+    if (content !== null) writeFileSync(join(data, 'PG_VERSION'), content);
+    const before = readdirSync(data);
+    const line = await refusal(PostgresAlone.begin({ dataDir }));
+    expect(line).toMatch(/data is damaged: its PG_VERSION names no version\. .+ npm run reset\.$/);
+    expect(readdirSync(data)).toEqual(before);
   });
 
   itUnless(noMounts, 'where there is no PostgreSQL', async () => {

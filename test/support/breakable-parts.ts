@@ -1,4 +1,5 @@
-import { EmbeddedRedis, findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
+import { EmbeddedRedis } from '../../src/platform/embedded/embedded-redis.js';
+import { findRedisServer } from '../../src/platform/embedded/redis-programs.js';
 import type { RunningService, World } from './app.js';
 import { parts } from './parts.js';
 import { TcpProxy } from './tcp-proxy.js';

@@ -1,9 +1,9 @@
-import { findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
+import { canStartRedis } from './redis-server.js';
 
 type Fact = (name: string, test: () => Promise<void>, timeoutMs?: number) => void;
 
-/** Whether a Redis server can be started on this machine; the run then has one, too. */
-export const hasRedisServer = findRedisServer(process.env.PATH ?? '') !== null;
+/** Whether a Redis server can be started on this machine. */
+export const hasRedisServer = canStartRedis();
 
 /**
  * A test that needs a Redis server: one that outlives a service, that several services share, or that can be broken.

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { copyFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findRedisServer } from '../../src/platform/embedded/embedded-redis.js';
+import { findRedisServer } from '../../src/platform/embedded/redis-programs.js';
 import { eventually } from './eventually.js';
 import { endsWithThisProcess, freePort, goesWithThisProcess, signal } from './own-process.js';
 
@@ -12,7 +12,7 @@ import { endsWithThisProcess, freePort, goesWithThisProcess, signal } from './ow
 const APPEND_ONLY_FILES = 'appendonlydir';
 
 /** Whether a Redis server can be started on this machine. */
-export function hasRedisServer(): boolean {
+export function canStartRedis(): boolean {
   return findRedisServer(process.env.PATH ?? '') !== null;
 }
 

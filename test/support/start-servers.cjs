@@ -1,7 +1,8 @@
 /**
  * Jest's global set-up: builds the service once, and starts one PostgreSQL, one Redis and one queue for the whole run.
  * DATABASE_URL and REDIS_URL name servers that are used instead. Where no Redis is installed, each service keeps its
- * own in memory. All of it ends with this process, however that ends.
+ * own in memory. All of it ends with this process, however that ends; but on a server that was given, a killed run leaves
+ * its `test_*` databases.
  */
 const { execFileSync } = require('node:child_process');
 const { randomBytes } = require('node:crypto');
@@ -18,11 +19,11 @@ module.exports = async function startServers() {
   const { migratedTemplate } = require(join(folder, 'test/support/template-database.js'));
   const { goesWithThisProcess } = require(join(folder, 'test/support/own-process.js'));
   const { PostgresServer } = require(join(folder, 'test/support/postgres-server.js'));
-  const { hasRedisServer, RedisServer } = require(join(folder, 'test/support/redis-server.js'));
+  const { canStartRedis, RedisServer } = require(join(folder, 'test/support/redis-server.js'));
   goesWithThisProcess(folder);
 
   const queue = await EmbeddedQueue.start(0, null);
-  const redis = !process.env.REDIS_URL && hasRedisServer() ? await RedisServer.start() : null;
+  const redis = !process.env.REDIS_URL && canStartRedis() ? await RedisServer.start() : null;
   const postgres = process.env.DATABASE_URL ? null : await PostgresServer.start();
   const databaseUrl = process.env.DATABASE_URL ?? postgres.url;
   const template = await migratedTemplate(databaseUrl, `test_template_${randomBytes(6).toString('hex')}`);

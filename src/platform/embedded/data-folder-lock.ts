@@ -2,6 +2,9 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
+/** https://sqlite.org/rescode.html#busy */
+const SQLITE_BUSY = 5;
+
 /** Another process keeps its data in this folder. */
 export class DataFolderInUse extends Error {
   /** @param holder its pid, or `unknown` */
@@ -36,11 +39,13 @@ export class DataFolderLock {
     const database = new DatabaseSync(join(dataDir, 'owner.lock'), { timeout: 0 });
     try {
       database.exec('BEGIN EXCLUSIVE');
-    } catch {
+      writeFileSync(pidFile, `${process.pid}\n`);
+    } catch (error) {
       database.close();
-      throw new DataFolderInUse(dataDir, holderOf(pidFile));
+      if ((error as { errcode?: number }).errcode === SQLITE_BUSY)
+        throw new DataFolderInUse(dataDir, holderOf(pidFile));
+      throw error;
     }
-    writeFileSync(pidFile, `${process.pid}\n`);
     return new DataFolderLock(database, pidFile);
   }
 

@@ -4,7 +4,8 @@ import type { Config } from '../../shared/config.js';
 import { DataFolderLock } from './data-folder-lock.js';
 import { EmbeddedPostgres } from './embedded-postgres.js';
 import { EmbeddedQueue } from './embedded-queue.js';
-import { EmbeddedRedis, findRedisServer } from './embedded-redis.js';
+import { EmbeddedRedis } from './embedded-redis.js';
+import { findRedisServer } from './redis-programs.js';
 
 /** Where Redis is to be found: a socket or URL, or in the memory of this process. */
 export type RedisLocation =
@@ -31,7 +32,8 @@ export class EmbeddedParts implements OnApplicationShutdown {
 
   /**
    * @throws DataFolderInUse if another process owns the folder
-   * @throws EmbeddedQueuePortTaken @throws NoPostgres @throws OldDataFolder @throws OtherPostgresVersion
+   * @throws DamagedLedger @throws EmbeddedQueuePortTaken @throws NoPostgres @throws OldDataFolder
+   * @throws OtherPostgresVersion @throws ServerNotStarted
    */
   static async start(config: Config): Promise<EmbeddedParts> {
     const { dataDir, searchPath } = config;
@@ -48,9 +50,9 @@ export class EmbeddedParts implements OnApplicationShutdown {
     // The slower ones are waited for before a failure is thrown, so that nothing starts after it.
     const [queue, redisServer, postgres] = await Promise.allSettled(starting);
     if ([queue, redisServer, postgres].some(({ status }) => status === 'rejected')) {
-      for (const part of [queue, redisServer, postgres]) {
-        if (part.status === 'fulfilled') await part.value?.stop();
-      }
+      const started = [queue, redisServer, postgres].map((part) => (part.status === 'fulfilled' ? part.value : null));
+      // The failure of the start is the one to report.
+      await Promise.allSettled(started.map(async (part) => part?.stop()));
       lock?.release();
     }
     return new EmbeddedParts(
@@ -65,13 +67,15 @@ export class EmbeddedParts implements OnApplicationShutdown {
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.queue?.stop();
-    await this.redisServer?.stop();
-    await this.postgres?.stop();
+    const stopped = await Promise.allSettled(
+      [this.queue, this.redisServer, this.postgres].map(async (part) => part?.stop()),
+    );
     this.lock?.release();
+    stopped.forEach(valueOf);
   }
 }
 
+/** @throws the reason of a rejection */
 function valueOf<T>(part: PromiseSettledResult<T>): T {
   if (part.status === 'rejected') throw part.reason;
   return part.value;

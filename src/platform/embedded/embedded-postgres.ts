@@ -40,7 +40,7 @@ const SETTINGS = {
 export class EmbeddedPostgres {
   private constructor(
     private readonly server: GuardedServer,
-    /** For this process only where the path of the data folder is very long. */
+    /** Works in this process only if the path of the data folder is too long for a socket. */
     readonly url: string,
     /** The folder of its files; outside the data folder where the server's user can't enter that. */
     readonly home: string,
@@ -50,11 +50,11 @@ export class EmbeddedPostgres {
    * Starts the server; the first start makes its data, which takes a second or two.
    * @param dataDir the data folder of the service, whose lock the caller holds
    * @param searchPath as PATH, where an installed PostgreSQL is looked for if the platform package is missing
-   * @throws NoPostgres @throws OldDataFolder @throws OtherPostgresVersion @throws ServerNotStarted
+   * @throws DamagedLedger @throws NoPostgres @throws OldDataFolder @throws OtherPostgresVersion @throws ServerNotStarted
    */
   static async start(dataDir: string, searchPath: string): Promise<EmbeddedPostgres> {
     const home = chooseHome(dataDir, searchPath);
-    if (!existsSync(join(home.data, 'PG_VERSION'))) await initialise(home);
+    if (!existsSync(home.data)) await initialise(home);
     const url = urlAt(home.socketDir);
     const server = await GuardedServer.start({
       ...home.user,
@@ -83,7 +83,7 @@ export class EmbeddedPostgres {
   }
 }
 
-/** A folder that was not made to its end is never taken for data. */
+/** Renames the folder when initdb is done, so an interrupted one is never used. */
 async function initialise({ folder, data, programs, user }: PostgresHome): Promise<void> {
   const unfinished = `${data}.new`;
   rmSync(unfinished, { recursive: true, force: true });

@@ -1,27 +1,10 @@
-import { accessSync, constants, mkdirSync, mkdtempSync } from 'node:fs';
+import { mkdirSync, mkdtempSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
-import { basename, delimiter, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { GuardedServer } from './guarded-server.js';
 
-const PROGRAMS = ['redis-server', 'valkey-server'];
-
-/** Where an installed Redis or Valkey server is, or null where there is none on the PATH. */
-export function findRedisServer(searchPath: string): string | null {
-  const folders = searchPath.split(delimiter);
-  for (const program of PROGRAMS) {
-    for (const folder of folders) {
-      const path = join(folder, program);
-      try {
-        accessSync(path, constants.X_OK);
-        return path;
-      } catch {
-        continue; // not here: look in the next folder
-      }
-    }
-  }
-  return null;
-}
+const ANSWER_TIMEOUT_MS = 2_000;
 
 /**
  * A private Redis server on a unix socket, child of this process, its data in a folder of its own.
@@ -36,9 +19,9 @@ export class EmbeddedRedis {
   ) {}
 
   /**
-   * @param serverPath from {@link findRedisServer}
+   * @param serverPath from findRedisServer
    * @param dataDir the folder for its files, made if missing
-   * @throws Error with the server's last words if it does not answer within 10 s
+   * @throws ServerNotStarted with the reason from its log
    */
   static async start(serverPath: string, dataDir: string): Promise<EmbeddedRedis> {
     mkdirSync(dataDir, { recursive: true });
@@ -62,7 +45,7 @@ export class EmbeddedRedis {
       logPath: join(dataDir, 'redis.log'),
       stopSignal: 'TERM',
       remove: socketDir,
-      // The guard of a server that died has removed it.
+      // The guard of a dead server removed this folder.
       prepare: () => void mkdirSync(socketDir, { recursive: true, mode: 0o700 }),
       probe: async () => {
         // +PONG only comes when the append-only file is loaded; before that the answer is -LOADING.
@@ -82,6 +65,7 @@ export class EmbeddedRedis {
 function ask(socketPath: string, command: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(socketPath, () => socket.write(command));
+    socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy());
     socket.once('data', (answer) => {
       socket.destroy();
       resolve(answer.toString());

@@ -128,10 +128,10 @@ export class GuardedServer {
         }
         return await this.command.probe();
       } catch (error) {
+        await pause(POLL_INTERVAL_MS, signal);
         const elapsed = performance.now() - began;
         if (signal.aborted || elapsed > (this.hasExited ? retryMs : timeoutMs)) throw error;
       }
-      await pause(POLL_INTERVAL_MS, signal);
     }
   }
 

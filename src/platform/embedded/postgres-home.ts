@@ -1,15 +1,15 @@
-import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   readlinkSync,
   realpathSync,
   rmSync,
   symlinkSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { installedPrograms, packagedPrograms, type PostgresPrograms } from './postgres-programs.js';
 import { ServerUser } from './server-user.js';
 
@@ -38,6 +38,11 @@ export class OldDataFolder extends Error {
   override readonly name = 'OldDataFolder';
 }
 
+/** The data are no longer those of a PostgreSQL. */
+export class DamagedLedger extends Error {
+  override readonly name = 'DamagedLedger';
+}
+
 /** The data are of another major version of PostgreSQL than any program here. */
 export class OtherPostgresVersion extends Error {
   override readonly name = 'OtherPostgresVersion';
@@ -45,7 +50,7 @@ export class OtherPostgresVersion extends Error {
 
 /**
  * Finds where the embedded server of a data folder has or gets its files, and makes that folder.
- * @throws NoPostgres @throws OldDataFolder @throws OtherPostgresVersion
+ * @throws DamagedLedger @throws NoPostgres @throws OldDataFolder @throws OtherPostgresVersion
  */
 export function chooseHome(dataDir: string, searchPath: string): PostgresHome {
   refuseOldFolder(dataDir);
@@ -77,7 +82,7 @@ export function folderOf(dataDir: string): string {
 /** Where a data folder's embedded server has its files if not in that folder, whether they still are there or not. */
 export function outsideFolderOf(dataDir: string): string | null {
   try {
-    return readlinkSync(join(dataDir, NAME));
+    return resolve(dataDir, readlinkSync(join(dataDir, NAME)));
   } catch {
     return null; // no link, or nothing there yet
   }
@@ -103,9 +108,10 @@ export function removeHome(dataDir: string): void {
 
 /** @param folder which there is a link instead of afterwards */
 function moveOutside(folder: string): string {
-  const outside = join(OUTSIDE_FOLDER, createHash('sha256').update(folder).digest('hex').slice(0, 12));
-  mkdirSync(outside, { recursive: true, mode: 0o700 });
+  mkdirSync(OUTSIDE_FOLDER, { recursive: true });
   chmodSync(OUTSIDE_FOLDER, 0o755);
+  // Never one that is there already: its link may have been deleted for its ledger to be gone.
+  const outside = mkdtempSync(join(OUTSIDE_FOLDER, 'ledger-'));
   symlinkSync(outside, folder);
   return outside;
 }
@@ -139,7 +145,13 @@ function choosePrograms(folder: string, user: ServerUser, searchPath: string): P
   );
 }
 
+/** The major version that made some data; null where there are none yet. @throws DamagedLedger */
 function versionOf(data: string): number | null {
+  if (!existsSync(data)) return null;
   const file = join(data, 'PG_VERSION');
-  return existsSync(file) ? Number(readFileSync(file, 'utf8')) : null;
+  const version = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+  if (version > 0) return version;
+  throw new DamagedLedger(
+    `${data} is damaged: its PG_VERSION names no version. Put it back, or start over with npm run reset.`,
+  );
 }

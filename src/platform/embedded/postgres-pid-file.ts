@@ -13,8 +13,8 @@ export function isServed(data: string): boolean {
 }
 
 /**
- * Ends the server that a killed process left on some data, or waits until it has ended. Then the pid file is a leftover,
- * whose pid another program may have by now, or a zombie. Only for the holder of the data folder's lock.
+ * Ends the server that a killed process left on some data, or waits until it has ended. Then deletes the pid file: its pid
+ * may belong to another program. Only for the holder of the data folder's lock.
  */
 export async function endPredecessor(data: string): Promise<void> {
   const pid = pidIn(data);

@@ -1,6 +1,7 @@
 /**
- * The thread of the embedded queue, an SQS emulator that listens on loopback only. Tests run this file from source, so of
- * ours it imports types, and the rest by where the question says that it lies.
+ * The thread of the embedded queue, an SQS emulator that listens on loopback only. Tests run this file from source, where
+ * Node resolves no `.js` import to a `.ts` file. So it imports our types only, and loads other files by the paths in the
+ * question.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { mkdirSync } from 'node:fs';

@@ -10,7 +10,7 @@ export interface Asked<Question> {
 /** What a thread sends. Of an error its fields, since a copy between threads keeps only its message. */
 export type Answered = { id: number; answer: unknown } | { id: number; failure: { message: string } };
 
-/** A thread is gone. Named like a broken connection, which is what it comes to for whoever waits for an answer. */
+/** A thread is gone. Its code marks it as a connection failure. */
 export class ThreadEnded extends Error {
   readonly code = 'ERR_THREAD_ENDED';
   override readonly name = 'ThreadEnded';
