@@ -58,8 +58,7 @@ create table ledger (
   )
 );
 
--- What is too long for a row is compressed; lz4 takes about a tenth of pglz's time. Not every build of PostgreSQL has it,
--- the embedded one for instance.
+-- What is too long for a row is compressed; lz4 takes about a tenth of pglz's time. The embedded build lacks lz4.
 do $$
 begin
   if 'lz4' = any((select enumvals from pg_settings where name = 'default_toast_compression')::text[]) then

@@ -18,7 +18,7 @@ create table products (
 );
 create index products_of_vendor on products (vendor_id, sku) where vendor_id is not null;
 
--- The checks, and not the code, are what nothing can be oversold by.
+-- These checks prevent overselling.
 create table stock (
   sku text collate "C" not null references products (sku),
   warehouse text not null references warehouses (code),

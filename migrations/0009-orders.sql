@@ -2,7 +2,7 @@
 
 create table orders (
   id text collate "C" primary key check (id ~ '^ORD-[0-9A-Z]{16}$'),
-  -- In the order they were placed, but for those placed at once.
+  -- Follows the order of placing; concurrent orders may swap.
   number bigint generated always as identity unique,
   -- Who placed it, as records name callers, and whose it is.
   placed_by text not null,
@@ -34,7 +34,7 @@ create index orders_by_time on orders (placed_at, number);
 -- Those that something has to happen to yet.
 create index orders_under_way on orders (active_at)
   where status in ('pending', 'reserved', 'paid', 'shipped', 'payment_unknown');
--- At the prices they were taken at.
+-- Lines keep the price at the time of the order.
 create table order_lines (
   order_id text collate "C" not null references orders (id),
   sku text collate "C" not null references products (sku),

@@ -26,7 +26,7 @@ create table simulated_charges (
 create index simulated_charges_of_order on simulated_charges (order_id);
 create index simulated_charges_to_capture on simulated_charges (capture_at)
   where state = 'processing' and capture_at is not null;
--- The keys, and not the code, are what no more than the captured amount can be refunded by: it is refunded whole, and once.
+-- These keys limit refunds to the captured amount: a charge is refunded whole, and once.
 create table simulated_refunds (
   key text primary key check (length(key) between 1 and 128),
   charge_key text not null unique,

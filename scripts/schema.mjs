@@ -1,6 +1,6 @@
 /**
  * Writes docs/schema.sql from an empty migrated database: the tables with their columns, constraints, indexes and
- * triggers, and the heads of the functions. With --check it only tells whether the file is current, by its exit code.
+ * triggers, the composite types, and the heads of the functions. With --check it only tells whether the file is current, by its exit code.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -174,6 +174,22 @@ describe('The schema', () => {
     expect(run).toEqual([]);
   });
 
+  it('of a later version is refused and left alone, its functions too', async () => {
+    const { url } = await aMigratedDatabase();
+    const database = await started(url);
+    await database.query(sql`insert into schema_migrations (name, hash) values ('9999-later', 'x')`);
+    await database.query(sql`update schema_migrations set hash = 'later' where name = 'functions/settle_refund'`);
+    const before = await appliedRows(database);
+    const run = runFiles();
+    const { availability } = await started(url);
+    expect(availability).toMatchObject({
+      up: false,
+      culprit: 'PostgreSQL: A later version of this service migrated the schema (9999-later): start that version',
+    });
+    expect(await appliedRows(database)).toEqual(before);
+    expect(run).toEqual([]);
+  });
+
   it.each([
     ['its connection breaks', 'select pg_terminate_backend(pg_backend_pid())'],
     ['a statement fails', 'select 1 / 0'],

@@ -4,8 +4,8 @@ import { Client, type QueryResultRow } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { messageOf } from '../../shared/errors.js';
 import { applyMigrations, lockMigrations } from './migrations.js';
+import { MIN_POSTGRES_VERSION } from './postgres-version.js';
 
-const MIN_VERSION = 15;
 const CONNECT_TIMEOUT_MS = 3_000;
 const LINE_FEED = 0x0a;
 
@@ -114,12 +114,13 @@ async function connect(client: Client, name: string): Promise<void> {
   }
 }
 
-/** @throws NotCopied where there is nothing to copy, or the target is too old, not empty, or then of another schema */
+/** @throws NotCopied where there is nothing to copy, or the target is too old or not empty, or the schemas differ */
 async function makeSchema(source: Client, target: Client, from: string, to: string): Promise<void> {
   if (!(await row<State>(source, STATE)).migrated) throw new NotCopied(`There is no ledger in ${from}`);
   await lockMigrations(target, new Logger('DatabaseCopy'));
   const { version, used } = await row<State>(target, STATE);
-  if (version < MIN_VERSION) throw new NotCopied(`${to} is PostgreSQL ${version}; ${MIN_VERSION} or later is needed`);
+  if (version < MIN_POSTGRES_VERSION)
+    throw new NotCopied(`${to} is PostgreSQL ${version}; ${MIN_POSTGRES_VERSION} or later is needed`);
   if (used) throw new NotCopied(`${to} has tables already: name an empty database. Nothing was changed`);
   await applyMigrations(target);
   for (const statement of [MIGRATIONS, TABLES]) {

@@ -8,11 +8,11 @@ import { atMost } from '../back-off.js';
 import { migrate } from './migrations.js';
 import { columnParsers } from './column-parsers.js';
 import { isOutage, isPassing } from './sql-state.js';
+import { MIN_POSTGRES_VERSION } from './postgres-version.js';
 
-const MIN_VERSION = 15;
 const CONNECT_TIMEOUT_MS = 3_000;
 const POOL_SIZE = 10;
-/** More than an append ever needs: 8 Mi characters of bodies in the table and in the write-ahead log, and the indexes. */
+/** More than an append ever needs. */
 const MIN_ROOM_MB = 64;
 /** A server that stalls answers no goodbye either. */
 const CLOSE_TIMEOUT_MS = 1_000;
@@ -82,7 +82,9 @@ export class Database implements Executor, OnApplicationShutdown {
       try {
         await client.query('begin');
         const result = await work({ query: (statement) => run(client, statement) });
-        await client.query('commit');
+        // Where work went on after a failed statement, the server answers `commit` with a rollback and no error.
+        const { command } = await client.query('commit');
+        if (command !== 'COMMIT') throw new Error('The transaction was rolled back: one of its statements had failed');
         client.release();
         return result;
       } catch (error) {
@@ -118,8 +120,8 @@ export class Database implements Executor, OnApplicationShutdown {
       this.pool,
       sql`select current_setting('server_version_num')::int / 10000 as version`,
     );
-    if (server!.version < MIN_VERSION) {
-      throw new Error(`PostgreSQL ${MIN_VERSION} or later is needed, this one is ${server!.version}`);
+    if (server!.version < MIN_POSTGRES_VERSION) {
+      throw new Error(`PostgreSQL ${MIN_POSTGRES_VERSION} or later is needed, this one is ${server!.version}`);
     }
     await this.migrate();
     await this.check();
@@ -140,7 +142,8 @@ export class Database implements Executor, OnApplicationShutdown {
 
   /**
    * The row of the probe is written in place, which succeeds on a full disk, too, where nothing else could be stored. So a
-   * database that was down must have room for more than any append takes. Not asked at the start, which would take longer.
+   * database that was down must have room for more than any append takes. Not asked at the start, which would take longer. The
+   * disk of the write-ahead log may be another, and is not looked at.
    */
   private async findRoom(): Promise<void> {
     try {

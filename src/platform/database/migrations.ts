@@ -20,9 +20,18 @@ interface Migration {
   hash: string;
 }
 
+/** The database was migrated by a later version of the service. */
+export class SchemaTooNew extends Error {
+  constructor(migration: string) {
+    super(`A later version of this service migrated the schema (${migration}): start that version`);
+    this.name = 'SchemaTooNew';
+  }
+}
+
 /**
  * Brings the schema of a database up to date: numbered files in their order, then functions whose content changed. All
  * of it is one transaction under a lock, so several processes may start at once.
+ * @throws SchemaTooNew and leaves all as it is
  */
 export async function migrate(client: ClientBase, logger: Logger): Promise<void> {
   if ((await pendingOf(client)).length === 0) return;
@@ -59,12 +68,14 @@ export async function applyMigrations(client: ClientBase): Promise<void> {
   }
 }
 
-/** Those that are not applied yet, in the order in which they have to be. */
+/** Those that are not applied yet, in the order in which they have to be. @throws SchemaTooNew */
 async function pendingOf(client: ClientBase): Promise<Migration[]> {
   const applied = await appliedHashes(client);
-  return readMigrations().filter(({ name, repeats, hash }) =>
-    repeats ? applied.get(name) !== hash : !applied.has(name),
-  );
+  const migrations = readMigrations();
+  const names = new Set(migrations.map(({ name }) => name));
+  const unknown = [...applied.keys()].find((name) => /^\d/.test(name) && !names.has(name));
+  if (unknown !== undefined) throw new SchemaTooNew(unknown);
+  return migrations.filter(({ name, repeats, hash }) => (repeats ? applied.get(name) !== hash : !applied.has(name)));
 }
 
 async function appliedHashes(client: ClientBase): Promise<Map<string, string>> {

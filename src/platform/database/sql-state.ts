@@ -1,7 +1,7 @@
 /** What pg-pool says of connections that are all at work, and of nothing else. */
 const NO_FREE_CONNECTION = 'timeout exceeded when trying to connect';
 
-/** The SQLSTATE of a failed statement (both drivers keep it on the cause), or null where it has none. */
+/** The SQLSTATE of a failed statement (it may be on the cause), or null where it has none. */
 export function sqlStateOf(error: unknown): string | null {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const { code } = cause as { code?: unknown };
@@ -16,12 +16,13 @@ export function isFaultOfRow(error: unknown): boolean {
 }
 
 /**
- * The database is gone or takes no writes: 08 connection, 25006 read-only, 53 resources (disk full, too many
- * connections), 57P shutting down or starting, 58 system, XX internal; and every failure that never reached it.
+ * The database is gone, lets nobody in or takes no writes: 08 connection, 25006 read-only, 28 authentication, 3D000 no such
+ * database, 53 resources (disk full, too many connections), 57P shutting down or starting, 58 system, XX internal; and every
+ * failure that never reached it.
  */
 export function isOutage(error: unknown): boolean {
   const state = sqlStateOf(error);
-  if (state !== null) return /^(08|25006|53|57P|58|XX)/.test(state);
+  if (state !== null) return /^(08|25006|28|3D000|53|57P|58|XX)/.test(state);
   return isConnectionFailure(error);
 }
 

@@ -14,9 +14,8 @@ import {
 import { findPackageJSON } from 'node:module';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { MIN_POSTGRES_VERSION } from '../database/postgres-version.js';
 
-/** The least version whose syntax the schema needs. */
-const MIN_VERSION = 15;
 /** Folders of folders with a `bin`, where packages put the server's programs without putting them on the PATH. */
 const INSTALLED_UNDER = [
   '/usr/lib/postgresql',
@@ -109,7 +108,7 @@ function linkLibraries(root: string, into: string): boolean {
 
 function inspect(bin: string, runner: Runner): PostgresPrograms | null {
   const version = Number(/\(PostgreSQL\) (\d+)/.exec(runner.run(join(bin, 'postgres'), ['--version']))?.[1]);
-  return version >= MIN_VERSION ? { bin, version } : null;
+  return version >= MIN_POSTGRES_VERSION ? { bin, version } : null;
 }
 
 function packageRoot(): string | null {
