@@ -16,7 +16,8 @@ create type refund_event as (
   message_id text,
   sent_at timestamp with time zone,
   received_at timestamp with time zone,
-  body text
+  body text,
+  failure_hash bytea
 );
 
 create table accounts (
@@ -122,7 +123,8 @@ create table early_refunds (
   sent_at timestamp(3) with time zone not null,
   received_at timestamp(3) with time zone not null,
   body text not null,
-  constraint early_refunds_content_hash_key UNIQUE (content_hash),
+  failure_hash bytea not null,
+  constraint early_refunds_failure_hash_key UNIQUE (failure_hash),
   constraint early_refunds_pkey PRIMARY KEY (number),
   constraint early_refunds_cents_check CHECK (cents > 0)
 );

@@ -19,7 +19,7 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 -- Bodies go through several steps; what exceeds this is written to files on the way.
 set work_mem = '64MB'
--- A plan made while a table of keys was empty would go on to read all of it.
+-- A plan made for an empty key table would later scan it whole.
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -27,7 +27,6 @@ declare
   head ledger_head%rowtype;
   waiting record;
   given record;
-  counted record;
   settled record;
   refund refund_event;
   waits boolean;
@@ -45,10 +44,11 @@ begin
     select given.*,
       given.outcome <> 'failed' as passes,
       decode(given.content_hash, 'hex') as content,
+      decode(given.failure_hash, 'hex') as failure,
       coalesce(given.body, convert_from(substr(bodies, given.body_at, given.body_bytes), 'UTF8')) as received_body
     from json_to_recordset(entries) as given (
       i integer, outcome text, order_id text, user_id text, ordered_at double precision, value_cents bigint,
-      claimed_cents bigint, lines text, reasons text[], content_hash text, message_id text,
+      claimed_cents bigint, lines text, reasons text[], content_hash text, failure_hash text, message_id text,
       sent_at double precision, received_at double precision, body text, body_at integer, body_bytes integer
     )
   ),
@@ -78,7 +78,7 @@ begin
     from compared
   ),
   first_failing as (
-    select distinct on (content) content, i from classified where class = 'fails' order by content, i
+    select distinct on (failure) failure, i from classified where class = 'fails' order by failure, i
   ),
   settled as (
     select classified.*,
@@ -87,14 +87,15 @@ begin
       class = 'counts' or (class = 'fails' and known.position is null and first_failing.i = classified.i) as stored
     from classified
       left join lateral (
-        select position from failed_contents where class = 'fails' and content_hash = content limit 1
+        select position from failed_contents where class = 'fails' and content_hash = failure limit 1
       ) known on true
-      left join first_failing on class = 'fails' and first_failing.content = classified.content
+      left join first_failing on class = 'fails' and first_failing.failure = classified.failure
   ),
   placed as (
     select settled.*,
       head.position + row_number() over (order by i) as new_position,
       case when class = 'fails' then 'failed' else settled.outcome end as final_outcome,
+      case when class = 'fails' then failure else content end as final_content,
       case
         when class = 'fails' and counted_content is not null then array_append(settled.reasons, 'conflicting_duplicate')
         else settled.reasons
@@ -107,7 +108,7 @@ begin
       -- All that the figures are made from; not the times of receipt, nor the message's id.
       chain(
         head.entry_hash,
-        content || convert_to(concat_ws('|', final_outcome, case when class = 'counts' then value_cents end), 'UTF8')
+        final_content || convert_to(concat_ws('|', final_outcome, case when class = 'counts' then value_cents end), 'UTF8')
       ) over (order by i) as entry_hash
     from placed
   ),
@@ -119,7 +120,7 @@ begin
     select new_position, 'order', final_outcome, order_id, user_id, to_timestamp(ordered_at / 1000.0),
       case when class = 'counts' then value_cents end, claimed_cents,
       case when class = 'counts' then lines else '{}' end::ledger_line[], final_reasons,
-      content, entry_hash, message_id, to_timestamp(sent_at / 1000.0), to_timestamp(received_at / 1000.0), received_body
+      final_content, entry_hash, message_id, to_timestamp(sent_at / 1000.0), to_timestamp(received_at / 1000.0), received_body
     from chained
     order by i
   ),
@@ -127,7 +128,7 @@ begin
     insert into counted_orders select order_id, content, new_position from placed where class = 'counts'
   ),
   failed_now as (
-    insert into failed_contents select content, new_position from placed where class = 'fails'
+    insert into failed_contents select failure, new_position from placed where class = 'fails'
   )
   select settled.i,
     coalesce(placed.final_outcome, settled.outcome),
@@ -164,7 +165,7 @@ begin
     loop
       refund := row(
         waiting.content_hash, waiting.refund_id, waiting.order_id, waiting.refunded_at, waiting.cents,
-        waiting.message_id, waiting.sent_at, waiting.received_at, waiting.body
+        waiting.message_id, waiting.sent_at, waiting.received_at, waiting.body, waiting.failure_hash
       );
       select * into strict settled from settle_refund(head, refund);
       head := settled.head;
@@ -175,8 +176,8 @@ begin
   for given in
     select * from json_to_recordset(refunds) as given (
       i integer, outcome text, refund_id text, order_id text, ordered_at double precision, value_cents bigint,
-      claimed_cents bigint, reasons text[], content_hash text, message_id text, sent_at double precision,
-      received_at double precision, body text, body_at integer, body_bytes integer
+      claimed_cents bigint, reasons text[], content_hash text, failure_hash text, message_id text,
+      sent_at double precision, received_at double precision, body text, body_at integer, body_bytes integer
     )
     order by given.i
   loop
@@ -184,27 +185,24 @@ begin
       decode(given.content_hash, 'hex'), given.refund_id, given.order_id, to_timestamp(given.ordered_at / 1000.0),
       coalesce(given.value_cents, given.claimed_cents), given.message_id, to_timestamp(given.sent_at / 1000.0),
       to_timestamp(given.received_at / 1000.0),
-      coalesce(given.body, convert_from(substr(bodies, given.body_at, given.body_bytes), 'UTF8'))
+      coalesce(given.body, convert_from(substr(bodies, given.body_at, given.body_bytes), 'UTF8')),
+      decode(given.failure_hash, 'hex')
     );
     i := given.i;
     outcome := given.outcome;
     reasons := given.reasons;
     "position" := null;
     duplicate := true;
-    select counted_refunds.position as at, content_hash = refund.content_hash as same into counted
-    from counted_refunds where refund_id = refund.refund_id;
-    -- By its content alone, for which there is one index: one over all that wait would do too, and be read as a whole.
-    waits := exists (select from early_refunds where content_hash = refund.content_hash);
+    -- By its body alone, for which there is one index: one over all that wait would do too, and be read as a whole.
+    waits := exists (select from early_refunds where failure_hash = refund.failure_hash);
 
-    if counted.same then
-      "position" := counted.at;
-    elsif waits then
+    if waits then
       outcome := 'waiting';
     elsif given.outcome = 'failed' then
-      if counted.at is not null then
+      if exists (select from counted_refunds where refund_id = refund.refund_id) then
         reasons := array_append(reasons, 'conflicting_duplicate');
       end if;
-      "position" := (select failed_contents.position from failed_contents where content_hash = refund.content_hash);
+      "position" := (select failed_contents.position from failed_contents where content_hash = refund.failure_hash);
       if "position" is null then
         duplicate := false;
         head := append_refund(head, refund, reasons, null, null);
@@ -217,7 +215,7 @@ begin
       if settled.position is null then
         outcome := 'waiting';
         insert into early_refunds (
-          content_hash, refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body
+          content_hash, refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body, failure_hash
         ) select refund.*;
       else
         outcome := case when cardinality(settled.reasons) > 0 then 'failed' else 'accepted' end;

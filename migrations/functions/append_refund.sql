@@ -5,7 +5,7 @@
 -- faults          why it fails; empty where it counts
 -- order_user      the user of its order, order_position the entry of its order; null where it failed by what it says itself
 --
--- Result: the new head, which the caller stores. Once, since every version of its row makes the next look at it longer.
+-- Result: the new head. The caller stores it once per call: each update leaves a dead row that later reads pass.
 create or replace function append_refund(
   head ledger_head, refund refund_event, faults text[], order_user text, order_position bigint
 ) returns ledger_head
@@ -16,10 +16,11 @@ as $$
 declare
   final_outcome text := case when cardinality(faults) > 0 then 'failed' else 'accepted' end;
   counted_cents bigint := case when cardinality(faults) = 0 then refund.cents end;
+  final_content bytea := case when cardinality(faults) > 0 then refund.failure_hash else refund.content_hash end;
 begin
   head.position := head.position + 1;
   head.entry_hash := sha256(
-    head.entry_hash || refund.content_hash
+    head.entry_hash || final_content
       || convert_to(concat_ws('|', 'refund', final_outcome, counted_cents, order_position), 'UTF8')
   );
   insert into ledger (
@@ -27,13 +28,13 @@ begin
     message_id, ref_position, refund_id, sent_at, received_at, body
   ) values (
     head.position, 'refund', final_outcome, refund.order_id, order_user, refund.refunded_at, counted_cents, refund.cents,
-    faults, refund.content_hash, head.entry_hash, refund.message_id, order_position, refund.refund_id, refund.sent_at,
+    faults, final_content, head.entry_hash, refund.message_id, order_position, refund.refund_id, refund.sent_at,
     refund.received_at, refund.body
   );
   if final_outcome = 'failed' then
-    insert into failed_contents values (refund.content_hash, head.position);
+    insert into failed_contents values (final_content, head.position);
   else
-    insert into counted_refunds values (refund.refund_id, refund.content_hash, head.position);
+    insert into counted_refunds values (refund.refund_id, final_content, head.position);
   end if;
   return head;
 end

@@ -14,6 +14,7 @@ as $$
 #variable_conflict use_column
 declare
   refunded record;
+  counted record;
 begin
   reasons := '{}';
   duplicate := false;
@@ -24,7 +25,13 @@ begin
     return;
   end if;
 
-  if exists (select from counted_refunds where refund_id = refund.refund_id) then
+  select counted_refunds.position as at, content_hash = refund.content_hash as same into counted
+  from counted_refunds where refund_id = refund.refund_id;
+  if counted.same then
+    "position" := counted.at;
+    duplicate := true;
+    return;
+  elsif counted.at is not null then
     reasons := array['conflicting_duplicate'];
   else
     insert into refunded_orders as known (order_id, refunded_cents)
@@ -37,7 +44,7 @@ begin
   end if;
 
   if cardinality(reasons) > 0 then
-    "position" := (select failed_contents.position from failed_contents where content_hash = refund.content_hash);
+    "position" := (select failed_contents.position from failed_contents where content_hash = refund.failure_hash);
     duplicate := "position" is not null;
   end if;
   if not duplicate then

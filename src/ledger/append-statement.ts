@@ -89,6 +89,7 @@ function rowOf(message: JudgedMessage, i: number): { kind: EventKind } & Record<
     lines: `{${message.lines.map(lineLiteral).join(',')}}`,
     reasons: message.reasons,
     content_hash: message.contentHash,
+    failure_hash: message.failureHash,
     message_id: message.messageId,
     sent_at: message.sentAt,
     received_at: message.receivedAt,

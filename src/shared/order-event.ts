@@ -135,8 +135,10 @@ export interface JudgedMessage extends ReceivedMessage {
   claimed: Cents | null;
   /** Empty where the order failed, and of a refund. */
   lines: OrderLine[];
-  /** SHA-256, lower-case hex, over the cleaned content without the claimed value. */
+  /** Tells a message that passes from others: two of the same content are the same order or refund. Else {@link failureHash}. */
   contentHash: string;
+  /** Tells what the body says, to the last field, from what any other says: by it a failed message is known again. */
+  failureHash: string;
 }
 
 /** The settings the rules depend on. */

@@ -222,7 +222,9 @@ export class Traffic {
     const back = Math.floor(Math.min(this.messages.length, random.happens(0.7) ? 300 : Infinity) * random.next());
     const { mark, body } = this.messages[this.messages.length - 1 - back]!;
     const content = this.contents.get(mark)!;
-    if (content.kind !== 'order' || random.happens(0.6)) return [{ mark, body }];
+    if (content.kind !== 'order' || this.taken.has(content.orderId) || random.happens(0.6)) return [{ mark, body }];
+    // Written differently it is another failed message where another content of the order counts.
+    this.taken.add(content.orderId);
     const order = JSON.parse(body) as { order_id: string };
     return [{ mark, body: JSON.stringify({ ...order, order_id: ` ${order.order_id.toLowerCase()} ` }) }];
   }

@@ -274,8 +274,8 @@ describe('What an audit finds', () => {
     ],
     [
       'a refund that waits although its order counts',
-      `insert into early_refunds (content_hash, refund_id, order_id, refunded_at, cents, sent_at, received_at, body)
-       select sha256('x'), 'R9', order_id, now(), 1, now(), now(), '{}' from counted_orders where position = 1`,
+      `insert into early_refunds (content_hash, failure_hash, refund_id, order_id, refunded_at, cents, sent_at, received_at, body)
+       select sha256('x'), sha256('x'), 'R9', order_id, now(), 1, now(), now(), '{}' from counted_orders where position = 1`,
       /^1 refunds that wait although their order counts/,
     ],
     [

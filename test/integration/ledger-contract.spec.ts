@@ -244,13 +244,15 @@ const anOrder = fc
     user: fc.integer({ min: 1, max: 3 }),
     corrected: fc.boolean(),
     time: fc.constantFrom(...TIMES, null),
+    wording: fc.constantFrom('', 'other'),
   })
-  .map(({ fails, order, content, user, corrected, time }): JudgedMessage => {
+  .map(({ fails, order, content, user, corrected, time, wording }): JudgedMessage => {
     const given = {
       orderId: `ORD${order}`,
       userId: `U${user}`,
       orderedAt: time ?? TIMES[0]!,
       content: `${order} ${content}`,
+      wording,
     };
     const line = aLine({ product_id: `P${content}`, quantity: content, cents: cents(1_000 * content) });
     return fails && content > 1
@@ -268,13 +270,15 @@ const aRefundOfAny = fc
     order: fc.integer({ min: 1, max: 5 }),
     refund: fc.integer({ min: 1, max: 5 }),
     amount: fc.integer({ min: 1, max: 3 }),
+    wording: fc.constantFrom('', 'other'),
   })
-  .map(({ fails, order, refund, amount }) => {
+  .map(({ fails, order, refund, amount, wording }) => {
     const given = {
       orderId: `ORD${order}`,
       refundId: `R${refund}`,
       orderedAt: TIMES[2]!,
       content: `refund ${order} ${refund} ${amount}`,
+      wording,
     };
     return fails && amount === 3
       ? aFailedMessage({

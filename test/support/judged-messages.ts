@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { cents } from '../../src/shared/money.js';
 import type { JudgedMessage, OrderLine } from '../../src/shared/order-event.js';
 
@@ -6,10 +6,12 @@ import type { JudgedMessage, OrderLine } from '../../src/shared/order-event.js';
 export type GivenMessage = Partial<JudgedMessage> & {
   /** Stands for the content, of which the ledger only knows the hash; made from the other fields if absent. */
   content?: string;
+  /** Stands for what else the body says. */
+  wording?: string;
 };
 
 /** A message that the rules accepted, with an order of its own; say only what matters. */
-export function aJudgedMessage({ content, ...given }: GivenMessage = {}): JudgedMessage {
+export function aJudgedMessage({ content, wording = '', ...given }: GivenMessage = {}): JudgedMessage {
   const order = {
     kind: 'order' as const,
     outcome: 'accepted' as const,
@@ -24,14 +26,14 @@ export function aJudgedMessage({ content, ...given }: GivenMessage = {}): Judged
     ...given,
   };
   const { orderId, userId, orderedAt, value, lines } = order;
+  const said = content ?? JSON.stringify([orderId, userId, orderedAt, value, lines]);
   return {
     messageId: 'message',
     sentAt: Date.UTC(2026, 0, 15, 12, 0, 1),
     receivedAt: Date.UTC(2026, 0, 15, 12, 0, 2),
-    body: JSON.stringify({ order_id: orderId, content }),
-    contentHash: createHash('sha256')
-      .update(content ?? JSON.stringify([orderId, userId, orderedAt, value, lines]))
-      .digest('hex'),
+    body: JSON.stringify({ order_id: orderId, content, wording }),
+    contentHash: hash('sha256', said, 'hex'),
+    failureHash: hash('sha256', said + wording, 'hex'),
     ...order,
   };
 }
@@ -60,6 +62,7 @@ export function entriesArgument(messages: JudgedMessage[]): string {
       lines: `{${message.lines.map((line) => `"(${line.product_id},${line.quantity},${line.price_per_unit},${line.cents})"`).join(',')}}`,
       reasons: message.reasons,
       content_hash: message.contentHash,
+      failure_hash: message.failureHash,
       message_id: message.messageId,
       sent_at: message.sentAt,
       received_at: message.receivedAt,

@@ -68,7 +68,7 @@ const MUST_FIND_NOTHING: Record<string, string> = {
   'orders that conflict with their own content': `
     select failed.position from ledger failed join counted_orders using (order_id)
       join ledger counted on counted.position = counted_orders.position
-    where 'conflicting_duplicate' = any (failed.reasons) and failed.content_hash = counted.content_hash`,
+    where 'conflicting_duplicate' = any (failed.reasons) and failed.body = counted.body`,
   'entries whose hash does not follow from the one before': `
     select position from (
       select *, lag(entry_hash, 1, sha256('')) over (order by position) as before from ledger

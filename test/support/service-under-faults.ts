@@ -12,9 +12,6 @@ import { MixedTraffic } from './mixed-traffic.js';
 import type { RealWorld } from './real-world.js';
 import type { SeededRandom } from './seeded-random.js';
 
-/** Controls are to find something, and wait all of it. */
-const AUDIT_WITHOUT_PROGRESS_MS = 1_000;
-
 /**
  * A service on servers that a test breaks, with a database, a key space and a queue that nobody else has, and with orders
  * that come over the queue. A message is dead-lettered after two receives, and comes again soon.
@@ -99,7 +96,7 @@ export class ServiceUnderFaults {
    */
   async faults(): Promise<string[]> {
     await this.traffic.stop();
-    const faults = await auditOf(this.service, AUDIT_WITHOUT_PROGRESS_MS);
+    const faults = await auditOf(this.service);
     faults.push(...(await this.traffic.faults((text) => this.query(text))));
     const deadLetters = await this.deadLetters();
     if (deadLetters > 0) faults.push(`${deadLetters} messages are dead letters`);
@@ -113,7 +110,9 @@ export class ServiceUnderFaults {
       statement(
         messages.map((message) => {
           if (!tried.has(message.messageId)) return (tried.add(message.messageId), message);
-          return { ...message, orderId: `${message.orderId}-2`, contentHash: message.contentHash.replace(/^./, '0') };
+          const another = (hash: string): string => hash.replace(/^./, '0');
+          const hashes = { contentHash: another(message.contentHash), failureHash: another(message.failureHash) };
+          return { ...message, orderId: `${message.orderId}-2`, ...hashes };
         }),
       ),
     );

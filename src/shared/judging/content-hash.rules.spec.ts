@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto';
-import { contentHash, rawHash } from './content-hash.rules.js';
-import { type JsonObject, readBody } from './message-body.rules.js';
-import { cleanOrder } from './order-cleaning.rules.js';
+import fc from 'fast-check';
+import { isDeepStrictEqual } from 'node:util';
+import type { JudgedMessage } from '../order-event.js';
+import { rawHash } from './content-hash.rules.js';
+import { judge } from './order-event.rules.js';
 
 const item = { product_id: 'P1', quantity: 2, price_per_unit: 2.5 };
 const order = {
@@ -10,128 +11,175 @@ const order = {
   order_timestamp: '2024-03-01T10:00:00Z',
   order_value: 5,
   items: [item],
-  shipping_address: 'Main Street 5',
+  shipping_address: 'Main Street 5, Zürich',
   payment_method: 'CARD',
   currency: 'USD',
 };
+const refund = {
+  type: 'refund',
+  refund_id: 'R1',
+  order_id: 'ORD1',
+  refund_timestamp: '2024-03-02T10:00:00Z',
+  amount: 2.5,
+};
 
-function hashOf(event: object | string): string {
+function judged(event: object | string): JudgedMessage {
   const body = typeof event === 'string' ? event : JSON.stringify(event);
-  return contentHash(cleanOrder(readBody(body) as JsonObject), body);
+  const at = Date.UTC(2024, 4, 1);
+  return judge(
+    { messageId: 'm', body, sentAt: at, receivedAt: at },
+    { currency: 'USD', orderValueMismatch: 'correct' },
+  );
 }
 
-function hashWith(changes: object): string {
-  return hashOf({ ...order, ...changes });
-}
+const contentOf = (event: object | string): string => judged(event).contentHash;
+const failureOf = (event: object | string): string => judged(event).failureHash;
+const orderWith = (changes: object): string => contentOf({ ...order, ...changes });
+const itemWith = (changes: object): string => orderWith({ items: [{ ...item, ...changes }] });
 
-function hashWithItem(changes: object): string {
-  return hashWith({ items: [{ ...item, ...changes }] });
-}
-
-function nested(levels: number): string {
-  return `{"order_id":"ORD1","shipping_address":${'['.repeat(levels)}${']'.repeat(levels)}}`;
-}
-
-describe('contentHash', () => {
-  it('is the SHA-256 of the canonical JSON without the claimed value', () => {
-    const canonical =
-      '{"currency":"USD","items":[{"price_per_unit":2.5,"product_id":"P1","quantity":2}],"order_id":"ORD1",' +
-      '"order_timestamp":"2024-03-01T10:00:00.000Z","payment_method":"CARD","shipping_address":"Main Street 5",' +
-      '"user_id":"U1"}';
-    expect(hashOf(order)).toBe(createHash('sha256').update(canonical).digest('hex'));
-  });
-
-  it('omits what is missing', () => {
-    expect(hashOf({ order_id: 'ORD1', user_id: null, items: [{}] })).toBe(rawHash('{"items":[{}],"order_id":"ORD1"}'));
-  });
-
+describe('The content of an order that counts', () => {
   it.each([
     ['the claimed value', { order_value: 4.99 }],
     ['a missing claimed value', { order_value: undefined }],
-    ['an unreadable claimed value', { order_value: {} }],
     ['unknown fields', { note: 'fragile', type: 'order' }],
     ['letter case of ids', { order_id: 'ord1', user_id: 'u1', currency: 'usd', payment_method: 'Card' }],
-    ['white space around', { order_id: ' ORD1 ', shipping_address: 'Main Street 5\n' }],
+    ['white space around', { order_id: ' ORD1 ', shipping_address: 'Main Street 5, Zürich\n' }],
+    ['runs of white space', { shipping_address: 'Main  Street\t5,\n Zürich' }],
+    ['how letters are composed', { shipping_address: 'Main Street 5, Zu\u0308rich' }],
+    ['a currency left out', { currency: undefined }],
     ['the notation of a time', { order_timestamp: '2024-03-01 11:00:00.000+0100' }],
     ['numbers as text', { items: [{ product_id: 'P1', quantity: '2', price_per_unit: '2.50' }] }],
     ['the notation of a number', { items: [{ product_id: 'P1', quantity: '2.0', price_per_unit: '25e-1' }] }],
     ['unknown fields of an item', { items: [{ ...item, name: 'Mug' }] }],
+    ['a product at one price on two lines', { items: [1, 1].map((quantity) => ({ ...item, quantity })) }],
   ])('does not depend on %s', (_what, changes) => {
-    expect(hashWith(changes)).toBe(hashOf(order));
+    expect(orderWith(changes)).toBe(contentOf(order));
   });
 
-  it('does not depend on the order of fields', () => {
-    expect(hashOf(Object.fromEntries(Object.entries(order).reverse()))).toBe(hashOf(order));
+  it('does not depend on the order of fields or of lines', () => {
+    expect(contentOf(Object.fromEntries(Object.entries(order).reverse()))).toBe(contentOf(order));
+    const items = [item, { ...item, product_id: 'P2' }, { ...item, price_per_unit: 3 }];
+    expect(orderWith({ items })).toBe(orderWith({ items: items.toReversed() }));
   });
 
-  it.each([
-    ['order_id', { order_id: 'ORD2' }],
-    ['user_id', { user_id: 'U2' }],
-    ['time', { order_timestamp: '2024-03-01T10:00:00.001Z' }],
-    ['shipping address', { shipping_address: 'main street 5' }],
-    ['payment method', { payment_method: 'CASH' }],
-    ['currency', { currency: undefined }],
-    ['number of items', { items: [item, item] }],
-    ['no items', { items: [] }],
-  ])('depends on %s', (_what, changes) => {
-    expect(hashWith(changes)).not.toBe(hashOf(order));
-  });
-
-  it('depends on every field of an item, to the last digit', () => {
+  it('depends on all else', () => {
     const hashes = [
-      hashOf(order),
-      hashWithItem({ product_id: 'P2' }),
-      hashWithItem({ quantity: 3 }),
-      hashWithItem({ price_per_unit: 2.51 }),
-      hashWithItem({ price_per_unit: '2.50000000000000000001' }),
-      hashWithItem({ price_per_unit: '2.50000000000000000002' }),
-      hashWithItem({ price_per_unit: undefined }),
+      contentOf(order),
+      orderWith({ order_id: 'ORD2' }),
+      orderWith({ user_id: 'U2' }),
+      orderWith({ order_timestamp: '2024-03-01T10:00:00.001Z' }),
+      orderWith({ shipping_address: 'main street 5, Zürich' }),
+      orderWith({ shipping_address: undefined }),
+      orderWith({ shipping_address: undefined, payment_method: 'Main Street 5, Zürich' }),
+      orderWith({ payment_method: 'CASH' }),
+      orderWith({ items: [item, item] }),
+      itemWith({ product_id: 'P2' }),
+      itemWith({ quantity: 3 }),
+      itemWith({ price_per_unit: 2.51 }),
+      itemWith({ price_per_unit: '2.50000000000000000001' }),
+      itemWith({ price_per_unit: '2.50000000000000000002' }),
+      contentOf(refund),
     ];
     expect(new Set(hashes).size).toBe(hashes.length);
   });
 
-  it('depends on the order of the items', () => {
-    const other = { ...item, product_id: 'P2' };
-    expect(hashWith({ items: [item, other] })).not.toBe(hashWith({ items: [other, item] }));
+  it('is none where the order can not count: all that the body says stands for it', () => {
+    for (const changes of [{ items: [] }, { user_id: 5 }, { currency: 'EUR' }, { order_value: -5 }]) {
+      const { contentHash, failureHash } = judged({ ...order, ...changes });
+      expect(contentHash).toBe(failureHash);
+    }
+  });
+});
+
+describe('The content of a refund that counts', () => {
+  const refundWith = (changes: object): string => contentOf({ ...refund, ...changes });
+
+  it('does not depend on notation, a currency left out and unknown fields', () => {
+    const changes = { amount: '2.50', note: 'x', refund_timestamp: '2024-03-02T10:00Z', currency: 'usd' };
+    expect(refundWith(changes)).toBe(contentOf(refund));
   });
 
-  it('tells values it cannot read apart, and from those it can', () => {
+  it('depends on all else', () => {
     const hashes = [
-      hashWithItem({ product_id: '5' }),
-      hashWithItem({ product_id: 5 }),
-      hashWithItem({ quantity: 'two' }),
-      hashWithItem({ quantity: [2] }),
-      hashWithItem({ quantity: { a: 1, b: 2 } }),
-      hashWith({ order_timestamp: Date.parse(order.order_timestamp) }),
-      hashWith({ order_timestamp: 'yesterday' }),
-      hashWith({ items: [null] }),
-      hashWith({ items: 'none' }),
-      hashOf(JSON.stringify(order).replace('"quantity":2', '"quantity":1e999')),
-      hashOf(JSON.stringify(order).replace('"quantity":2', '"quantity":-1e999')),
-      hashWithItem({ quantity: [null] }),
-      hashOf(JSON.stringify(order).replace('"quantity":2', '"quantity":[1e999]')),
-      hashOf(JSON.stringify(order).replace('"quantity":2', '"quantity":[-1e999]')),
-      hashOf(JSON.stringify(order).replace('"ORD1"', '"\\ud800"')),
-      hashOf(JSON.stringify(order).replace('"ORD1"', '"\\ud801"')),
+      contentOf(refund),
+      refundWith({ refund_id: 'R2' }),
+      refundWith({ order_id: 'ORD2' }),
+      refundWith({ amount: 2.51 }),
+      refundWith({ refund_timestamp: '2024-03-02T10:00:00.001Z' }),
     ];
     expect(new Set(hashes).size).toBe(hashes.length);
   });
+});
 
-  it('does not depend on key order and white space inside values it cannot read', () => {
-    expect(hashWith({ shipping_address: { street: 'Main Street', no: [5] } })).toBe(
-      hashWith({ shipping_address: { no: [5], street: ' Main Street ' } }),
+describe('What a body says', () => {
+  it('does not depend on the order of fields, white space and notation', () => {
+    const hash = failureOf('{"a":1,"b":{"c":[1.5,"x"],"d":null}}');
+    expect(failureOf(' {"b" : {"d":null, "c":[1.50,"\\u0078"]}, "a":1.0}\n')).toBe(hash);
+  });
+
+  it('is told apart to the last field, digit and white space', () => {
+    const bodies = [
+      '{"a":1}',
+      '{"a":2}',
+      '{"a":"1"}',
+      '{"a":[1]}',
+      '{"a":{"b":1}}',
+      '{"a":" 1"}',
+      '{"a":1,"b":null}',
+      '{"A":1}',
+      '{"a":1.0000000000000000000001}',
+      '{"a":1.0000000000000000000002}',
+      '{"a":1e-400}',
+      '{"a":2e-400}',
+      '{"a":0}',
+      '{"a":1e999}',
+      '{"a":-1e999}',
+      '{"a":"\\ud800"}',
+      '{"a":"\\ud801"}',
+      JSON.stringify('{"a":1}'),
+      '[{"a":1}]',
+      'a',
+      ' a',
+    ];
+    expect(new Set(bodies.map(failureOf)).size).toBe(bodies.length);
+  });
+
+  it('does not take digits within a text for a number', () => {
+    expect(failureOf('{"a":"4e1 12345678901234567890","b":1}')).toBe(
+      failureOf('{"b":1,"a":"4e1 12345678901234567890"}'),
     );
   });
 
-  it('is over the raw body where there is no known field', () => {
-    expect(hashOf('{ "note": 1 }')).toBe(rawHash('{ "note": 1 }'));
-    expect(hashOf('{"order_id":null,"items":[],"note":1}')).not.toBe(hashOf('{"order_id":null,"items":[],"note":2}'));
-    expect(hashOf('{"order_value":5}')).toBe(hashOf('{"order_value":6}'));
+  it.each([
+    ['is longer than 64 KiB', `{"a":"${'x'.repeat(65_536)}"}`],
+    ['is nested deeper than 100 levels', `{"a":${'['.repeat(101)}${']'.repeat(101)}}`],
+    ['is nested very deeply', `{"a":${'['.repeat(500_000)}${']'.repeat(500_000)}}`],
+    ['stands within a text', JSON.stringify('{"a":1}')],
+    ['is no object', '[1]'],
+    ['is no JSON', '{'],
+  ])('is the body as received where it %s', (_what, body) => {
+    expect(failureOf(body)).toBe(rawHash(body));
   });
 
-  it('is over the raw body where a value is nested deeper than 100 levels', () => {
-    expect(hashOf(nested(101))).toBe(hashOf(` ${nested(101)}`));
-    expect(hashOf(nested(102))).toBe(rawHash(nested(102)));
-    expect(hashOf(nested(500_000))).toBe(rawHash(nested(500_000)));
+  it('is the same of two bodies only where their JSON values are equal', () => {
+    const names = fc.constantFrom('order_id', 'user_id', 'items', 'type', 'orderId', 'total', 'meta');
+    const value = fc.letrec((tie) => ({
+      any: fc.oneof(
+        { maxDepth: 3 },
+        fc.constantFrom('ORD1', 'ORD2', 'refund', ' ', '', 0, 1, 1.5, null, true),
+        fc.array(tie('any'), { maxLength: 2 }),
+        fc.dictionary(names, tie('any'), { maxKeys: 3, noNullPrototype: true }),
+      ),
+    })).any;
+    fc.assert(
+      fc.property(
+        fc.array(fc.dictionary(names, value, { maxKeys: 4, noNullPrototype: true }), { minLength: 2, maxLength: 12 }),
+        (events) => {
+          for (const one of events) {
+            for (const other of events) expect(failureOf(one) === failureOf(other)).toBe(isDeepStrictEqual(one, other));
+          }
+        },
+      ),
+    );
   });
 });

@@ -1,113 +1,121 @@
 import { hash } from 'node:crypto';
-import type { ExactNumber } from './exact-number.rules.js';
-import { isJsonObject } from './message-body.rules.js';
-import { type Cleaned, type CleanedItem, type CleanedOrder, Unreadable } from './order-cleaning.rules.js';
-import type { CleanedRefund } from './refund-cleaning.rules.js';
+import type { Cents } from '../money.js';
+import { plainDecimal, readNumber } from './exact-number.rules.js';
+import { isJsonObject, type JsonObject } from './message-body.rules.js';
+import type { PricedLine } from './order-value.rules.js';
 
-/**
- * How deep a value that can't be read may be nested and still be hashed by content. A fixed bound, because where
- * the stack ends differs from call to call, and the hash must not.
- */
+/** A fixed bound, because where the stack ends differs from call to call, and a hash must not. */
 const DEEPEST = 100;
+/** Longer bodies are compared as they are: sorting the fields of the largest would take as long as judging a hundred orders. */
+const LONGEST = 65_536;
+
+/** Finds whatever a number could be that a double does not hold to its last digit, and more. */
+const MAY_BE_FINER = /\d[\d.]{15}|\d[eE]/;
+/** The texts and the numbers of a JSON text. */
+const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+
+/** What an order says that the ledger counts: two with the same content are the same order. Texts are trimmed. */
+export interface OrderContent {
+  orderId: string;
+  userId: string;
+  /** ms UTC */
+  orderedAt: number;
+  lines: readonly PricedLine[];
+  currency: string;
+  shippingAddress?: string;
+  /** Upper case. */
+  paymentMethod?: string;
+}
+
+/** What a refund says that the ledger counts. */
+export interface RefundContent {
+  refundId: string;
+  orderId: string;
+  /** ms UTC */
+  refundedAt: number;
+  amount: Cents;
+  currency: string;
+}
 
 /**
- * Tells order events with the same content from others: SHA-256, lower-case hex, over the canonical JSON (as RFC 8785:
- * sorted keys, shortest numbers) of the cleaned known fields without the claimed value. The order of the items is
- * content; how a number or a time is written, white space, letter case of ids and unknown fields are not. Where no
- * known field is there, or one holds nesting deeper than 100 levels, it is over the body as received.
+ * Tells orders that a person would call the same from others: SHA-256, lower-case hex. The order of the lines does not matter,
+ * nor whether a product at one price stands on one line or on several, runs of white space, how letters are composed
+ * (Unicode NFC), the claimed value, and fields that mean nothing.
  */
-export function contentHash(order: CleanedOrder, body: string): string {
-  return hashOf(order, orderText, body);
+export function orderHash({ shippingAddress, paymentMethod, ...order }: OrderContent): string {
+  const { orderId, userId, orderedAt, lines, currency } = order;
+  const content = [orderId, userId, orderedAt, folded(shippingAddress), folded(paymentMethod), currency, merged(lines)];
+  return rawHash(`order${JSON.stringify(content)}`);
 }
 
-/** The same of a refund, of which the amount is content. Its type is a part of it, so that it is never an order's. */
-export function refundHash(refund: CleanedRefund, body: string): string {
-  return hashOf(refund, refundText, body);
+/** The same of refunds. It is never an order's. */
+export function refundHash({ refundId, orderId, refundedAt, amount, currency }: RefundContent): string {
+  return rawHash(`refund${JSON.stringify([refundId, orderId, refundedAt, amount, currency])}`);
 }
 
-/** SHA-256 of a text's UTF-8, lower-case hex; what stands for the content of a body that can't be read. */
+/**
+ * Tells bodies that say the same to the last field from others: SHA-256, lower-case hex, over the JSON value with its fields
+ * sorted; over the body as received where that is longer than 64 KiB, is nested deeper than 100 levels, or has a number that
+ * a double does not hold exactly.
+ * @param event the body as JSON.parse reads it; null where it is no JSON object, or one within a string or an envelope
+ */
+export function bodyHash(body: string, event: JsonObject | null): string {
+  if (event === null || body.length > LONGEST || mayLoseDigits(body)) return rawHash(body);
+  const text = canonicalJson(event, 0);
+  return rawHash(text ?? body);
+}
+
+/** SHA-256 of a text's UTF-8, lower-case hex. */
 export function rawHash(text: string): string {
   return hash('sha256', text, 'hex');
 }
 
-class TooDeep extends Error {}
+function folded(text: string | undefined): string | undefined {
+  return text?.normalize('NFC').replace(/\s+/g, ' ');
+}
 
-function hashOf<Event extends object>(event: Event, textOfEvent: (event: Event) => string, body: string): string {
-  if (Object.values(event).every((value) => value === undefined)) return rawHash(body);
-  try {
-    return rawHash(textOfEvent(event));
-  } catch (error) {
-    if (error instanceof TooDeep) return rawHash(body);
-    throw error;
+/** Each product at each price once, with its quantity, in one order. */
+function merged(lines: readonly PricedLine[]): [line: string, quantity: number][] {
+  const quantities = new Map<string, number>();
+  for (const { product_id, price, quantity } of lines) {
+    const line = `${product_id}\n${plainDecimal(price)}`; // an id has no line break
+    quantities.set(line, (quantities.get(line) ?? 0) + quantity);
   }
+  return [...quantities].sort(([one], [other]) => (one < other ? -1 : 1));
 }
 
-function orderText(order: CleanedOrder): string {
-  return objectText({
-    currency: textOf(order.currency, JSON.stringify),
-    items: textOf(order.items, (items) => `[${items.map(itemText).join(',')}]`),
-    order_id: textOf(order.order_id, JSON.stringify),
-    // As text: a number would be what an order event with ms instead of a time hashes to.
-    order_timestamp: textOf(order.order_timestamp, timeText),
-    payment_method: textOf(order.payment_method, JSON.stringify),
-    shipping_address: textOf(order.shipping_address, JSON.stringify),
-    user_id: textOf(order.user_id, JSON.stringify),
-  });
-}
-
-function refundText(refund: CleanedRefund): string {
-  return objectText({
-    amount: textOf(refund.amount, numberText),
-    currency: textOf(refund.currency, JSON.stringify),
-    order_id: textOf(refund.order_id, JSON.stringify),
-    refund_id: textOf(refund.refund_id, JSON.stringify),
-    refund_timestamp: textOf(refund.refund_timestamp, timeText),
-    type: '"refund"',
-  });
-}
-
-function itemText(item: CleanedItem | Unreadable): string {
-  if (item instanceof Unreadable) return canonicalJson(item.given);
-  return objectText({
-    price_per_unit: textOf(item.price_per_unit, numberText),
-    product_id: textOf(item.product_id, JSON.stringify),
-    quantity: textOf(item.quantity, numberText),
-  });
-}
-
-/** The members are named in sorted order where this is called. */
-function objectText(members: Record<string, string | undefined>): string {
-  let text = '';
-  for (const name in members) {
-    if (members[name] !== undefined) text += `${text && ','}"${name}":${members[name]}`;
+/** Whether JSON.parse may have made a number of a body another one. */
+function mayLoseDigits(body: string): boolean {
+  if (!MAY_BE_FINER.test(body)) return false;
+  for (const [token] of body.matchAll(TEXT_OR_NUMBER)) {
+    if (!token.startsWith('"') && !isHeldExactly(token)) return true;
   }
-  return `{${text}}`;
+  return false;
 }
 
-function textOf<T>(value: Cleaned<T>, write: (readable: T) => string): string | undefined {
-  if (value === undefined) return undefined;
-  return value instanceof Unreadable ? canonicalJson(value.given) : write(value);
+function isHeldExactly(literal: string): boolean {
+  const read = readNumber(literal);
+  return typeof read === 'number' && (read !== 0 || !/^[^eE]*[1-9]/.test(literal));
 }
 
-function timeText(ms: number): string {
-  return `"${new Date(ms).toISOString()}"`;
-}
-
-/** One text a number: a Decimal is never equal to a JS number. */
-function numberText(number: ExactNumber): string {
-  return number.toString();
-}
-
-function canonicalJson(value: unknown, depth = 0): string {
-  if (depth > DEEPEST) throw new TooDeep();
-  if (typeof value === 'string') return JSON.stringify(value.trim());
-  // JSON has numbers beyond a double, and JSON.stringify writes what they became as null.
-  if (value === Infinity) return '1e999';
-  if (value === -Infinity) return '-1e999';
-  if (Array.isArray(value)) return `[${value.map((inner) => canonicalJson(inner, depth + 1)).join(',')}]`;
-  if (isJsonObject(value)) {
-    const members = Object.keys(value).sort();
-    return `{${members.map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name], depth + 1)}`).join(',')}}`;
+/** As RFC 8785: sorted names, shortest numbers. @returns undefined where it is nested too deeply */
+function canonicalJson(value: unknown, depth: number): string | undefined {
+  if (depth > DEEPEST) return undefined;
+  if (Array.isArray(value)) {
+    const texts: string[] = [];
+    for (const element of value) {
+      const text = canonicalJson(element, depth + 1);
+      if (text === undefined) return undefined;
+      texts.push(text);
+    }
+    return `[${texts.join(',')}]`;
   }
-  return JSON.stringify(value);
+  if (!isJsonObject(value)) return JSON.stringify(value);
+  const members: string[] = [];
+  for (const name of Object.keys(value).sort()) {
+    const text = canonicalJson(value[name], depth + 1);
+    if (text === undefined) return undefined;
+    members.push(`${JSON.stringify(name)}:${text}`);
+  }
+  return `{${members.join(',')}}`;
 }

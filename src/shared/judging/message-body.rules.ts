@@ -8,13 +8,25 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/**
- * The JSON object that a message body carries. A body that is a JSON string and an Amazon SNS envelope
- * (as SNS delivers to SQS without raw delivery) are each unwrapped at most once, in either order; white
- * space and a byte order mark around any of them don't matter.
- * @returns the object, or the reason why there is none
- */
+/** What a message body carries. */
+export interface ReadBody {
+  event: JsonObject;
+  /** Whether it stood within a string or an envelope. */
+  isWrapped: boolean;
+}
+
+/** The JSON object that a message body carries, see {@link unwrapBody}; or the reason why there is none. */
 export function readBody(body: string): JsonObject | 'malformed_json' | 'not_an_object' {
+  const read = unwrapBody(body);
+  return typeof read === 'string' ? read : read.event;
+}
+
+/**
+ * Reads a message body. One that is a JSON string and an Amazon SNS envelope (as SNS delivers to SQS without raw delivery)
+ * are each unwrapped at most once, in either order; white space and a byte order mark around any of them don't matter.
+ * @returns what it carries, or the reason why that is no object
+ */
+export function unwrapBody(body: string): ReadBody | 'malformed_json' | 'not_an_object' {
   let value: unknown;
   let stringAllowed = true;
   let envelopeAllowed = true;
@@ -34,7 +46,7 @@ export function readBody(body: string): JsonObject | 'malformed_json' | 'not_an_
   } catch {
     return 'malformed_json';
   }
-  return isJsonObject(value) ? value : 'not_an_object';
+  return isJsonObject(value) ? { event: value, isWrapped: !stringAllowed || !envelopeAllowed } : 'not_an_object';
 }
 
 /** https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html */

@@ -62,6 +62,7 @@ describe('judge', () => {
       claimed: 500,
       lines: [{ product_id: 'P1', quantity: 2, price_per_unit: '2.5', cents: 500 }],
       contentHash: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+      failureHash: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
     });
   });
 
@@ -84,14 +85,14 @@ describe('judge', () => {
       order_value: ' 5.00 ',
       items: [anItem({ product_id: ' p1', quantity: '2', price_per_unit: ' 2.50 ' })],
     });
-    expect(judged).toMatchObject({ ...judgeOrder(), body: judged.body });
+    expect(judged).toEqual({ ...judgeOrder(), body: judged.body, failureHash: judged.failureHash });
   });
 
   it('judges what is inside a JSON string and an SNS envelope', () => {
     const order = JSON.stringify(anOrder());
     const envelope = JSON.stringify({ Type: 'Notification', TopicArn: 'arn:aws:sns:x', Message: order });
     for (const body of [JSON.stringify(order), envelope, JSON.stringify(envelope)]) {
-      expect(judgeBody(body)).toEqual({ ...judgeBody(order), body });
+      expect(judgeBody(body)).toEqual({ ...judgeBody(order), body, failureHash: rawHash(body) });
     }
   });
 
@@ -117,6 +118,7 @@ describe('judge', () => {
         claimed: null,
         lines: [],
         contentHash: rawHash(body),
+        failureHash: rawHash(body),
       });
     }
   });

@@ -1,9 +1,9 @@
 import { cents, type Cents, MAX_ORDER_CENTS } from '../money.js';
 import { BOUNDS, type JudgedMessage, type JudgingPolicy, type Reason, type ReceivedMessage } from '../order-event.js';
-import { contentHash, rawHash } from './content-hash.rules.js';
+import { bodyHash, orderHash, rawHash } from './content-hash.rules.js';
 import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
 import { exceeds, type ExactNumber, isWhole, roundedCents } from './exact-number.rules.js';
-import { readBody } from './message-body.rules.js';
+import { unwrapBody } from './message-body.rules.js';
 import { type Cleaned, type CleanedItem, type CleanedOrder, cleanOrder, Unreadable } from './order-cleaning.rules.js';
 import { allocate, type PricedLine, runningCents } from './order-value.rules.js';
 import { isRefund, judgeRefund } from './refund-event.rules.js';
@@ -14,9 +14,11 @@ import { isRefund, judgeRefund } from './refund-event.rules.js';
  * Never throws, whatever the body is.
  */
 export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMessage {
-  const event = readBody(message.body);
-  if (typeof event === 'string') return failedUnread(message, event);
-  if (isRefund(event)) return judgeRefund(message, event, policy);
+  const read = unwrapBody(message.body);
+  if (typeof read === 'string') return failedUnread(message, read);
+  const { event, isWrapped } = read;
+  const failureHash = bodyHash(message.body, isWrapped ? null : event);
+  if (isRefund(event)) return judgeRefund({ ...message, failureHash }, event, policy);
 
   const order = cleanOrder(event);
   const faults: Faults = new Set();
@@ -38,14 +40,20 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
     refundId: null,
     orderedAt,
     claimed,
-    contentHash: contentHash(order, message.body),
+    failureHash,
   };
-  if (faults.size > 0 || lines === null || sums === null || total === null) {
-    return { ...judged, outcome: 'failed', reasons: reasonsIn(faults), value: null, lines: [] };
+  if (faults.size > 0 || !orderId || !userId || orderedAt === null || !lines || !sums || total === null) {
+    const reasons = reasonsIn(faults);
+    return { ...judged, outcome: 'failed', reasons, value: null, lines: [], contentHash: failureHash };
   }
   const value = cents(total);
   const outcome = claimed === value ? 'accepted' : 'corrected';
-  return { ...judged, outcome, reasons: [], value, lines: allocate(lines, sums) };
+  const contentHash = orderHash({
+    ...{ orderId, userId, orderedAt, lines, currency: policy.currency },
+    shippingAddress: readable(order.shipping_address),
+    paymentMethod: readable(order.payment_method),
+  });
+  return { ...judged, outcome, reasons: [], value, lines: allocate(lines, sums), contentHash };
 }
 
 /**
@@ -55,6 +63,10 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
 export function sumOfItems({ items }: CleanedOrder): Cents | null {
   const total = runningCents(judgeItems(items, new Set()) ?? []).at(-1);
   return total === undefined || total > MAX_ORDER_CENTS ? null : cents(total);
+}
+
+function readable<T>(field: Cleaned<T>): T | undefined {
+  return field instanceof Unreadable ? undefined : field;
 }
 
 function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
@@ -71,6 +83,7 @@ function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
     claimed: null,
     lines: [],
     contentHash: rawHash(message.body),
+    failureHash: rawHash(message.body),
   };
 }
 

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import type { JudgedMessage, JudgingPolicy } from '../order-event.js';
-import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
 
 const SENT_AT = Date.parse('2024-03-01T12:00:00Z');
@@ -45,6 +44,7 @@ describe('judge, of a refund', () => {
       claimed: 250,
       lines: [],
       contentHash: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+      failureHash: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
     });
   });
 
@@ -58,7 +58,7 @@ describe('judge, of a refund', () => {
       user_id: 'U9',
       why: { broken: true },
     });
-    expect(judged).toMatchObject({ ...judgeRefund(), body: judged.body });
+    expect(judged).toEqual({ ...judgeRefund(), body: judged.body, failureHash: judged.failureHash });
   });
 
   it('takes only what says so for a refund', () => {
@@ -143,22 +143,6 @@ describe('judge, of a refund', () => {
         });
       }),
     );
-  });
-
-  it('tells contents apart by what is known of them, the amount too, and not by how it is written', () => {
-    const { contentHash } = judgeRefund();
-    expect(judgeRefund({ amount: '2.50', note: 'x', refund_timestamp: '2024-03-01T10:00Z' }).contentHash).toBe(
-      contentHash,
-    );
-    for (const changes of [
-      { amount: 2.51 },
-      { refund_id: 'R2' },
-      { order_id: 'ORD2' },
-      { refund_timestamp: '2024-03-01' },
-    ]) {
-      expect(judgeRefund(changes).contentHash).not.toBe(contentHash);
-    }
-    expect(judgeBody('{"type":"refund","note":1}').contentHash).toBe(rawHash('{"type":"refund","note":1}'));
   });
 
   it('never throws, and names a reason wherever it fails', () => {

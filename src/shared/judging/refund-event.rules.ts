@@ -19,7 +19,11 @@ export function isRefund(event: JsonObject): boolean {
  * Judges a refund by what it says itself; whether its order is counted and worth that much, the ledger decides. It has
  * no user: that is the order's.
  */
-export function judgeRefund(message: ReceivedMessage, event: JsonObject, policy: JudgingPolicy): JudgedMessage {
+export function judgeRefund(
+  message: ReceivedMessage & Pick<JudgedMessage, 'failureHash'>,
+  event: JsonObject,
+  policy: JudgingPolicy,
+): JudgedMessage {
   const refund = cleanRefund(event);
   const faults: Faults = new Set();
   const refundId = judgeRefundId(refund.refund_id, faults);
@@ -27,6 +31,7 @@ export function judgeRefund(message: ReceivedMessage, event: JsonObject, policy:
   const orderedAt = judgeTime('refund_timestamp', refund.refund_timestamp, message.sentAt, faults);
   const amount = judgeAmount(refund.amount, faults);
   judgeCurrency(refund.currency, policy, faults);
+  const { currency } = policy;
 
   const judged = {
     ...message,
@@ -37,11 +42,12 @@ export function judgeRefund(message: ReceivedMessage, event: JsonObject, policy:
     orderedAt,
     claimed: claimedIn(refund.amount),
     lines: [],
-    contentHash: refundHash(refund, message.body),
   };
-  return faults.size > 0
-    ? { ...judged, outcome: 'failed', reasons: reasonsIn(faults), value: null }
-    : { ...judged, outcome: 'accepted', reasons: [], value: amount };
+  if (faults.size > 0 || refundId === null || orderId === null || orderedAt === null || amount === null) {
+    return { ...judged, outcome: 'failed', reasons: reasonsIn(faults), value: null, contentHash: message.failureHash };
+  }
+  const contentHash = refundHash({ refundId, orderId, refundedAt: orderedAt, amount, currency });
+  return { ...judged, outcome: 'accepted', reasons: [], value: amount, contentHash };
 }
 
 function judgeRefundId(id: Cleaned<string>, faults: Faults): string | null {

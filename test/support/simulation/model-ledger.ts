@@ -37,8 +37,8 @@ export class RowRefused extends Error {
 }
 
 /**
- * The ledger without repairs: a second implementation of what append_entries (migrations/0012_large_bodies.sql) promises, held
- * to the same contract (test/ledger-contract.spec.ts). Every call is a transaction.
+ * The ledger without repairs: a second implementation of what append_entries (migrations/functions) promises, held
+ * to the same contract (test/integration/ledger-contract.spec.ts). Every call is a transaction.
  */
 export class ModelLedger {
   entries: ModelEntry[] = [];
@@ -103,25 +103,24 @@ export class ModelLedger {
       return { kind: 'stored', position, outcome: order.outcome, reasons: [] };
     }
     if (known?.content === order.contentHash) return { kind: 'duplicate', position: known.position };
-    const failed = this.failures.get(order.contentHash);
+    const failed = this.failures.get(order.failureHash);
     if (failed !== undefined) return { kind: 'duplicate', position: failed };
     const reasons: Reason[] = known ? [...order.reasons, 'conflicting_duplicate'] : order.reasons;
     return this.addFailed(order, reasons, order.userId, null);
   }
 
   private appendRefund(refund: JudgedMessage): AppendResult {
-    const known = this.refunds.get(refund.refundId ?? '');
-    if (known?.content === refund.contentHash) return { kind: 'duplicate', position: known.position };
-    const early = this.early.get(refund.contentHash);
+    const early = this.early.get(refund.failureHash);
     if (early && !early.settled) return { kind: 'duplicate', position: null };
     if (refund.outcome === 'failed') {
-      const failed = this.failures.get(refund.contentHash);
+      const known = this.refunds.get(refund.refundId ?? '');
+      const failed = this.failures.get(refund.failureHash);
       if (failed !== undefined) return { kind: 'duplicate', position: failed };
       return this.addFailed(refund, known ? [...refund.reasons, 'conflicting_duplicate'] : refund.reasons, null, null);
     }
     const settled = this.settle(refund);
     if (settled) return settled;
-    this.early.set(refund.contentHash, { refund, settled: false });
+    this.early.set(refund.failureHash, { refund, settled: false });
     return { kind: 'waiting' };
   }
 
@@ -129,15 +128,13 @@ export class ModelLedger {
   private settle(refund: JudgedMessage): AppendResult | null {
     const known = this.orders.get(refund.orderId!);
     if (!known) return null;
+    const counted = this.refunds.get(refund.refundId!);
+    if (counted?.content === refund.contentHash) return { kind: 'duplicate', position: counted.position };
     const order = this.entries[known.position - 1]!;
     const sum = (this.refunded.get(refund.orderId!) ?? 0) + refund.value!;
-    const fault: Reason | null = this.refunds.has(refund.refundId!)
-      ? 'conflicting_duplicate'
-      : sum > order.value!
-        ? 'refund_exceeds_order'
-        : null;
+    const fault: Reason | null = counted ? 'conflicting_duplicate' : sum > order.value! ? 'refund_exceeds_order' : null;
     if (fault !== null) {
-      const failed = this.failures.get(refund.contentHash);
+      const failed = this.failures.get(refund.failureHash);
       if (failed !== undefined) return { kind: 'duplicate', position: failed };
       return this.addFailed(refund, [fault], order.userId, order.position);
     }
@@ -154,7 +151,7 @@ export class ModelLedger {
     refPosition: number | null,
   ): AppendResult {
     const position = this.add(message, 'failed', reasons, userId, refPosition);
-    this.failures.set(message.contentHash, position);
+    this.failures.set(message.failureHash, position);
     return { kind: 'stored', position, outcome: 'failed', reasons };
   }
 
@@ -169,9 +166,10 @@ export class ModelLedger {
     const value = counts ? message.value : null;
     const said = [message.kind === 'refund' ? 'refund' : null, outcome, value, refPosition];
     const text = said.filter((part) => part !== null).join('|');
-    const chained = [Buffer.from(this.head().entryHash + message.contentHash, 'hex'), Buffer.from(text)];
+    const contentHash = counts ? message.contentHash : message.failureHash;
+    const chained = [Buffer.from(this.head().entryHash + contentHash, 'hex'), Buffer.from(text)];
     const entryHash = hash('sha256', Buffer.concat(chained), 'hex');
-    const { kind, orderId, refundId, orderedAt, contentHash, messageId } = message;
+    const { kind, orderId, refundId, orderedAt, messageId } = message;
     const lines = counts ? message.lines : [];
     const position = this.entries.length + 1;
     const of = { position, kind, outcome, orderId, userId, refundId, orderedAt, value, lines, reasons, refPosition };

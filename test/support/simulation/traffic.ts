@@ -41,8 +41,9 @@ export function traffic(random: SeededRandom, withinMs: number): PlannedMessage[
   const messages: PlannedMessage[] = [];
   const send = (content: Content, event: object | string): void => {
     const copies = random.happens(0.25) ? random.between(2, 3) : 1;
+    const { text, isRight } = typeof event === 'string' ? { text: event, isRight: true } : claiming(event, random);
     for (let copy = 0; copy < copies; copy++) {
-      const { body, isRight } = typeof event === 'string' ? { body: event, isRight: true } : bodyOf(event, random);
+      const body = text.endsWith('}') && random.happens(0.2) ? ` ${text}` : text;
       messages.push({ after: random.between(0, withinMs), id: `m${messages.length + 1}`, body, isRight, content });
     }
   };
@@ -113,11 +114,10 @@ function centsOf({ items }: ReturnType<typeof anOrder>): number {
   return items.reduce((sum, { quantity, price_per_unit }) => sum + quantity * Math.round(100 * price_per_unit), 0);
 }
 
-/** With a claimed value that may be wrong, and in a spelling that may differ: neither is content. */
-function bodyOf(event: object, random: SeededRandom): { body: string; isRight: boolean } {
-  if (!('items' in event)) return { body: JSON.stringify(event), isRight: true };
+/** With a claimed value that may be wrong. */
+function claiming(event: object, random: SeededRandom): { text: string; isRight: boolean } {
+  if (!('items' in event)) return { text: JSON.stringify(event), isRight: true };
   const cents = centsOf(event as ReturnType<typeof anOrder>);
   const claimed = cents === 0 || random.happens(0.3) ? cents + 1 : cents;
-  const text = JSON.stringify({ ...event, order_value: claimed / 100 });
-  return { body: random.happens(0.2) ? ` ${text}` : text, isRight: claimed === cents };
+  return { text: JSON.stringify({ ...event, order_value: claimed / 100 }), isRight: claimed === cents };
 }
