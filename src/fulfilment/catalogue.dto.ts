@@ -13,12 +13,10 @@ import {
   Max,
   Min,
   NotEquals,
-  ValidateBy,
   ValidateIf,
   ValidateNested,
 } from 'class-validator';
-import { Decimal } from 'decimal.js';
-import { QueryCursor, QueryInteger } from '../platform/http/validation.js';
+import { BodyMoney, QueryCursor, QueryInteger } from '../platform/http/validation.js';
 import { isoOf } from '../shared/iso-time.js';
 import { cents, decimalOf } from '../shared/money.js';
 import type { Movement, Product, StockedPlace } from './catalogue.js';
@@ -67,14 +65,7 @@ export function WarehouseCode(): PropertyDecorator {
 function Price(api: typeof ApiProperty): PropertyDecorator {
   return (target, property) => {
     api({ description: 'More than 0, with at most two places', example: 12.99 })(target, property);
-    ValidateBy({
-      name: 'price',
-      validator: {
-        validate: (given) =>
-          typeof given === 'number' && given > 0 && given <= MOST_PRICE && new Decimal(given).decimalPlaces() <= 2,
-        defaultMessage: () => `must be an amount from 0.01 to ${MOST_PRICE} with at most two places`,
-      },
-    })(target, property);
+    BodyMoney(MOST_PRICE)(target, property);
   };
 }
 

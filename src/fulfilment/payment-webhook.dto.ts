@@ -1,22 +1,11 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
-import {
-  IsIn,
-  IsNumber,
-  IsObject,
-  IsRFC3339,
-  Length,
-  Matches,
-  Max,
-  Min,
-  ValidateIf,
-  ValidateNested,
-} from 'class-validator';
+import { IsIn, IsObject, IsRFC3339, Length, Matches, ValidateIf, ValidateNested } from 'class-validator';
+import { BodyMoney } from '../platform/http/validation.js';
 import { decimalOf, MAX_ORDER_CENTS } from '../shared/money.js';
 
 const TYPES = ['charge.captured', 'charge.declined'] as const;
 const PRINTABLE = /^[\x21-\x7e]{1,128}$/;
-const MOST_AMOUNT = decimalOf(MAX_ORDER_CENTS);
 
 /** The charge that an event is about. */
 export class ChargeEventData {
@@ -29,9 +18,7 @@ export class ChargeEventData {
   order_id!: string;
 
   @ApiProperty({ example: 12.99 })
-  @Max(MOST_AMOUNT, { message: `must be at most ${MOST_AMOUNT}` })
-  @Min(0.01, { message: 'must be at least 0.01' })
-  @IsNumber({ maxDecimalPlaces: 2 }, { message: 'must be a number with at most two places' })
+  @BodyMoney(decimalOf(MAX_ORDER_CENTS))
   amount!: number;
 
   @ApiPropertyOptional({ description: 'Why it was declined', example: 'declined_by_issuer' })

@@ -5,7 +5,6 @@ import { type PaymentNotice, PaymentNotices } from '../../src/fulfilment/payment
 import { SimulatedWebhooks } from '../../src/fulfilment/simulated-webhooks.js';
 import { InvalidWebhookSignature, WebhookSignatures } from '../../src/fulfilment/webhook-signatures.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
-import { EmbeddedParts } from '../../src/platform/embedded/embedded-parts.js';
 import { loadConfig } from '../../src/shared/config.js';
 import { cents } from '../../src/shared/money.js';
 import { SECURED } from '../support/accounts.js';
@@ -132,6 +131,8 @@ describe('An event of the payment provider', () => {
     ['data.amount', {}, { amount: '12.99' }],
     ['data.amount', {}, { amount: 0 }],
     ['data.amount', {}, { amount: 0.001 }],
+    ['data.amount', {}, { amount: 1e-320 }],
+    ['data.amount', {}, { amount: 12.345 }],
     ['data.amount', {}, { amount: 1e12 }],
     ['data.reason', {}, { reason: null }],
     ['data.reason', {}, { reason: 'two\nlines' }],
@@ -371,8 +372,7 @@ describe('A late charge', () => {
     async () => {
       const world = await aWorld();
       const first = await RunningService.ready({ world });
-      const { sqsEndpoint: SQS_ENDPOINT } = first.app.get(EmbeddedParts);
-      const both = [first, await RunningService.ready({ world, environment: { SQS_ENDPOINT } })];
+      const both = [first, await RunningService.ready({ world })];
       try {
         const heard = both.map(hears);
         const keys = await Promise.all(Array.from({ length: 60 }, (_, i) => aLateCharge(both[i % 2])));

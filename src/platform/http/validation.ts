@@ -2,6 +2,7 @@ import { type ArgumentMetadata, ValidationPipe } from '@nestjs/common';
 import { ApiProperty, type ApiPropertyOptions } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsOptional, MaxLength, registerDecorator, type ValidationError } from 'class-validator';
+import { Decimal } from 'decimal.js';
 import { isDay, isMonth } from '../../shared/business-time.js';
 import { type FieldError, InvalidInput } from '../../shared/errors.js';
 import { isDeeper, isWider } from '../../shared/nesting.js';
@@ -111,6 +112,14 @@ export function QueryMonth(api: ApiPropertyOptions = {}): PropertyDecorator {
 /** A part of the path that is a month, `YYYY-MM`, of the years 2000 to 2100. */
 export function PathMonth(api: ApiPropertyOptions = {}): PropertyDecorator {
   return required(month, { type: 'string', pattern: MONTH_PATTERN, ...api });
+}
+
+/** A field of the body that is an amount of money in currency units, from 0.01. */
+export function BodyMoney(most: number): PropertyDecorator {
+  return satisfies(
+    (given) => typeof given === 'number' && given >= 0.01 && given <= most && new Decimal(given).decimalPlaces() <= 2,
+    `must be an amount from 0.01 to ${most} with at most two places`,
+  );
 }
 
 /** The query parameter `cursor`: where the page before ended. What is in it, decodeCursor checks. */
