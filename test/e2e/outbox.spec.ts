@@ -10,14 +10,13 @@ import { type QueueSender, type SendListener, type SendTotals } from '../../src/
 import { aWorld, RunningService } from '../support/app.js';
 import { aBreakableQueue } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
-import { atScale } from '../support/fault-scale.js';
 import { aProduct, orderIs, placeOrder, QUICK } from '../support/fulfilment.js';
 import { aDatabase } from '../support/stores.js';
 
 const WRITERS = 15;
-const EVENTS = atScale(450, 3_000);
+const EVENTS = 450;
 /** Enough for what is to be found out. */
-const FEW_EVENTS = atScale(450, 1_200);
+const FEW_EVENTS = 450;
 const ORDERS = 100;
 /** More than go with one call of SQS. */
 const ORDERS_MEANWHILE = 12;

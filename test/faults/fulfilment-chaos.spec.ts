@@ -27,11 +27,11 @@ jest.mock('../../src/fulfilment/reservations.js', () => {
   return { ...reservations, takeOut: jest.fn(reservations.takeOut as typeof takeOut) };
 });
 
-const ORDERS = atScale(200, 10_000);
+const ORDERS = atScale(200, 3_000);
 const LANES = 16;
 const SERVICES = 2;
 /** So often a service is killed. */
-const KILLS = atScale(1, 30);
+const KILLS = atScale(1, 12);
 const PRODUCTS = 50;
 /** Who cancels does so before so many more orders came in. */
 const MAX_ORDERS_UNTIL_CANCELLED = ORDERS / 5;

@@ -14,7 +14,7 @@ import { ServiceProcess } from '../support/process.js';
 import { ORDERS_QUEUE, RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
-const KILLS = atScale(1, 50);
+const KILLS = atScale(1, 8);
 /** In the short version what is left of all points is looked at once. */
 const GROUPS = atScale<KillPoint[][]>(
   [[...KILL_POINTS]],

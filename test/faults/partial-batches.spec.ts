@@ -12,7 +12,7 @@ import type { SeededRandom } from '../support/seeded-random.js';
 import { SqsFront } from '../support/sqs-front.js';
 
 const RUNS = atScale(1, 2);
-const ORDERS_A_RUN = atScale(400, 10_000);
+const ORDERS_A_RUN = atScale(400, 3_000);
 const FAILING = 0.3;
 /** Of the entries that are said to have failed. */
 const DONE_ALL_THE_SAME = 0.25;

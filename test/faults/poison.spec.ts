@@ -12,7 +12,7 @@ import type { SeededRandom } from '../support/seeded-random.js';
 import { SqsFront } from '../support/sqs-front.js';
 import { keepAppendsWhole } from '../support/whole-appends.js';
 
-const MESSAGES = atScale(600, 10_000);
+const MESSAGES = atScale(600, 5_000);
 /** Of all messages. */
 const POISONED = 0.2;
 /** Of the poison one in so many is as large as it can be, which is each of the huge kinds at least once. */
@@ -23,7 +23,7 @@ const WITHIN_MS = atScale(120_000, 900_000);
 /** What the database refuses. */
 const CURSED = 'U-CURSED';
 
-const ORDERS_WITH_CULPRITS = atScale(100, 1_000);
+const ORDERS_WITH_CULPRITS = atScale(100, 300);
 
 let queue: EmbeddedQueue;
 let front: SqsFront;

@@ -8,7 +8,7 @@ import type { SeededRandom } from '../support/seeded-random.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
-const CUTS = atScale(30, 1_000);
+const CUTS = atScale(30, 150);
 const LONGEST_RUN_MS = 300;
 
 let world: RealWorld;

@@ -70,7 +70,7 @@ describe('A ledger that is restored to an earlier state', () => {
     'under load is noticed and said, loses what came since and nothing else, and counts that when it is sent again',
     async () => {
       const lines = linesOfLoss();
-      const times = atScale(1, 10);
+      const times = atScale(1, 4);
       const under = await ready('PostgreSQL restored under load');
       const { traffic } = under;
       const watch = new FiguresWatch(under);

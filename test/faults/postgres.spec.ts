@@ -56,7 +56,7 @@ describe('PostgreSQL under load', () => {
   itWithRedis(
     'killed and started again loses nothing, counts nothing twice and dead-letters nothing',
     async () => {
-      const kills = atScale(3, 50);
+      const kills = atScale(3, 15);
       const random = seededFor('moments of the kills');
       const under = await underLoad('PostgreSQL killed');
       const watch = new FiguresWatch(under);
@@ -82,7 +82,7 @@ describe('PostgreSQL under load', () => {
   itWithRedis(
     'stalled for longer than the service waits loses nothing, and what it completes afterwards counts once',
     async () => {
-      const stalls = atScale(1, 10);
+      const stalls = atScale(1, 4);
       const under = await underLoad('PostgreSQL stalled');
       const watch = new FiguresWatch(under);
       for (let stall = 1; stall <= stalls; stall++) {
@@ -106,7 +106,7 @@ describe('PostgreSQL under load', () => {
   itWithRedis(
     'without room for the ledger takes nothing in, dead-letters nothing, and goes on where there is room again',
     async () => {
-      const times = atScale(1, 5);
+      const times = atScale(1, 3);
       const under = await underLoad('PostgreSQL full');
       const watch = new FiguresWatch(under);
       for (let time = 1; time <= times; time++) {

@@ -19,7 +19,7 @@ import { OrderLoad } from '../support/order-load.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
-const FAULT_MS = atScale(2_000, 30_000);
+const FAULT_MS = atScale(1_000, 6_000);
 const TEST_TIMEOUT_MS = 180_000;
 
 const BACK_WITHIN_MS = 5_000;

@@ -16,7 +16,7 @@ import type { RealWorld } from '../support/real-world.js';
 import { ServiceBehindNetwork } from '../support/service-behind-network.js';
 import type { TcpProxy } from '../support/tcp-proxy.js';
 
-const CUTS = atScale(30, 1_000);
+const CUTS = atScale(30, 300);
 /** No other script and no command answers this, and project.lua does so when it has moved the checkpoint. */
 const DONE = '$7\r\napplied\r\n';
 

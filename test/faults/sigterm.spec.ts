@@ -19,7 +19,7 @@ import { ServiceProcess } from '../support/process.js';
 import { ORDERS_QUEUE, RealWorld } from '../support/real-world.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
-const ROUNDS = atScale(3, 50);
+const ROUNDS = atScale(3, 20);
 const CLIENTS = 8;
 const QUEUES = [ORDERS_QUEUE, 'inventory-queue', 'payment-queue', 'shipment-queue'];
 const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };

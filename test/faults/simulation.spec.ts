@@ -5,7 +5,7 @@ import { atScale, fullFaults, seededFor, tell } from '../support/fault-scale.js'
 import { PLANTED_BUGS } from '../support/simulation/planted-bugs.js';
 import { simulate } from '../support/simulation/simulation.js';
 
-const SEEDS = atScale(250, 10_000);
+const SEEDS = atScale(250, 5_000);
 /** What the full run may take, for all of its seeds. */
 const MOST_MINUTES = 5;
 const SEEDS_FOR_A_BUG = atScale(600, 5_000);
@@ -102,7 +102,7 @@ async function clean(seed: number): Promise<Map<string, number>> {
   throw new Error(
     [
       `In the simulation of seed ${seed}: ${violations.join('; ')}`,
-      `To see it again: FAULT_SEED=${seed} npm test -- test/faults/simulation.spec.ts`,
+      `To see it again: FAULT_SEED=${seed} npm run test:faults -- simulation`,
       ...lines,
     ].join('\n'),
   );

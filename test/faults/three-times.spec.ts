@@ -13,7 +13,7 @@ import { aRefund } from '../support/refunds.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { WorldView } from '../support/world-view.js';
 
-const MESSAGES = atScale(500, 100_000);
+const MESSAGES = atScale(500, 20_000);
 const USERS = atScale(100, 3_000);
 const PROCESSES = atScale(2, 3);
 /** Of the orders; each is of less than any order is worth. */

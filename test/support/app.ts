@@ -144,13 +144,13 @@ export class RunningService {
   }
 
   /** Waits until the queue is empty, in hand too, and the live figures have every entry of the ledger. */
-  async settled(withinMs = 60_000): Promise<void> {
+  async settled(withoutProgressMs = 60_000): Promise<void> {
     await eventually(async () => {
       const { visible, in_flight, delayed } = await this.app.get(OrdersQueue).depth();
       if (visible + in_flight + delayed > 0) throw new Error(`${visible} waiting, ${in_flight} in hand`);
       const lag = await this.app.get(Projector).lag();
       if (lag !== 0) throw new Error(`The figures are ${lag} entries behind`);
-    }, withinMs);
+    }, withoutProgressMs);
   }
 
   /** Shuts the service down as SIGTERM would; its world goes too if it was its own. */

@@ -46,7 +46,7 @@ class AuditFailed extends Error {
  * @param withoutProgressMs how long something wrong may stay, see {@link eventually}; a control waits all of it
  * @returns what is wrong
  */
-export async function auditOf(service: RunningService, withoutProgressMs = 10_000): Promise<string[]> {
+export async function auditOf(service: RunningService, withoutProgressMs = 400): Promise<string[]> {
   await service.settled();
   try {
     // A moment after it has settled, another generation may still be on its way.

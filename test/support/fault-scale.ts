@@ -11,7 +11,7 @@ export function atScale<T>(short: T, full: T): T {
 
 /**
  * Random numbers for a test of faults, whose seed it prints: `FAULT_SEED` where that is given, in the full suite another
- * one each time, and in the short version always the same, so that `npm test` comes to the same twice.
+ * one each time, and in the short version always the same.
  * @param test what is printed with it
  */
 export function seededFor(test: string): SeededRandom {

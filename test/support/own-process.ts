@@ -12,13 +12,13 @@ const GUARDIAN = `
     case $what in
       watch) pids="$pids $value" ;;
       leave) pids=$(for pid in $pids; do [ "$pid" = "$value" ] || echo "$pid"; done) ;;
-      folder) folders="$folders $value" ;;
+      folder) set -- "$@" "$value" ;;
     esac
   done
   for pid in $pids; do
     kill -9 "$pid" $(ps -A -o pid=,ppid= | awk -v parent="$pid" '$2 == parent { print $1 }')
   done
-  rm -rf $folders`;
+  [ $# = 0 ] || rm -rf "$@"`;
 
 let guardian: Writable | null = null;
 

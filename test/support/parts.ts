@@ -33,7 +33,7 @@ export async function ownDatabase({ empty = false } = {}): Promise<OwnDatabase> 
 
 /** The URL of a database on the server of the run. */
 export function urlOfDatabase(name: string): string {
-  return parts.databaseUrl.replace(/^(postgres(?:ql)?:\/\/[^/]*)\/[^?]*/, `$1/${name}`);
+  return parts.databaseUrl.replace(/^(postgres(?:ql)?:\/\/[^/?]*)(\/[^?]*)?/, `$1/${name}`);
 }
 
 async function asAdministrator(statement: string): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * Loaded into a service process like killed-at-point.cjs: makes it one that loses, miscounts, is slow or ends badly, for tests
+ * Loaded into a service process like killed-at-point.cjs: makes it one that loses, miscounts or ends badly, for tests
  * that show that a check of the service would find that. PLANTED_BUG is one of the bugs below.
  */
 const { createRequire } = require('node:module');
@@ -11,15 +11,6 @@ const service = createRequire(process.argv[1]);
 service('reflect-metadata');
 
 const classOf = (module, name) => service(module)[name].prototype;
-
-/** Uses up CPU time, which is not the time that passes where other processes want the CPU too. */
-function compute(ms) {
-  const before = process.cpuUsage();
-  for (let used = 0; used < ms * 1000;) {
-    const { user, system } = process.cpuUsage(before);
-    used = user + system;
-  }
-}
 
 const BUGS = {
   /** Messages are acknowledged, and only then put into the ledger. */
@@ -74,15 +65,6 @@ const BUGS = {
     authority.switchTo = async function (lease) {
       await switchTo.call(this, lease);
       process.kill(process.pid, 'SIGKILL');
-    };
-  },
-  /** Each message that poison.ts has made poison uses up the CPU for a while. */
-  'takes 5 ms more for a poison': () => {
-    const intake = classOf('./orders/order-intake.js', 'OrderIntake');
-    const { handle } = intake;
-    intake.handle = function (messages) {
-      for (const { Body } of messages) if (Body.includes('-POISON-')) compute(5);
-      return handle.call(this, messages);
     };
   },
 };

@@ -12,7 +12,7 @@ export interface TemplateDatabase {
 export async function migratedTemplate(serverUrl: string, name: string): Promise<TemplateDatabase> {
   Logger.overrideLogger(false);
   await run(serverUrl, `create database ${name}`);
-  const url = serverUrl.replace(/^(postgres(?:ql)?:\/\/[^/]*)\/[^?]*/, `$1/${name}`);
+  const url = serverUrl.replace(/^(postgres(?:ql)?:\/\/[^/?]*)(\/[^?]*)?/, `$1/${name}`);
   const database = new Database(url, 60_000);
   await database.availability.start();
   const { culprit } = database.availability;
