@@ -304,9 +304,12 @@ describe('two services on the same parts', () => {
       expect((await reading.get('/stats/global')).body.total_orders).toBeGreaterThan(0);
       expect(await clearing.call('DELETE', '/clear_redis_db')).toMatchObject({ status: 200 });
       for (const service of [reading, clearing]) {
-        const { status, body } = await service.get('/stats/global');
-        expect(status === 200 ? body.total_orders : body.code).toEqual(status === 200 ? 0 : 'stats_rebuilding');
-        expect((await service.get('/stats/top/10')).body).toEqual([]);
+        const [global, top] = [await service.get('/stats/global'), await service.get('/stats/top/10')];
+        expect([0, undefined]).toContain(global.body.total_orders);
+        for (const { status, body } of [global, top]) {
+          if (status !== 200) expect(body.code).toBe('stats_rebuilding');
+        }
+        if (top.status === 200) expect(top.body).toEqual([]);
       }
       await reading.send(anOrderOfTraffic(0));
       await reading.settled();
