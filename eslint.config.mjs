@@ -13,7 +13,7 @@ function refuse(message, ...selectors) {
 }
 
 /**
- * What no published rule says. Each has a name, so that a report (and test/architecture.spec.ts) tells which one bit,
+ * What no published rule says. Each has a name, so that a report (and test/integration/architecture.spec.ts) tells which one bit,
  * and none is lost as `no-restricted-syntax` would be, of which the last block that matches a file wins.
  */
 const project = {
