@@ -3,7 +3,6 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import helmet, { type HelmetOptions } from 'helmet';
 import { readFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { AppModule } from './app.module.js';
@@ -13,6 +12,7 @@ import { EmbeddedQueuePortTaken } from './platform/embedded/embedded-queue.js';
 import { AnswerAdapter } from './platform/http/answer-adapter.js';
 import { ApiOverview } from './platform/http/api-overview.js';
 import { ProblemFilter } from './platform/http/problem.filter.js';
+import { RequestBodyGuard } from './platform/http/request-body.guard.js';
 import { sameMachineOnly } from './platform/http/same-machine.middleware.js';
 import { RequestValidation } from './platform/http/validation.js';
 import { HttpMetrics } from './platform/observability/http-metrics.js';
@@ -108,8 +108,7 @@ export async function createService(config: Config): Promise<NestExpressApplicat
   // Where nobody has to log in, a web page must not be let in either.
   if (config.access === 'open') app.use(sameMachineOnly(config.corsOrigins));
   if (config.corsOrigins.length > 0) app.enableCors({ origin: [...config.corsOrigins], exposedHeaders: READ_BY_PAGES });
-  // Whatever the client calls it: a body that is not JSON is to be refused, not ignored.
-  app.useBodyParser('json', { limit: '1mb', type: () => true, verify: keepWhatIsSigned });
+  app.useGlobalGuards(new RequestBodyGuard(({ headers }) => saysItIsSigned(headers)));
   app.useGlobalPipes(new RequestValidation());
   app.useGlobalFilters(new ProblemFilter());
   describe(app);
@@ -135,17 +134,9 @@ function isTaken(host: string, port: number): Promise<boolean> {
   });
 }
 
-/**
- * Installed here and not by a module, for which Nest would match every path anew; and after the body parser, which would
- * lose the request's context.
- */
+/** Installed here and not by a module, for which Nest would match every path anew. */
 function observeRequests(app: NestExpressApplication): void {
   for (const middleware of [app.get(HttpMetrics), app.get(RequestLog)]) app.use(middleware.use.bind(middleware));
-}
-
-/** What was signed are the bytes as they came. Of a request that is not signed they are not kept. */
-function keepWhatIsSigned(request: IncomingMessage & { rawBody?: Buffer }, _response: unknown, body: Buffer): void {
-  if (saysItIsSigned(request.headers)) request.rawBody = body;
 }
 
 /** Swagger at /docs, the document at /docs-json, and the list of routes at /api from the same source. */

@@ -13,7 +13,15 @@ export interface FieldError {
 
 /** What kind of mistake the caller made. */
 export type MistakeKind =
-  'invalid' | 'unauthenticated' | 'forbidden' | 'not_found' | 'conflict' | 'too_large' | 'unprocessable' | 'too_many';
+  | 'invalid'
+  | 'unauthenticated'
+  | 'forbidden'
+  | 'not_found'
+  | 'conflict'
+  | 'too_large'
+  | 'unsupported'
+  | 'unprocessable'
+  | 'too_many';
 
 /** The caller asked for something that can't be done; asking again unchanged gives the same answer. */
 export abstract class CallerError extends Error {

@@ -40,6 +40,15 @@ async function me(header: Record<string, string>, at = service): Promise<Answer>
   return at.get('/api/v1/auth/me', header);
 }
 
+/** The answer to a request that announces a body and does not send it. */
+async function statusWithoutBody(at: RunningService, path: string): Promise<number> {
+  const socket = connect(Number(new URL(at.url).port), '127.0.0.1');
+  socket.write(`POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n`);
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  socket.destroy();
+  return Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer.toString())?.[1]);
+}
+
 /** What the database knows, as text. */
 async function stored(table: string): Promise<string> {
   return JSON.stringify(await service.database.query(sql.raw(`select t::text from ${table} t`)));
@@ -689,6 +698,16 @@ describe('Too many requests', () => {
       expect(refused.body.code).toBe('too_many_requests');
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
       expect((await me(other.header, limited)).status).toBe(200);
+    } finally {
+      await limited.stop();
+    }
+  }, 60_000);
+
+  it('are refused before their body is read, and so is who did not log in', async () => {
+    const limited = await aLimitedService('2');
+    try {
+      for (const status of [401, 401, 429]) expect(await statusWithoutBody(limited, '/produce')).toBe(status);
+      expect(await statusWithoutBody(limited, '/api/v1/auth/login')).toBe(429);
     } finally {
       await limited.stop();
     }

@@ -1,9 +1,12 @@
-import { request as httpRequest } from 'node:http';
+import { once } from 'node:events';
+import { type IncomingMessage, request as httpRequest, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import {
   Body,
+  type CanActivate,
   Controller,
+  type ExecutionContext,
   Get,
   Header,
   type INestApplication,
@@ -18,11 +21,12 @@ import { ApiProperty, DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import { Test } from '@nestjs/testing';
 import { Type } from 'class-transformer';
 import { IsArray, IsInt, IsOptional, IsString, Max, Min, ValidateNested } from 'class-validator';
-import type { Response } from 'express';
+import type { Request, Response } from 'express';
 import fc from 'fast-check';
 import { ApiProblem } from '../../src/platform/http/api-problem.js';
 import { decodeCursor, encodeCursor } from '../../src/platform/http/cursor.js';
 import { ProblemFilter } from '../../src/platform/http/problem.filter.js';
+import { RequestBodyGuard } from '../../src/platform/http/request-body.guard.js';
 import { sameMachineOnly } from '../../src/platform/http/same-machine.middleware.js';
 import {
   PathInteger,
@@ -99,6 +103,16 @@ class Answer {
 
 /** Bodies that reached a handler. */
 let handled = 0;
+
+/** Refuses requests with a header that asks for it, and keeps others until their client has left. */
+class Doorman implements CanActivate {
+  async canActivate(context: ExecutionContext): Promise<true> {
+    const { headers, socket } = context.switchToHttp().getRequest<Request>();
+    if (headers['x-refuse']) throw new Mistake('too_many');
+    if (headers['x-outwait']) await new Promise((closed) => socket.once('close', closed));
+    return true;
+  }
+}
 
 @Controller()
 class EdgeController {
@@ -193,9 +207,10 @@ const logged: string[] = [];
 beforeAll(async () => {
   jest.spyOn(Logger.prototype, 'error').mockImplementation((...parts: unknown[]) => void logged.push(parts.join(' ')));
   const module = await Test.createTestingModule({ controllers: [EdgeController] }).compile();
-  app = module.createNestApplication({ logger: false });
+  app = module.createNestApplication({ logger: false, bodyParser: false });
   app.use(sameMachineOnly(['https://shop.example']));
   app.enableCors({ origin: ['https://shop.example'] });
+  app.useGlobalGuards(new Doorman(), new RequestBodyGuard(({ headers }) => headers['x-raw'] !== undefined));
   app.useGlobalPipes(new RequestValidation());
   app.useGlobalFilters(new ProblemFilter());
   await app.listen(0, '127.0.0.1');
@@ -221,6 +236,16 @@ async function post(
   return replyOf(
     await fetch(url + path, { method: 'POST', body, headers: { 'content-type': 'application/json', ...headers } }),
   );
+}
+
+async function posted(path: string, body: string): Promise<{ status: number; text: string }> {
+  const response = await fetch(url + path, { method: 'POST', body });
+  return { status: response.status, text: await response.text() };
+}
+
+/** JSON of lists within lists. */
+function listsIn(levels: number): string {
+  return '['.repeat(levels) + ']'.repeat(levels);
 }
 
 async function replyOf(response: globalThis.Response): Promise<Reply> {
@@ -353,23 +378,70 @@ describe('a request that reaches no handler', () => {
     },
   );
 
-  it('gets 413 for a body that is too large', async () => {
-    expectProblem(await post('/body', JSON.stringify({ name: 'x'.repeat(200_000) })), 413, 'body_too_large');
+  it('gets 413 for a body of more than 1 MiB', async () => {
+    const bodyOf = (bytes: number): string => JSON.stringify({ name: 'x'.repeat(bytes - 11) });
+    expect((await post('/body', bodyOf(1_048_576))).status).toBe(201);
+    expectProblem(await post('/body', bodyOf(1_048_577)), 413, 'body_too_large');
   });
 
-  it('gets 413 for a small body that becomes too large when unpacked', async () => {
-    const body = gzipSync(JSON.stringify({ name: 'x'.repeat(2_000_000) }));
-    expectProblem(await post('/body', body, { 'content-encoding': 'gzip' }), 413, 'body_too_large');
+  it.each([
+    ['gzip', gzipSync],
+    ['x-gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+    ['gzip, gzip', (body: string) => gzipSync(gzipSync(body))],
+    ['zip', (body: string) => Buffer.from(body)],
+  ])('gets 415 for a body that is compressed: %s', async (encoding, compress) => {
+    for (const type of ['application/json', 'application/x-www-form-urlencoded', 'text/csv', 'multipart/form-data']) {
+      const headers = { 'content-type': type, 'content-encoding': encoding };
+      const reply = await post('/body', new Uint8Array(compress('{}')), headers);
+      expectProblem(reply, 415, 'unsupported_encoding');
+      expect(reply.headers.get('accept-encoding')).toBe('identity');
+    }
+    expect(handled).toBe(0);
   });
 
-  it('gets 415 for a charset or an encoding that nobody knows', async () => {
-    const strange = { 'content-type': 'application/json; charset=klingon' };
-    expectProblem(await post('/body', '{}', strange), 415, 'unsupported_charset');
-    expectProblem(await post('/body', '{}', { 'content-encoding': 'zip' }), 415, 'unsupported_encoding');
+  it.each(['klingon', 'latin1', 'utf-16', 'utf-16le', 'utf-32', 'utf-7'])(
+    'gets 415 for a body in another charset than UTF-8: %s',
+    async (charset) => {
+      const headers = { 'content-type': `application/json; charset=${charset}` };
+      expectProblem(await post('/body', '{}', headers), 415, 'unsupported_charset');
+      expect(handled).toBe(0);
+    },
+  );
+
+  it.each(['utf-8', 'UTF-8', '"utf-8"'])('may say that its body is in %s', async (charset) => {
+    const headers = { 'content-type': `application/json; charset=${charset}`, 'content-encoding': 'identity' };
+    expect((await post('/body', '{}', headers)).status).toBe(201);
   });
 
-  it('gets 400 for a body that is not packed as it claims', async () => {
-    expectProblem(await post('/body', '{}', { 'content-encoding': 'gzip' }), 400, 'malformed_body');
+  it.each(['application/x-www-form-urlencoded', 'text/csv', 'multipart/form-data; boundary=x', 'text/plain'])(
+    'gets 400 malformed_body for a body that is no JSON, whatever it is: %s',
+    async (type) => {
+      expectProblem(await post('/body', 'count=3', { 'content-type': type }), 400, 'malformed_body');
+    },
+  );
+
+  it('is refused by a guard before its body has come', async () => {
+    const headers = { host: 'localhost', 'x-refuse': '1', 'content-length': '1000' };
+    const request = httpRequest(`${url}/body`, { method: 'POST', headers });
+    request.flushHeaders();
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    expect(response.statusCode).toBe(429);
+    request.destroy();
+  });
+
+  it('is not handled without its body, where the client left before that was read', async () => {
+    const headers = { host: 'localhost', 'x-outwait': '1', 'content-length': '1000' };
+    const request = httpRequest(`${url}/body`, { method: 'POST', headers }).on('error', () => undefined);
+    const received = once(app.getHttpServer() as Server, 'request') as Promise<[Request, Response]>;
+    request.flushHeaders();
+    const [, response] = await received;
+    const ended = once(response, 'close');
+    request.destroy();
+    await ended;
+    await get('/list');
+    expect(handled).toBe(0);
   });
 
   it.each(['application/json; charset', 'application/json; =', 'application/json;;;', 'application/json; charset="'])(
@@ -423,16 +495,22 @@ describe('a body', () => {
     expect(handled).toBe(0);
   });
 
-  it.each(['/body', '/raw'])('is refused where it is nested too deep: %s', async (path) => {
-    for (const body of [
-      `{"items":${'['.repeat(45_000)}${']'.repeat(45_000)}}`,
-      `${'{"a":'.repeat(15_000)}1${'}'.repeat(15_000)}`,
-    ]) {
-      const reply = await post(path, body);
-      expectProblem(reply, 400, 'invalid_input');
-      expect(reply.json.errors[0].field).toBe('body');
+  it.each(['/body', '/raw'])('is refused where it is nested too deep, and nothing is made of it: %s', async (path) => {
+    const parse = jest.spyOn(JSON, 'parse');
+    const [lists, objects] = [`{"items":${listsIn(200)}}`, `${'{"a":'.repeat(201)}1${'}'.repeat(201)}`];
+    for (const body of [lists, objects, listsIn(500_000), '['.repeat(1_000_000), `"[",${lists}`]) {
+      const { status, text } = await posted(path, body);
+      expect(parse).not.toHaveBeenCalled();
+      expect(status).toBe(400);
+      expect(text).toContain('"errors":[{"field":"body","message":"must not be nested deeper than 200 levels"}]');
     }
+    parse.mockRestore();
     expect(handled).toBe(0);
+  });
+
+  it('is taken with 200 levels, and with as many brackets as there may be in text', async () => {
+    expect((await post('/raw', listsIn(200))).status).toBe(201);
+    expect((await post('/raw', JSON.stringify({ text: '"[{\\'.repeat(10_000) }))).status).toBe(201);
   });
 
   it.each([

@@ -13,6 +13,7 @@ const STATUS_OF_MISTAKE: Record<MistakeKind, number> = {
   not_found: 404,
   conflict: 409,
   too_large: 413,
+  unsupported: 415,
   unprocessable: 422,
   too_many: 429,
 };
@@ -76,6 +77,8 @@ export class ProblemFilter implements ExceptionFilter {
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
     if (status === 503) response.setHeader('Retry-After', RETRY_AFTER_SECONDS);
     else if (retryAfter !== undefined) response.setHeader('Retry-After', retryAfter);
+    // RFC 9110, section 12.5.3: which encodings would have been taken.
+    if (code === 'unsupported_encoding') response.setHeader('Accept-Encoding', 'identity');
     response.status(status).setHeader('Content-Type', 'application/problem+json');
     response.end(JSON.stringify({ ...problem, ...details, ...problem }));
   }

@@ -5,10 +5,8 @@ import { IsOptional, MaxLength, registerDecorator, type ValidationError } from '
 import { Decimal } from 'decimal.js';
 import { isDay, isMonth } from '../../shared/business-time.js';
 import { type FieldError, InvalidInput } from '../../shared/errors.js';
-import { isDeeper, isWider } from '../../shared/nesting.js';
+import { isWider } from '../../shared/nesting.js';
 
-/** Deeper than any request needs; what walks through a body calls itself once a level. */
-const MOST_LEVELS = 100;
 /** More than any request needs; what makes a DTO of a body compares each name of an object with those before it. */
 const MOST_FIELDS = 1_000;
 /** How many queries and paths of a DTO are remembered, and how long, as JSON, they may be. */
@@ -43,9 +41,6 @@ export class RequestValidation extends ValidationPipe {
       return this.passed.of(metatype, String(JSON.stringify(value)), () => super.transform(value, metadata));
     }
     if (metadata.type === 'body') {
-      if (isDeeper(value, MOST_LEVELS)) {
-        throw new InvalidInput([{ field: 'body', message: `must not be nested deeper than ${MOST_LEVELS} levels` }]);
-      }
       if (isWider(value, MOST_FIELDS)) {
         throw new InvalidInput([
           { field: 'body', message: `must have no object with more than ${MOST_FIELDS} fields` },

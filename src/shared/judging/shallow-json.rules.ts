@@ -1,5 +1,5 @@
-/** No contract of an order event comes near it, nor does what tells contents apart. */
-const MOST_LEVELS = 200;
+import { MAX_LEVELS } from '../nesting.js';
+
 /** An order of the most items has half as many objects and lists; how a text with fewer is nested costs little. */
 const FEW_OPENINGS = 20_000;
 
@@ -15,7 +15,7 @@ const BEHIND_SCALAR = /[ \t\n\r,:"[\]{}]|$/g;
  * @throws SyntaxError as JSON.parse does
  */
 export function parseShallow(text: string): unknown {
-  return JSON.parse(hasManyOpenings(text) ? withoutDepths(text, MOST_LEVELS) : text);
+  return JSON.parse(hasManyOpenings(text) ? withoutDepths(text, MAX_LEVELS) : text);
 }
 
 /**
