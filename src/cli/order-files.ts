@@ -2,7 +2,9 @@ import { CsvError, parse as parseCsv } from 'csv-parse/sync';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { extname } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { readSheet } from 'read-excel-file/node';
+import { type Entry, Parse } from 'unzipper-esm';
 import { messageOf } from '../shared/errors.js';
 import { ORDER_FIELDS } from '../shared/order-event.js';
 
@@ -38,10 +40,14 @@ export class UnusableFile extends Error {
 type Row = OrderRow | UnreadableRow;
 /** A line of text up to its line feed, or what is wrong with it. */
 type Line = { number: number; text: string } | { number: number; text: null; problem: string };
+/** A part of a ZIP archive; its types leave the size out that its header claims. */
+type Part = Entry & { vars: { uncompressedSize?: number | null } };
 type Cell = string | number | boolean | Date | null | undefined;
 
 /** No order is this long (a message takes 1 MiB); it keeps a file without line ends out of memory. */
 const LONGEST_LINE = 4 * 1_048_576;
+/** Reading a sheet takes three to four times its XML in memory. */
+const MAX_INFLATED_BYTES = 100 * 1_048_576;
 const LINE_FEED = 10;
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?$/;
 
@@ -108,6 +114,7 @@ async function openJson(path: string): Promise<OrderFile> {
 }
 
 async function openSheet(path: string): Promise<OrderFile> {
+  await assertInflatesWithinLimit(path);
   const sheet = (await readSheet(path).catch((error: unknown) => failToRead(path, error))) as unknown as Cell[][];
   const rows = sheet.map((cells, index) => ({ line: index + 1, cells })).filter(({ cells }) => !isBlank(cells));
   const [header, ...orders] = rows;
@@ -119,6 +126,35 @@ async function openSheet(path: string): Promise<OrderFile> {
   return wholeFile('row', orders.length, function* () {
     for (const { line, cells } of orders) yield rowOf(line, names, cells);
   });
+}
+
+/**
+ * Reads a ZIP archive as readSheet does, with the same parser, but keeps nothing of it.
+ * @throws UnusableFile where its parts inflate, or claim to, to more than {@link MAX_INFLATED_BYTES}
+ */
+async function assertInflatesWithinLimit(path: string): Promise<void> {
+  let inflated = 0;
+  const inflate = async (parts: AsyncIterable<Part>): Promise<void> => {
+    for await (const part of parts) {
+      // readSheet reserves what a part claims, which may be less than it inflates to.
+      const claimed = part.vars.uncompressedSize ?? 0;
+      inflated += claimed;
+      if (inflated > MAX_INFLATED_BYTES) return;
+      let size = 0;
+      for await (const chunk of part as AsyncIterable<Buffer>) {
+        size += chunk.length;
+        if (size > claimed) inflated += chunk.length;
+        if (inflated > MAX_INFLATED_BYTES) return;
+      }
+    }
+  };
+  await pipeline(createReadStream(path), Parse({ forceStream: true }), inflate).catch((error: unknown) => {
+    // To stop reading may end the pipeline with an error.
+    if (inflated <= MAX_INFLATED_BYTES) failToRead(path, error);
+  });
+  if (inflated > MAX_INFLATED_BYTES) {
+    throw new UnusableFile(`${path} inflates to more than 100 MiB; save it as .csv, which is read line by line`);
+  }
 }
 
 function wholeFile(unit: OrderFile['unit'], count: number, read: () => Iterable<Row>): OrderFile {

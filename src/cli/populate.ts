@@ -12,7 +12,7 @@ Usage: npm run populate -- FILE
   FILE    .jsonl or .ndjson  one order a line, sent as it is
           .json              a list of orders, or one order
           .csv               separated by commas, semicolons or tabs
-          .xlsx              the first sheet
+          .xlsx              the first sheet; at most 100 MiB when unpacked
   --help  this text
 
 The first row of .csv and .xlsx names the columns as the order event's fields: order_id, user_id, order_timestamp,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import writeExcelFile from 'write-excel-file/node';
 import { openOrderFile, type OrderRow, type UnreadableRow } from '../../src/cli/order-files.js';
+import { type ZipPart, zipOf, zipPart } from '../support/zip.js';
 
 const MIB = 1_048_576;
 const ITEMS = '[{"product_id":"P1","quantity":2,"price_per_unit":2.50}]';
@@ -291,6 +292,57 @@ describe('A sheet', () => {
   it('must name known columns', async () => {
     const path = await sheetOf([[{ value: 'id' }], [{ value: 'ORD1' }]]);
     await expect(rowsOf(path)).rejects.toThrow('must begin with a header');
+  });
+});
+
+describe('A sheet that inflates', () => {
+  const NAMESPACE = 'http://schemas.openxmlformats.org';
+  const RELATIONSHIPS = `${NAMESPACE}/officeDocument/2006/relationships`;
+  const cell = (at: string, text: string): string => `<c r="${at}" t="inlineStr"><is><t>${text}</t></is></c>`;
+  const sheet = [
+    zipPart(
+      'xl/workbook.xml',
+      `<workbook xmlns="${NAMESPACE}/spreadsheetml/2006/main" xmlns:r="${RELATIONSHIPS}"><sheets><sheet name="1" sheetId="1" r:id="r1"/></sheets></workbook>`,
+    ),
+    zipPart(
+      'xl/_rels/workbook.xml.rels',
+      `<Relationships xmlns="${NAMESPACE}/package/2006/relationships"><Relationship Id="r1" Type="${RELATIONSHIPS}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>`,
+    ),
+    zipPart(
+      'xl/worksheets/sheet1.xml',
+      `<worksheet xmlns="${NAMESPACE}/spreadsheetml/2006/main"><sheetData><row r="1">${cell('A1', 'order_id')}</row><row r="2">${cell('A2', 'ORD1')}</row></sheetData></worksheet>`,
+    ),
+  ];
+  const blanks = (mib: number): ZipPart => zipPart('docProps/app.xml', Buffer.alloc(mib * MIB, ' '));
+  const refusal = 'c.xlsx inflates to more than 100 MiB; save it as .csv, which is read line by line';
+  let bomb: ZipPart;
+  beforeAll(() => (bomb = blanks(101)));
+
+  it('to less than 100 MiB is read', async () => {
+    expect(await rowsIn('c.xlsx', zipOf(...sheet, blanks(50)))).toEqual([{ line: 2, body: '{"order_id":"ORD1"}' }]);
+  });
+
+  it('to more is refused', async () => {
+    const file = zipOf(...sheet, bomb);
+    expect(file.length).toBeLessThan(MIB / 2);
+    await expect(rowsIn('c.xlsx', file)).rejects.toThrow(refusal);
+  });
+
+  it.each([
+    ['ten bytes', 10],
+    ['nothing', 0],
+    ['what a missing header says', 0xffffffff],
+  ])('to more is refused, too, where it claims %s', async (_what, claimedSize) => {
+    await expect(rowsIn('c.xlsx', zipOf(...sheet, { ...bomb, claimedSize }))).rejects.toThrow(refusal);
+  });
+
+  it('to less is refused where it claims more', async () => {
+    await expect(rowsIn('c.xlsx', zipOf(...sheet, { ...blanks(1), claimedSize: 101 * MIB }))).rejects.toThrow(refusal);
+  });
+
+  it('is refused where its parts are too large together, read or not', async () => {
+    const parts = [blanks(51), { ...blanks(51), name: 'xl/media/image1.png' }];
+    await expect(rowsIn('c.xlsx', zipOf(...sheet, ...parts))).rejects.toThrow(refusal);
   });
 });
 
