@@ -19,7 +19,10 @@ export class OrdersUnderWay extends CallerError {
   }
 }
 
-/** Takes addresses out of a user's orders, and out of the order events that wait to be sent. What was bought stays. */
+/**
+ * Takes addresses and payment methods, which are free text, out of a user's orders, and out of the order events that wait to
+ * be sent. What was bought stays.
+ */
 @Injectable()
 export class OrderAddressErasure implements Eraser {
   constructor(private readonly database: Database) {}
@@ -42,11 +45,12 @@ export class OrderAddressErasure implements Eraser {
     // What can be cancelled is not sent yet.
     if (locked.some(({ status }) => isCancellable(status))) throw new OrdersUnderWay(userId);
     const erased = await tx.query(
-      sql`update orders set shipping_address = ${ERASED}
-          where id in ${ids} and shipping_address <> ${ERASED} returning 1`,
+      sql`update orders set shipping_address = ${ERASED}, payment_method = ${ERASED}
+          where id in ${ids} and (shipping_address, payment_method) <> (${ERASED}, ${ERASED}) returning 1`,
     );
     await tx.query(
-      sql`update outbox set body = (body::jsonb || ${JSON.stringify({ shipping_address: ERASED })}::jsonb)::text
+      sql`update outbox
+          set body = (body::jsonb || ${JSON.stringify({ shipping_address: ERASED, payment_method: ERASED })}::jsonb)::text
           where order_id in ${ids} and queue = 'orders' and body::jsonb ? 'shipping_address'`,
     );
     const next = orders.length === ORDERS_PER_PART ? orders.at(-1)!.number : null;

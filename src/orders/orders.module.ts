@@ -23,7 +23,14 @@ import { OrderConsumer } from './order-consumer.js';
 import { OrderEventsController } from './order-events.controller.js';
 import { OrderIntake } from './order-intake.js';
 import { pollLoopClasses, pollLoopNames } from './order-pollers.js';
-import { OrderErasure, RefundErasure, RepairErasure, WaitingRefundErasure } from './personal-data-erasure.js';
+import { keptFields } from './personal-data.rules.js';
+import {
+  KEPT_FIELDS,
+  OrderErasure,
+  RefundErasure,
+  RepairErasure,
+  WaitingRefundErasure,
+} from './personal-data-erasure.js';
 import { RepairDispatch } from './repair-dispatch.js';
 import { RepairsController } from './repairs.controller.js';
 import { Repairs } from './repairs.js';
@@ -95,6 +102,11 @@ export class OrdersModule {
         OrderConsumer,
         Repairs,
         RepairDispatch,
+        {
+          provide: KEPT_FIELDS,
+          inject: [CONFIG],
+          useFactory: (config: Config) => keptFields(config.erasureKeptFields),
+        },
         OrderErasure,
         RepairErasure,
         RefundErasure,

@@ -1,13 +1,16 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import type { EntryBody } from '../ledger/ledger-entry.js';
 import { Ledger } from '../ledger/ledger.js';
 import { WaitingRefunds } from '../ledger/waiting-refunds.js';
 import type { Executor } from '../platform/database/database.js';
 import type { Erased, Eraser } from '../platform/privacy/personal-data.js';
-import { changesWithoutPersonalData, withoutPersonalData } from './personal-data.rules.js';
+import { changesWithoutPersonalData, type KeptFields, withoutPersonalData } from './personal-data.rules.js';
 import type { FieldChange } from './repair-changes.rules.js';
 import { RepairUnderWay } from './repairs.js';
+
+/** Injection token of the {@link KeptFields}. */
+export const KEPT_FIELDS = Symbol('kept fields');
 
 /** Rows that one transaction locks and changes. */
 const ENTRIES_PER_PART = 250;
@@ -29,7 +32,10 @@ interface RepairTexts {
 /** Takes personal data out of a user's entries, and out of the repairs of those that failed. */
 @Injectable()
 export class OrderErasure implements Eraser {
-  constructor(private readonly ledger: Ledger) {}
+  constructor(
+    private readonly ledger: Ledger,
+    @Inject(KEPT_FIELDS) private readonly kept: KeptFields,
+  ) {}
 
   async knows(userId: string): Promise<boolean> {
     return (await this.ledger.page({ userId }, 1)).entries.length > 0;
@@ -41,8 +47,8 @@ export class OrderErasure implements Eraser {
     const repairs = await repairsOf(tx, bodies);
     return {
       erased: {
-        order_events: await eraseBodies(this.ledger, tx, bodies),
-        repairs: await eraseRepairs(tx, repairs),
+        order_events: await eraseBodies(this.ledger, tx, bodies, this.kept),
+        repairs: await eraseRepairs(tx, repairs, this.kept),
       },
       next: more ? bodies.at(-1)!.position : null,
     };
@@ -55,7 +61,10 @@ export class OrderErasure implements Eraser {
  */
 @Injectable()
 export class RepairErasure implements Eraser {
-  constructor(private readonly ledger: Ledger) {}
+  constructor(
+    private readonly ledger: Ledger,
+    @Inject(KEPT_FIELDS) private readonly kept: KeptFields,
+  ) {}
 
   /** Whoever an order came to has an entry. */
   async knows(): Promise<boolean> {
@@ -91,8 +100,8 @@ export class RepairErasure implements Eraser {
     const bodies = [...failed].map(([position, body]) => ({ position, body }));
     return {
       erased: {
-        order_events: await eraseBodies(this.ledger, tx, bodies),
-        repairs: await eraseRepairs(tx, found),
+        order_events: await eraseBodies(this.ledger, tx, bodies, this.kept),
+        repairs: await eraseRepairs(tx, found, this.kept),
       },
       next: numbers.length === REPAIRS_PER_PART ? numbers.at(-1)! : looked === REPAIRS_PER_LOOK ? last : null,
     };
@@ -102,7 +111,10 @@ export class RepairErasure implements Eraser {
 /** Takes personal data out of refunds of a user's orders that failed: these are under no user. */
 @Injectable()
 export class RefundErasure implements Eraser {
-  constructor(private readonly ledger: Ledger) {}
+  constructor(
+    private readonly ledger: Ledger,
+    @Inject(KEPT_FIELDS) private readonly kept: KeptFields,
+  ) {}
 
   /** Whoever has an order has an entry. */
   async knows(): Promise<boolean> {
@@ -113,7 +125,7 @@ export class RefundErasure implements Eraser {
   async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
     const { bodies, more } = await this.ledger.bodiesOfFailedRefunds(tx, userId, after, ENTRIES_PER_PART);
     return {
-      erased: { order_events: await eraseBodies(this.ledger, tx, bodies) },
+      erased: { order_events: await eraseBodies(this.ledger, tx, bodies, this.kept) },
       next: more ? bodies.at(-1)!.position : null,
     };
   }
@@ -122,7 +134,10 @@ export class RefundErasure implements Eraser {
 /** Takes personal data out of refunds that wait for an order of which a user has an entry, so far a failed one. */
 @Injectable()
 export class WaitingRefundErasure implements Eraser {
-  constructor(private readonly waiting: WaitingRefunds) {}
+  constructor(
+    private readonly waiting: WaitingRefunds,
+    @Inject(KEPT_FIELDS) private readonly kept: KeptFields,
+  ) {}
 
   /** Whoever has an order has an entry. */
   async knows(): Promise<boolean> {
@@ -133,7 +148,7 @@ export class WaitingRefundErasure implements Eraser {
   async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
     const { bodies, more } = await this.waiting.bodiesOf(tx, userId, after, WAITING_REFUNDS_PER_PART);
     const erased = bodies.flatMap(({ number, body }) => {
-      const other = withoutPersonalData(body);
+      const other = withoutPersonalData(body, this.kept);
       return other === null ? [] : [{ number, body: other }];
     });
     await this.waiting.replaceBodies(tx, erased);
@@ -142,9 +157,9 @@ export class WaitingRefundErasure implements Eraser {
 }
 
 /** @returns how many were changed */
-async function eraseBodies(ledger: Ledger, tx: Executor, bodies: EntryBody[]): Promise<number> {
+async function eraseBodies(ledger: Ledger, tx: Executor, bodies: EntryBody[], kept: KeptFields): Promise<number> {
   const erased = bodies.flatMap(({ position, body }) => {
-    const other = withoutPersonalData(body);
+    const other = withoutPersonalData(body, kept);
     return other === null ? [] : [{ position, body: other }];
   });
   await ledger.replaceBodies(tx, erased);
@@ -172,10 +187,10 @@ async function repairsOf(tx: Executor, entries: EntryBody[]): Promise<RepairText
 }
 
 /** @returns how many were changed */
-async function eraseRepairs(tx: Executor, repairs: RepairTexts[]): Promise<number> {
+async function eraseRepairs(tx: Executor, repairs: RepairTexts[], kept: KeptFields): Promise<number> {
   const erased = repairs.flatMap(({ number, body, changes }) => {
-    const otherBody = body === null ? null : withoutPersonalData(body);
-    const otherChanges = changesWithoutPersonalData(JSON.parse(changes) as FieldChange[]);
+    const otherBody = body === null ? null : withoutPersonalData(body, kept);
+    const otherChanges = changesWithoutPersonalData(JSON.parse(changes) as FieldChange[], kept);
     if (otherBody === null && otherChanges === null) return [];
     return [{ number, body: otherBody ?? body, changes: otherChanges ? JSON.stringify(otherChanges) : changes }];
   });

@@ -1,98 +1,116 @@
 import { ERASED } from '../shared/erased.js';
 import type { FieldChange } from './repair-changes.rules.js';
 
+/** What judging reads of an order, a refund and an SNS envelope, but for free text. */
+const READ_FIELDS = [
+  ...['order_id', 'user_id', 'order_timestamp', 'order_value', 'currency'],
+  ...['items', 'product_id', 'sku', 'quantity', 'price_per_unit'],
+  ...['type', 'refund_id', 'refund_timestamp', 'amount'],
+  ...['MessageId', 'TopicArn', 'Timestamp'],
+];
+
 /**
  * How often text within text is opened: a body that is a string, the message of an SNS envelope, and JSON in a field of
  * the order. A hostile body has hundreds.
  */
-const MOST_OPENINGS = 4;
-
-const WHOSE =
-  '(?:ship(?:ping|to)?|bill(?:ing|to)?|deliver(?:y|to)|invoice|home|work|mobile|customer|client|buyer|purchaser|user|account|' +
-  'payer|recipient|receiver|consignee|sender|contact|person|company|guest|gift|to|from)';
-
-/** Names of fields, without case, signs between words and a number at the end, that are a person's wherever they stand. */
-const OF_PERSONS = [
-  /address|email|birth|coordinates/,
-  /^(?:mail|dob|surname|attn|attention|careof)$/,
-  /^street|^house(?:number|no)$|holder$/,
-  new RegExp(
-    `^${WHOSE}?(?:apartment|apt|suite|suburb|district|county|city|town|zip|zipcode|postal|postalcode|postcode|latitude|longitude|lat|lng|lon|ip)$`,
-  ),
-  new RegExp(`^${WHOSE}?(?:(?:tele|mobile|cell)?phones?|mobile|cell|tel|fax)(?:number|no)?$`),
-  new RegExp(`^${WHOSE}?(?:customer|user|full|first|last|middle|given|family|maiden|nick|display|holder)names?$`),
-  new RegExp(`^${WHOSE}names?$`),
-  /^(?:customer|client|buyer|purchaser|payer|recipient|receiver|consignee|guest|contact|contactperson|shipto|billto|deliverto)s?$/,
-  new RegExp(`^${WHOSE}?(?:notes?|comments?|instructions?|remarks?)$`),
-  /^(?:gift|personal)message$/,
-];
-
-/** Outside the items these are a person's too, unless it is a thing's name. */
-const NAME = /names?$/;
-const NAME_OF_THING =
-  /^(?:product|item|article|sku|variant|brand|category|collection|store|shop|country|region|currency|carrier|payment|method|coupon|campaign|event|file)/;
-
-/** What stands within one of these is about products. */
-const PRODUCTS = /^(?:(?:order|line|cart|basket)?(?:items?|lines?)|products?|articles?)$/;
+const MAX_OPENINGS = 4;
 
 const BETWEEN_TOKENS = /[\s,:]/;
 const AFTER_SCALAR = /[\s,\]}]/g;
 const MAY_BE_JSON = /^\s*["[{]/;
-const NOTHING = ['null', '""', JSON.stringify(ERASED)];
+const MARK = JSON.stringify(ERASED);
+const NOTHING = ['null', 'true', 'false', '""', MARK];
+
+/** Names of fields that an erasure keeps, as {@link keptFields} makes them. */
+export type KeptFields = ReadonlySet<string>;
+
+/** What an erasure keeps. @param more names of fields that an operator has kept besides those that the service reads */
+export function keptFields(more: readonly string[]): KeptFields {
+  return new Set([...READ_FIELDS, ...more].map(plainName));
+}
 
 /**
- * A body of an order event with the mark in place of what names, locates or reaches a person: the values of fields for
- * names, addresses, cities, postal codes, coordinates, e-mail addresses, phone numbers, dates of birth and notes (which
- * tend to have names in them), at any depth, whole where they are objects or lists; and of fields that are a person as
- * such, as `customer` or `recipient`. Within items a product's name stays. Ids, prices, country and state stay, and so
- * does personal data under a field whose name does not say so. JSON within text is looked through as well.
+ * A body of an order event without what may be personal: every text and number, at any depth, whose field is not among
+ * `kept`. An object or a list in which nothing is kept is replaced as a whole, so that neither its shape nor the names in
+ * it remain. Of a list, the elements belong to the list's field. Truth values and null stay, and so do the names of fields
+ * beside kept ones. JSON within text is looked through as well.
  *
  * Everything else is the text as received, byte for byte, but for text that holds JSON, which is written anew where
  * something in it was erased. A body that is not JSON is replaced as a whole, because nobody knows what it holds.
  * @returns null where nothing changes
  */
-export function withoutPersonalData(body: string): string | null {
+export function withoutPersonalData(body: string, kept: KeptFields): string | null {
   if (body === '' || body === ERASED) return null;
-  const erased = isJson(body) ? erasedJson(body) : ERASED;
+  const erased = isJson(body) ? erasedJson(body, kept).text : ERASED;
   return erased === body ? null : erased;
 }
 
 /** What a repair changes, without personal data, see {@link withoutPersonalData}. @returns null where nothing changes */
-export function changesWithoutPersonalData(changes: FieldChange[]): FieldChange[] | null {
+export function changesWithoutPersonalData(changes: FieldChange[], kept: KeptFields): FieldChange[] | null {
   const erased = changes.map((change) => ({
     ...change,
-    ...('before' in change && { before: erasedField(change.field, change.before) }),
-    ...('after' in change && { after: erasedField(change.field, change.after) }),
+    ...('before' in change && { before: erasedField(change.field, change.before, kept) }),
+    ...('after' in change && { after: erasedField(change.field, change.after, kept) }),
   }));
   return JSON.stringify(erased) === JSON.stringify(changes) ? null : erased;
 }
 
-function erasedField(name: string, value: unknown): unknown {
-  const erased = erasedJson(JSON.stringify({ [name]: value }));
-  return Object.values(JSON.parse(erased) as object)[0];
+function erasedField(name: string, value: unknown, kept: KeptFields): unknown {
+  const erased = erasedJson(JSON.stringify({ [name]: value }), kept);
+  return Object.values(JSON.parse(erased.text) as object)[0];
+}
+
+/** JSON in which nothing personal is left. */
+interface ErasedJson {
+  text: string;
+  /** Whether anything was kept in it. */
+  keeps: boolean;
 }
 
 /** An object or a list that is being read. */
 interface Level {
   isObject: boolean;
-  ofProducts: boolean;
+  /** Whether it stays whatever is in it, and as a list keeps what is directly in it. */
+  isKept: boolean;
+  keeps: boolean;
+  /** Where it begins, and what was written until then: to be gone back to where it is replaced as a whole. */
+  start: number;
+  pieces: number;
+  copied: number;
 }
 
 /**
  * Goes through the tokens of well-formed JSON, keeping the levels in a list of its own: nesting may be deeper than a
  * stack, a name may be there twice, and no number is ever read.
+ * @param isKept whether the text that holds it stands in a kept field
  */
-function erasedJson(json: string, ofProducts = false, openings = 0): string {
+function erasedJson(json: string, kept: KeptFields, isKept = false, openings = 0): ErasedJson {
   const pieces: string[] = [];
-  const levels: Level[] = [];
-  let kept = 0;
+  const root = { isObject: false, isKept, keeps: false, start: 0, pieces: 0, copied: 0 };
+  const levels: Level[] = [root];
+  let copied = 0;
+  const replace = (start: number, end: number, text: string): void => {
+    pieces.push(json.slice(copied, start), text);
+    copied = end;
+  };
   /** Of the value that comes next, where it is an object's. */
   let name: string | null = null;
   for (let at = 0; at < json.length;) {
-    const level = levels.at(-1) ?? { isObject: false, ofProducts };
+    const level = levels.at(-1)!;
     const first = json[at]!;
-    if (first === '}' || first === ']') levels.pop();
-    if (first === '}' || first === ']' || BETWEEN_TOKENS.test(first)) {
+    if (first === '}' || first === ']') {
+      at++;
+      levels.pop();
+      if (level.keeps) {
+        levels.at(-1)!.keeps = true;
+      } else if (!level.isKept && levels.length > 1) {
+        pieces.length = level.pieces;
+        copied = level.copied;
+        replace(level.start, at, MARK);
+      }
+      continue;
+    }
+    if (BETWEEN_TOKENS.test(first)) {
       at++;
       continue;
     }
@@ -102,51 +120,49 @@ function erasedJson(json: string, ofProducts = false, openings = 0): string {
       at = end;
       continue;
     }
-    const aboutProducts = level.ofProducts || (name !== null && PRODUCTS.test(name));
-    const personal = name !== null && isPersonal(name, level.ofProducts);
+    const isValueKept = name === null ? level.isKept : kept.has(name);
     name = null;
-    if (!personal && (first === '{' || first === '[')) {
-      levels.push({ isObject: first === '{', ofProducts: aboutProducts });
+    if (first === '{' || first === '[') {
+      levels.push({
+        isObject: first === '{',
+        isKept: isValueKept,
+        keeps: false,
+        start: at,
+        pieces: pieces.length,
+        copied,
+      });
       at++;
       continue;
     }
-    const end = endOfValue(json, at);
+    const end = endOfScalar(json, at);
     const value = json.slice(at, end);
-    const erased = personal ? erasedValue(value) : first === '"' ? erasedText(value, aboutProducts, openings) : value;
-    if (erased !== value) {
-      pieces.push(json.slice(kept, at), erased);
-      kept = end;
-    }
+    const erased = erasedScalar(value, kept, isValueKept, openings);
+    if (erased.keeps) level.keeps = true;
+    if (erased.text !== value) replace(at, end, erased.text);
     at = end;
   }
-  return pieces.join('') + json.slice(kept);
+  return { text: pieces.join('') + json.slice(copied), keeps: root.keeps };
 }
 
-function erasedValue(value: string): string {
-  return NOTHING.includes(value) ? value : JSON.stringify(ERASED);
+function erasedScalar(value: string, kept: KeptFields, isKept: boolean, openings: number): ErasedJson {
+  if (NOTHING.includes(value)) return { text: value, keeps: false };
+  const whole = isKept ? { text: value, keeps: true } : { text: MARK, keeps: false };
+  if (!value.startsWith('"')) return whole;
+  const inner = JSON.parse(value) as string;
+  if (!MAY_BE_JSON.test(inner) || !isJson(inner)) return whole;
+  // It may be a wrapped body, the message of an SNS envelope, or what a sender wrote as text by mistake.
+  if (openings === MAX_OPENINGS) return { text: MARK, keeps: false };
+  const erased = erasedJson(inner, kept, isKept, openings + 1);
+  if (!erased.keeps) return { text: MARK, keeps: false };
+  return { text: erased.text === inner ? value : JSON.stringify(erased.text), keeps: true };
 }
 
-/** @param text as it stands in JSON; it may hold JSON itself, as a wrapped body does and the message of SNS */
-function erasedText(text: string, ofProducts: boolean, openings: number): string {
-  if (openings === MOST_OPENINGS) return text;
-  const inner = JSON.parse(text) as string;
-  if (!MAY_BE_JSON.test(inner) || !isJson(inner)) return text;
-  const erased = erasedJson(inner, ofProducts, openings + 1);
-  return erased === inner ? text : JSON.stringify(erased);
-}
-
-function isPersonal(name: string, ofProduct: boolean): boolean {
-  if (OF_PERSONS.some((pattern) => pattern.test(name))) return true;
-  return !ofProduct && NAME.test(name) && !NAME_OF_THING.test(name);
-}
-
-/** `shipping_address`, `Shipping-Address`, `shippingAddress` and `shippingAddress2` are one name. */
+/** `shipping_address`, `Shipping-Address` and `shippingAddress` are one name. */
 function plainName(name: string): string {
   return name
     .normalize('NFKC')
     .toLowerCase()
-    .replace(/[^\p{L}\p{N}]/gu, '')
-    .replace(/(?<!\p{N})\p{N}+$/u, ''); // looked for where a number begins, or a long one takes for ever
+    .replace(/[^\p{L}\p{N}]/gu, '');
 }
 
 /** As the judging rules read a body. */
@@ -159,26 +175,10 @@ function isJson(text: string): boolean {
   }
 }
 
-function endOfValue(json: string, start: number): number {
-  const first = json[start];
-  if (first === '"') return endOfText(json, start);
-  if (first === '{' || first === '[') return endOfNesting(json, start);
+function endOfScalar(json: string, start: number): number {
+  if (json[start] === '"') return endOfText(json, start);
   AFTER_SCALAR.lastIndex = start;
   return AFTER_SCALAR.exec(json)?.index ?? json.length;
-}
-
-function endOfNesting(json: string, start: number): number {
-  let depth = 0;
-  for (let at = start; ;) {
-    const character = json[at];
-    if (character === '"') {
-      at = endOfText(json, at);
-      continue;
-    }
-    at++;
-    if (character === '{' || character === '[') depth++;
-    if ((character === '}' || character === ']') && --depth === 0) return at;
-  }
 }
 
 function endOfText(json: string, start: number): number {

@@ -93,6 +93,7 @@ describe('The configuration', () => {
       ADMIN_EMAIL: 'admin',
       ADMIN_PASSWORD: 's3cret',
       METRICS_TOKEN: 's3cret',
+      ERASURE_KEPT_FIELDS: 'product name',
       DEMO_DATA: 'yes',
       API_KEY: 'a b',
       LLM_BASE_URL: 'https://user:s3cret@llm.example/v1',
@@ -212,6 +213,15 @@ describe('The configuration', () => {
     ]);
     expect(problemsOf({ NODE_ENV: 'production' })[0]).toContain('SQS_ENDPOINT, REDIS_URL, DATABASE_URL');
     expect(loadConfig({ NODE_ENV: 'production', ...REAL_PARTS }).production).toBe(true);
+  });
+
+  it('reads which fields an erasure keeps', () => {
+    expect(loadConfig({}).erasureKeptFields).toEqual([]);
+    const ERASURE_KEPT_FIELDS = 'product_name ,Größe,coupon-code';
+    expect(loadConfig({ ERASURE_KEPT_FIELDS }).erasureKeptFields).toEqual(['product_name', 'Größe', 'coupon-code']);
+    for (const wrong of [',', 'a,,b', 'a,', 'x'.repeat(129)]) {
+      expect(problemsOf({ ERASURE_KEPT_FIELDS: wrong })).toEqual([expect.stringContaining('ERASURE_KEPT_FIELDS')]);
+    }
   });
 
   it('makes demo data beside an embedded ledger only, unless told otherwise', () => {

@@ -258,6 +258,12 @@ class Environment {
   @Matches(/^[\x21-\x7e]{16,}$/, { message: 'METRICS_TOKEN must have at least 16 printable characters and no space' })
   METRICS_TOKEN?: string;
 
+  @Matches(/^([^\s,]{1,128}(\s*,\s*[^\s,]{1,128})*)?$/, {
+    message: 'ERASURE_KEPT_FIELDS must be names of fields with commas between them, such as product_name,coupon_code',
+  })
+  @MaxLength(10_000)
+  ERASURE_KEPT_FIELDS = '';
+
   @WholeNumber(0, 1_440)
   DATA_QUALITY_CHECK_MINUTES = 0;
 
@@ -401,6 +407,8 @@ export interface Config {
   readonly metricsToken: string | null;
   /** Whether a start that finds an empty catalogue fills it with demo data. */
   readonly demoData: boolean;
+  /** Fields of stored bodies that an erasure of personal data keeps, besides those that the service reads. */
+  readonly erasureKeptFields: readonly string[];
   /** How often new failed and suspect orders are checked, in minutes; 0: never. */
   readonly qualityCheckMinutes: number;
   /** How many orders such a check looks at. */
@@ -481,9 +489,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     shipmentStepSeconds: env.SHIPMENT_STEP_SECONDS,
     logLevel: env.LOG_LEVEL,
     searchPath: environment.PATH ?? '',
-    corsOrigins: env.CORS_ORIGINS.split(',')
-      .map((origin) => origin.trim())
-      .filter(Boolean),
+    corsOrigins: listOf(env.CORS_ORIGINS),
     access: accessOf(env),
     trustedProxies: env.TRUSTED_PROXIES,
     rateLimitPerMinute: env.RATE_LIMIT_PER_MINUTE,
@@ -492,11 +498,19 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
     metricsToken: env.METRICS_TOKEN ?? null,
     // Whoever names a server has data of their own in mind.
     demoData: (env.DEMO_DATA ?? (env.DATABASE_URL === 'embedded' ? 'on' : 'off')) === 'on',
+    erasureKeptFields: listOf(env.ERASURE_KEPT_FIELDS),
     qualityCheckMinutes: env.DATA_QUALITY_CHECK_MINUTES,
     qualitySample: env.DATA_QUALITY_SAMPLE,
     apiKey: env.API_KEY ?? null,
     languageModel: languageModelOf(env),
   });
+}
+
+function listOf(text: string): string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter(Boolean);
 }
 
 function languageModelOf(env: Environment): LanguageModelConfig | null {
@@ -538,9 +552,7 @@ function contradictions(env: Environment): string[] {
     );
   }
   problems.push(...queuesInOne(env));
-  for (const origin of env.CORS_ORIGINS.split(',')
-    .map((text) => text.trim())
-    .filter(Boolean)) {
+  for (const origin of listOf(env.CORS_ORIGINS)) {
     if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
       problems.push(`CORS_ORIGINS has "${origin}", which is not an origin such as https://shop.example`);
     }

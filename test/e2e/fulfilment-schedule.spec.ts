@@ -189,7 +189,7 @@ describe('Erasing a person', () => {
     expect(status).toBe(200);
     expect(body.erased ?? body).toMatchObject({ orders: 1, order_events: 1 });
     const after = (await service.get(`/api/v1/orders/${id}`)).body;
-    expect(after).toEqual({ ...before, shipping_address: '[erased]' });
+    expect(after).toEqual({ ...before, shipping_address: '[erased]', payment_method: '[erased]' });
     for (const table of ['orders', 'outbox', 'order_timeline', 'audit_log', 'idempotency_keys', 'ledger']) {
       const rows = await service.database.query(sql.raw(`select t::text from ${table} t`));
       expect([table, JSON.stringify(rows).includes('Street of U77')]).toEqual([table, false]);
