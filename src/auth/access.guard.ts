@@ -55,6 +55,7 @@ export class AccessGuard implements CanActivate {
   }
 
   private admit(request: Request, admission: Admission): true | Promise<true> {
+    request.readmit ??= () => this.admit(request, admission);
     if (admission.to === 'all') return true;
     const caller = this.callers.of(request);
     return caller instanceof Promise

@@ -11,8 +11,11 @@ import { API_KEY_PREFIX, ApiKeys } from './api-keys.js';
 import { TooManyAttempts } from './attempt-limits.js';
 import { type Session, Sessions } from './sessions.js';
 
-/** How long it may take until a log-out, a revoked key or another role is noticed by the other processes. */
-const REMEMBERED_MS = 5_000;
+/**
+ * How long a caller is remembered. Other processes notice a log-out, a revoked key or another role after it at the latest; the
+ * 5 s that are promised also hold the pause of an open stream and a slow look-up.
+ */
+const REMEMBERED_MS = 3_000;
 const MOST_REMEMBERED = 10_000;
 /** Keys that are none, from one network in a minute, before none that it shows is looked up any more. */
 const MOST_FALSE_KEYS = 100;

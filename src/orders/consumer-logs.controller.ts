@@ -46,12 +46,15 @@ export class ConsumerLogsController {
     }
   }
 
-  /** New lines as they come, until the client leaves or the process ends. */
+  /** New lines as they come, until the client leaves, its rights end, or the process ends. */
   @Get('stream')
   @ApiOperation({
     summary: 'New lines as server-sent events',
     description:
-      'Each event has the id of its line; a client that reconnects with `Last-Event-ID` misses none that are still kept.',
+      'Each event has the id of its line; a client that reconnects with `Last-Event-ID` misses none that are still kept. ' +
+      'Within 5 s after a log-out, another role, a revoked key or the end of the access token the stream ends with an event ' +
+      '`end`. Its data is the problem that a new request would be answered with, such as `not_signed_in` or `not_allowed`: ' +
+      'connect again only with other credentials.',
   })
   @ApiProduces('text/event-stream')
   @ApiOkResponse({ description: 'Events whose data is one line each, as in `logs`.', schema: { type: 'string' } })

@@ -1,10 +1,14 @@
 import { Controller, Get, Module, Post } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
+import { JwtService } from '@nestjs/jwt';
 import { Test } from '@nestjs/testing';
+import { join } from 'node:path';
 import { AdmissionCheck } from '../../src/auth/admission-check.js';
 import { Needs, OpenToAll } from '../../src/platform/http/access.js';
-import { A_METRICS_TOKEN, anAccount, asAdmin, bearer, SECURED } from '../support/accounts.js';
-import { RunningService } from '../support/app.js';
+import { A_JWT_SECRET, A_METRICS_TOKEN, anAccount, asAdmin, bearer, SECURED } from '../support/accounts.js';
+import { aWorld, RunningService, type World } from '../support/app.js';
+import { EventStream } from '../support/event-stream.js';
+import { eventually } from '../support/eventually.js';
 import type { ApiDocument } from '../support/hostile-requests.js';
 import { withQuickLooks } from '../support/no-waiting.js';
 import { anOrderEvent } from '../support/order-events.js';
@@ -135,11 +139,13 @@ const IN_PATH: Record<string, string> = {
   user_id: 'U7',
 };
 
+let world: World;
 let service: RunningService;
 let headers: Record<CallerKind, Record<string, string>>;
 
 beforeAll(async () => {
-  service = await RunningService.ready({ environment: SECURED });
+  world = await aWorld(SECURED);
+  service = await RunningService.ready({ world });
   withQuickLooks(service.sqs);
   await service.send(anOrderEvent({ user_id: 'U7' }));
   await service.settled();
@@ -156,7 +162,10 @@ beforeAll(async () => {
   };
 }, 60_000);
 
-afterAll(() => service.stop());
+afterAll(async () => {
+  await service.stop();
+  await world.destroy();
+});
 
 /** Asks a route with a body that no route takes, so that nothing is changed by who gets through. */
 async function ask(
@@ -264,6 +273,93 @@ describe('The door', () => {
     const app = house.createNestApplication({ logger: false });
     await expect(app.init()).rejects.toThrow(/not whom it lets in: Forgetful\.forgotten$/);
     await app.close();
+  });
+});
+
+describe('A stream that is open', () => {
+  const STREAM = '/consumer_logs/stream';
+  let other: RunningService;
+  let streams: EventStream[];
+
+  beforeAll(async () => {
+    other = await RunningService.ready({ world, environment: { DATA_DIR: join(world.dataDir, 'other') } });
+  }, 60_000);
+
+  afterAll(() => other.stop());
+
+  beforeEach(() => (streams = []));
+
+  afterEach(() => {
+    for (const stream of streams) stream.close();
+  });
+
+  async function opened(at: RunningService, header: Record<string, string>): Promise<EventStream> {
+    const stream = await EventStream.open(at.url + STREAM, header);
+    streams.push(stream);
+    expect(stream.response.status).toBe(200);
+    return stream;
+  }
+
+  /** The code that the last event of a stream gives for its end. */
+  async function endOf(stream: EventStream): Promise<string> {
+    await eventually(() => expect(stream.events.at(-1)?.event).toBe('end'));
+    await stream.ended;
+    return stream.events.at(-1)!.data.code as string;
+  }
+
+  async function aKey(header: Record<string, string>): Promise<{ id: string; key: string }> {
+    const given = { name: 'reader', scopes: ['order-events:read'] };
+    return (await service.call('POST', '/api/v1/auth/api-keys', given, header)).body;
+  }
+
+  it('says why it ends, as a new request would be refused', async () => {
+    const { header, refreshToken } = await anAccount(service, 'analyst');
+    const stream = await opened(service, header);
+    await service.call('POST', '/api/v1/auth/logout', { refresh_token: refreshToken });
+    await endOf(stream);
+    expect(stream.events.at(-1)).toEqual({
+      event: 'end',
+      id: '',
+      data: (await service.get(STREAM, header)).body,
+    });
+    expect(stream.events.at(-1)!.data).toMatchObject({ status: 401, code: 'not_signed_in', instance: STREAM });
+  });
+
+  it('ends within 5 s when its reader’s rights end in another process, and no other does', async () => {
+    const admin = await asAdmin(service);
+    const [loggedOut, demoted, erased, owner, stays] = await Promise.all(
+      Array.from({ length: 5 }, () => anAccount(service, 'analyst')),
+    );
+    const { id, key } = await aKey(owner!.header);
+    const open = (header: Record<string, string>): Promise<EventStream> => opened(other, header);
+    const unaffected = [await open(stays!.header), await open(owner!.header)];
+    const ending = [
+      await open(loggedOut!.header),
+      await open(demoted!.header),
+      await open(erased!.header),
+      await open(bearer(key)),
+    ];
+    const at = performance.now();
+    await Promise.all([
+      service.call('POST', '/api/v1/auth/logout', { refresh_token: loggedOut!.refreshToken }),
+      service.call('PUT', `/api/v1/auth/accounts/${demoted!.id}/role`, { role: 'customer' }, admin),
+      service.call('DELETE', `/api/v1/users/${erased!.userId}/personal-data`, undefined, admin),
+      service.call('DELETE', `/api/v1/auth/api-keys/${id}`, undefined, owner!.header),
+    ]);
+    const codes = await Promise.all(ending.map(endOf));
+    expect(performance.now() - at).toBeLessThan(5_000);
+    expect(codes).toEqual(['not_signed_in', 'not_allowed', 'not_signed_in', 'not_signed_in']);
+    expect(unaffected.flatMap(({ events }) => events)).toEqual([]);
+  });
+
+  it('ends with its access token', async () => {
+    const jwt = new JwtService({});
+    const { header } = await anAccount(service, 'analyst');
+    const { payload, header: head } = jwt.decode(header.authorization.slice('Bearer '.length), { complete: true });
+    const exp = Math.floor(Date.now() / 1000) + 2;
+    const short = jwt.sign({ ...payload, exp }, { secret: A_JWT_SECRET, keyid: head.kid });
+    expect(await endOf(await opened(service, bearer(short)))).toBe('not_signed_in');
+    expect(Date.now()).toBeGreaterThanOrEqual(exp * 1000);
   });
 });
 

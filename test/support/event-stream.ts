@@ -1,5 +1,6 @@
-/** A server-sent event: its id and what its data says. */
+/** A server-sent event: its name, where it has one, its id and what its data says. */
 export interface StreamedEvent {
+  event?: string;
   id: string;
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look at whatever came
   data: any;
@@ -46,5 +47,9 @@ function eventOf(block: string): StreamedEvent {
   const fields = new Map(
     block.split('\n').map((line) => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2)]),
   );
-  return { id: fields.get('id') ?? '', data: JSON.parse(fields.get('data') ?? 'null') };
+  return {
+    ...(fields.has('event') && { event: fields.get('event') }),
+    id: fields.get('id') ?? '',
+    data: JSON.parse(fields.get('data') ?? 'null'),
+  };
 }

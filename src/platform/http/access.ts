@@ -9,6 +9,8 @@ declare module 'express-serve-static-core' {
   interface Request {
     /** Set by the guard on every route that is not {@link OpenToAll}. */
     caller?: Caller;
+    /** Set by the guard. Admits the request once more, or throws what it would be refused with if it came now. */
+    readmit?: () => true | Promise<true>;
   }
 }
 

@@ -3,6 +3,7 @@ import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger 
 import type { Request, Response } from 'express';
 import { CallerError, type FieldError, messageOf, type MistakeKind, UnavailableError } from '../../shared/errors.js';
 import { requestIdOf } from './access.js';
+import type { Problem } from './api-problem.js';
 
 const RETRY_AFTER_SECONDS = 1;
 
@@ -62,16 +63,7 @@ export class ProblemFilter implements ExceptionFilter {
       if (!response.writableEnded) response.destroy();
       return;
     }
-    const { status, code, detail, errors, details, retryAfter } = verdict;
-    const problem = {
-      type: 'about:blank',
-      title: STATUS_CODES[status],
-      status,
-      detail,
-      code,
-      instance: pathOf(request),
-      errors,
-    };
+    const { status, retryAfter } = verdict;
     const requestId = requestIdOf(request);
     if (requestId !== null) response.setHeader('X-Request-Id', requestId);
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
@@ -80,8 +72,26 @@ export class ProblemFilter implements ExceptionFilter {
     // RFC 9110, section 12.5.3: which encodings would have been taken.
     if (code === 'unsupported_encoding') response.setHeader('Accept-Encoding', 'identity');
     response.status(status).setHeader('Content-Type', 'application/problem+json');
-    response.end(JSON.stringify({ ...problem, ...details, ...problem }));
+    response.end(JSON.stringify(problemIn(verdict, request)));
   }
+}
+
+/** What a request that failed so is answered with. For an answer that is under way, and so can't become a problem itself. */
+export function problemOf(error: unknown, request: Request): Problem {
+  return problemIn(judge(error, request), request);
+}
+
+function problemIn({ status, code, detail, errors, details }: Verdict, request: Request): Problem {
+  const problem = {
+    type: 'about:blank',
+    title: STATUS_CODES[status]!,
+    status,
+    detail,
+    code,
+    instance: pathOf(request),
+    errors,
+  };
+  return { ...problem, ...details, ...problem };
 }
 
 function judge(error: unknown, request: Request): Verdict {
