@@ -1,11 +1,20 @@
 import { sql } from 'drizzle-orm';
 import type { Executor } from '../platform/database/database.js';
+import type { QueueClock } from '../platform/queue/queue-clock.js';
 import { type Cents, decimalOf } from '../shared/money.js';
 import type { LockedOrder } from './order-workflow.js';
 import type { PaymentAttempt } from './payment-attempts.js';
 
-/** A paid order as an order event, which statistics are made of. */
-export async function orderEventText(tx: Executor, { id, userId, total, currency }: LockedOrder): Promise<string> {
+/**
+ * A paid order as an order event, which statistics are made of. Its time is that of placing, by the database's clock. Where that
+ * lies ahead of the queue's clock, the event carries the queue's now: else validation would fail it, and a paid order would be
+ * in no statistic. The outbox keeps the text, so an event that is sent twice says the same.
+ */
+export async function orderEventText(
+  tx: Executor,
+  { id, userId, total, currency }: LockedOrder,
+  queueClock: QueueClock,
+): Promise<string> {
   const [order] = await tx.query<{ placedAt: number; shippingAddress: string; paymentMethod: string }>(
     sql`select placed_at as "placedAt", shipping_address as "shippingAddress",
           payment_method as "paymentMethod"
@@ -17,7 +26,7 @@ export async function orderEventText(tx: Executor, { id, userId, total, currency
   return JSON.stringify({
     order_id: id,
     user_id: userId,
-    order_timestamp: new Date(order!.placedAt).toISOString(),
+    order_timestamp: new Date(queueClock.capped(order!.placedAt)).toISOString(),
     order_value: decimalOf(total),
     currency,
     items: lines.map(({ sku, quantity, price }) => ({
@@ -30,13 +39,13 @@ export async function orderEventText(tx: Executor, { id, userId, total, currency
   });
 }
 
-/** That a paid order's money went back, as an event that statistics take it back by. @param at ms UTC */
-export function refundEventText({ id }: LockedOrder, attempt: PaymentAttempt, at: number): string {
+/** That a paid order's money went back just now, as an event that statistics take it back by. */
+export function refundEventText({ id }: LockedOrder, attempt: PaymentAttempt, queueClock: QueueClock): string {
   return JSON.stringify({
     type: 'refund',
     refund_id: `RF-${attempt.id}`,
     order_id: id,
     amount: decimalOf(attempt.amount),
-    refund_timestamp: new Date(at).toISOString(),
+    refund_timestamp: new Date(queueClock.capped(Date.now())).toISOString(),
   });
 }

@@ -1,5 +1,6 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { Executor } from '../platform/database/database.js';
+import { QueueClock } from '../platform/queue/queue-clock.js';
 import type { Actor } from '../shared/access.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
@@ -49,6 +50,7 @@ export class Payments extends PaymentNotices {
   constructor(
     private readonly workflow: OrderWorkflow,
     private readonly gateway: PaymentGateway,
+    private readonly queueClock: QueueClock,
     @Inject(CONFIG) private readonly config: Config,
   ) {
     super();
@@ -126,8 +128,7 @@ export class Payments extends PaymentNotices {
       await changeAttempt(tx, now, { state: undone, compensation: 'done', ...(refunded && { refunded: true }) });
       const event = refunded ? ('payment.refunded' as const) : ('payment.voided' as const);
       // What statistics never heard of they need not be told to take back.
-      const send: OutgoingMessage[] =
-        refunded && now.paidOrder ? [{ queue: 'orders', body: refundEventText(order, now, Date.now()) }] : [];
+      const send: OutgoingMessage[] = refunded && now.paidOrder ? [this.refundMessage(order, now)] : [];
       await this.workflow.record(tx, order, { event, detail: { attempt: now.number }, send }, WORKFLOW);
       await closeFailedJob(tx, order.id, { job: 'return-payment', reference: now.id });
     });
@@ -147,7 +148,7 @@ export class Payments extends PaymentNotices {
     const attempt = await findAttempt(tx, attemptId);
     if (attempt?.compensation !== 'failed') return [];
     await changeAttempt(tx, attempt, { compensation: 'done' });
-    return attempt.paidOrder ? [{ queue: 'orders', body: refundEventText(order, attempt, Date.now()) }] : [];
+    return attempt.paidOrder ? [this.refundMessage(order, attempt)] : [];
   }
 
   /** Begins anew with a return that was given up. The order must be locked. */
@@ -173,6 +174,10 @@ export class Payments extends PaymentNotices {
     const pieces = await release(tx, order.id);
     const detail = { because, pieces_released: pieces };
     await this.workflow.record(tx, order, { event: 'payment.given_up', to: 'payment_failed', detail, send }, actor);
+  }
+
+  private refundMessage(order: LockedOrder, attempt: PaymentAttempt): OutgoingMessage {
+    return { queue: 'orders', body: refundEventText(order, attempt, this.queueClock) };
   }
 
   /**
@@ -257,7 +262,7 @@ export class Payments extends PaymentNotices {
       await changeAttempt(tx, attempt, { state: 'captured', paidOrder: true });
       const others = await compensateAll(tx, order.id, attempt.id);
       const send: OutgoingMessage[] = [
-        { queue: 'orders', body: await orderEventText(tx, order) },
+        { queue: 'orders', body: await orderEventText(tx, order, this.queueClock) },
         { ...stepMessage('ship', order.id), delaySeconds: this.config.shipmentDelaySeconds },
         ...others.map(returnMessage),
       ];

@@ -4,6 +4,7 @@ import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Audit } from '../platform/audit/audit.js';
 import { CurrentActor, Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
+import { QueueClock } from '../platform/queue/queue-clock.js';
 import { QueueSender, QueueUnavailable } from '../platform/queue/queue-sender.js';
 import type { Actor } from '../shared/access.js';
 import { ProduceAnswer, ProduceRequest } from './produce.dto.js';
@@ -17,6 +18,7 @@ import { instantOf, sampleRun } from './sample-run.rules.js';
 export class ProducerController {
   constructor(
     private readonly sender: QueueSender,
+    private readonly queueClock: QueueClock,
     private readonly audit: Audit,
   ) {}
 
@@ -61,7 +63,7 @@ export class ProducerController {
         asOf: request.as_of ? instantOf(request.as_of) : undefined,
       },
       randomBytes(8),
-      Date.now(),
+      this.queueClock.capped(Date.now()),
     );
     const samples = [...sampleOrders(run)];
     await this.audit.announce(actor, {

@@ -9,6 +9,7 @@ import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { aProduct, eventsOf, orderIs, placeOrder, QUICK, stockOf } from '../support/fulfilment.js';
 import { Delays } from '../support/no-waiting.js';
+import { ProcessClock } from '../support/process-clock.js';
 
 interface Attempt {
   id: string;
@@ -246,6 +247,52 @@ describe('Cancelling', () => {
     // It was never counted, so there is nothing to take back.
     const { body } = await service.get('/users/U-OPERATOR/orders?limit=500');
     expect(body.items.filter(({ order_id }: { order_id: string }) => order_id === id)).toEqual([]);
+  });
+});
+
+describe('Events of an order', () => {
+  const AHEAD_MS = 600_000;
+
+  /** Of the orders that are placed from now on. */
+  async function setDatabaseClock(ahead: number): Promise<void> {
+    await service.database.query(
+      sql.raw(`alter table orders alter placed_at set default clock_timestamp() + interval '${ahead} ms'`),
+    );
+  }
+
+  it.each([
+    ['the database', AHEAD_MS, 0],
+    ['the process', 0, AHEAD_MS],
+    ['both', AHEAD_MS, AHEAD_MS],
+  ])('count although the clock of %s is ahead of the queue’s', async (_, ofDatabase, ofProcess) => {
+    holdShipments();
+    const clock = new ProcessClock();
+    try {
+      clock.set(ofProcess);
+      await setDatabaseClock(ofDatabase);
+      const id = await placeOrder(service);
+      await orderIs(service, id, 'paid');
+      await cancel(id);
+      await undone(id, 'done');
+      await eventually(async () => {
+        const { body } = await service.get('/order-events?limit=2');
+        expect(body.items).toMatchObject([
+          { kind: 'refund', outcome: 'accepted', order_id: id },
+          { kind: 'order', outcome: 'accepted', order_id: id },
+        ]);
+      });
+    } finally {
+      clock.restore();
+      await setDatabaseClock(0);
+    }
+  });
+
+  it('carry the time of placing where no clock is ahead', async () => {
+    const id = await placeOrder(service);
+    const { placed_at } = await orderIs(service, id, 'completed');
+    await service.settled();
+    const { body } = await service.get('/order-events?limit=1');
+    expect(JSON.parse(body.items[0].body)).toMatchObject({ order_id: id, order_timestamp: placed_at });
   });
 });
 

@@ -1,11 +1,13 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import { ValidationPipe } from '@nestjs/common';
 import type { Audit } from '../../src/platform/audit/audit.js';
+import { QueueClock } from '../../src/platform/queue/queue-clock.js';
 import { QueueSender, QueueUnavailable } from '../../src/platform/queue/queue-sender.js';
 import { ProduceRequest, type ProduceAnswer } from '../../src/producer/produce.dto.js';
 import { ProducerController } from '../../src/producer/producer.controller.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
+import { ProcessClock } from '../support/process-clock.js';
 
 /** Runs that are the same every day; nothing in them is later than the sending. */
 const RUN = { count: 60, invalid_rate: 0.5, seed: 7, run_id: 'twice', as_of: '2026-01-31T12:00:00Z' };
@@ -87,6 +89,20 @@ describe('POST /produce', () => {
     }
   });
 
+  it('sends none that the queue’s clock takes for one of the future, whatever the process’s clock says', async () => {
+    const tenDays = 10 * 86_400_000;
+    const before = await counts();
+    const clock = new ProcessClock();
+    try {
+      clock.set(tenDays);
+      await eventually(() => expect(service.sqs.config.systemClockOffset).toBeLessThan(-tenDays / 2));
+      await produce({ count: 200, invalid_rate: 0 });
+    } finally {
+      clock.restore();
+    }
+    expect(await counts()).toMatchObject({ accepted: before.accepted + 200, failed: before.failed });
+  });
+
   it('gives duplicates for the same seed, run and time', async () => {
     const { orders: first } = await produce(RUN);
     const before = await counts();
@@ -138,7 +154,10 @@ describe('POST /produce', () => {
 describe('The producer', () => {
   async function produce(body: object, sender: QueueSender): Promise<ProduceAnswer> {
     const audit = { announce: () => Promise.resolve() } as unknown as Audit;
-    return new ProducerController(sender, audit).produce(await requestOf(body), LOCAL_OPERATOR_ACTING);
+    return new ProducerController(sender, new QueueClock(service.sqs), audit).produce(
+      await requestOf(body),
+      LOCAL_OPERATOR_ACTING,
+    );
   }
 
   it('says which orders could not be sent', async () => {

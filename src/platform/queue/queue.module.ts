@@ -3,12 +3,13 @@ import { Global, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { EmbeddedParts } from '../embedded/embedded-parts.js';
 import { DeadLetterQueue } from './dead-letter-queue.js';
+import { QueueClock } from './queue-clock.js';
 import { QueueSender } from './queue-sender.js';
 import { QueueWorkers } from './queue-workers.js';
 import { OrdersQueue } from './queue.js';
 import { createSqsClient } from './sqs-client.js';
 
-/** SQS: the client, the orders queue, what sends to it, its dead letters, and who consumes which queue. */
+/** SQS: the client, its clock, the orders queue, what sends to it, its dead letters, and who consumes which queue. */
 @Global()
 @Module({
   providers: [
@@ -37,9 +38,10 @@ import { createSqsClient } from './sqs-client.js';
       useFactory: (sqs: SQSClient, { queue }: Config) => new DeadLetterQueue(sqs, queue.name),
       inject: [SQSClient, CONFIG],
     },
+    QueueClock,
     QueueWorkers,
   ],
-  exports: [SQSClient, OrdersQueue, QueueSender, DeadLetterQueue, QueueWorkers],
+  exports: [SQSClient, QueueClock, OrdersQueue, QueueSender, DeadLetterQueue, QueueWorkers],
 })
 export class QueueModule implements OnApplicationShutdown {
   constructor(private readonly sqs: SQSClient) {}
