@@ -11,6 +11,8 @@ const MOST_PER_ACCOUNT = 10;
 const MOST_PER_ADDRESS = 100;
 const SIGN_UP_WINDOW_SECONDS = 3_600;
 const MOST_SIGN_UPS = 100;
+/** Sign-ups from one address of the net that may meet an e-mail address with an account, in an hour. */
+const MOST_TAKEN = 20;
 
 /** Too much was tried lately. */
 export class TooManyAttempts extends CallerError {
@@ -75,21 +77,23 @@ class Limit {
 
 /** An attempt that was counted. */
 export interface Attempt {
-  /** It was right: it and the wrong ones before it no longer count. */
+  /** It told nothing to whoever guesses: it no longer counts. A right password also ends the count of the wrong ones before. */
   succeeded(): Promise<void>;
 }
 
-/** Keeps whoever guesses passwords from guessing many, across all processes. */
+/** Keeps whoever guesses passwords, or who has an account, from guessing many, across all processes. */
 @Injectable()
 export class AttemptLimits {
   private readonly perAccount: Limit;
   private readonly perAddress: Limit;
   private readonly signUps: Limit;
+  private readonly taken: Limit;
 
   constructor(redis: Redis) {
     this.perAccount = new Limit(redis, 'login-account', MOST_PER_ACCOUNT, WINDOW_SECONDS);
     this.perAddress = new Limit(redis, 'login-address', MOST_PER_ADDRESS, WINDOW_SECONDS);
     this.signUps = new Limit(redis, 'signup-address', MOST_SIGN_UPS, SIGN_UP_WINDOW_SECONDS);
+    this.taken = new Limit(redis, 'signup-taken', MOST_TAKEN, SIGN_UP_WINDOW_SECONDS);
   }
 
   /**
@@ -110,9 +114,16 @@ export class AttemptLimits {
     };
   }
 
-  /** Counts a sign-up. @throws TooManyAttempts */
-  async signUp(address: string, tell: (quota: Quota) => void): Promise<void> {
+  /**
+   * Counts a sign-up, and takes its e-mail address for one with an account until it is told to have `succeeded`. Whoever met too
+   * many of these is refused before the next one is looked up, so that the refusal tells nothing of it.
+   * @throws TooManyAttempts
+   */
+  async signUp(address: string, tell: (quota: Quota) => void): Promise<Attempt> {
     announce([await this.signUps.take(address)], tell);
+    const taken = await this.taken.take(address);
+    if (taken.remaining < 0) announce([taken], tell);
+    return { succeeded: () => this.taken.giveBack(address) };
   }
 }
 

@@ -22,7 +22,7 @@ import { tellQuota } from '../platform/http/rate-limit.js';
 import type { Caller } from '../shared/access.js';
 import { CallerError } from '../shared/errors.js';
 import { ACCESS_TOKEN_SECONDS, AccessTokens } from './access-tokens.js';
-import { Accounts } from './accounts.js';
+import { Accounts, EmailTaken } from './accounts.js';
 import { AttemptLimits } from './attempt-limits.js';
 import {
   AccountJson,
@@ -65,7 +65,12 @@ export class AuthController {
   /** A new customer. @throws InvalidInput @throws CommonPassword @throws EmailTaken @throws TooManyAttempts @throws DatabaseUnavailable */
   @Post('signup')
   @OpenToAll()
-  @ApiOperation({ summary: 'Make an account', description: 'Of a customer; an admin may give it another role.' })
+  @ApiOperation({
+    summary: 'Make an account',
+    description:
+      'Of a customer; an admin may give it another role. An account is good at once, so this tells whether an address has one: ' +
+      'as a log-in with the new password would. From one network 20 sign-ups an hour may meet an address that has one.',
+  })
   @ApiCreatedResponse({ type: AccountJson })
   @ApiProblem(400, {
     invalid_input: 'password: must have 12 to 128 characters',
@@ -79,8 +84,16 @@ export class AuthController {
     @Req() request: Request,
     @Res({ passthrough: true }) response: Response,
   ): Promise<AccountJson> {
-    await this.limits.signUp(networkOf(request), (quota) => tellQuota(response, quota));
-    return accountJson(await this.accounts.signUp({ email, password, fullName: full_name }, requestIdOf(request)));
+    const attempt = await this.limits.signUp(networkOf(request), (quota) => tellQuota(response, quota));
+    let isTaken = false;
+    try {
+      return accountJson(await this.accounts.signUp({ email, password, fullName: full_name }, requestIdOf(request)));
+    } catch (error) {
+      isTaken = error instanceof EmailTaken;
+      throw error;
+    } finally {
+      if (!isTaken) await attempt.succeeded();
+    }
   }
 
   /** In. @throws InvalidInput @throws WrongCredentials @throws TooManyAttempts @throws DatabaseUnavailable */

@@ -128,6 +128,31 @@ describe('Signing up', () => {
   });
 });
 
+describe('Guessing who has an account', () => {
+  it('ends after twenty addresses that have one, known or not, and counts no other sign-up', async () => {
+    const guessed = await RunningService.ready({ environment: SECURED });
+    try {
+      const known = aPerson();
+      const others = await Promise.all(Array.from({ length: 12 }, () => signUp(guessed, aPerson())));
+      const weak = Array.from({ length: 12 }, () => signUp(guessed, { ...aPerson(), password: 'password1234' }));
+      expect(new Set(others.map(({ status }) => status))).toEqual(new Set([201]));
+      expect(new Set((await Promise.all(weak)).map(({ status }) => status))).toEqual(new Set([400]));
+
+      await signUp(guessed, known);
+      const guess = () => signUp(guessed, { ...aPerson(), email: known.email });
+      const answers = await Promise.all(Array.from({ length: 30 }, guess));
+      expect(answers.filter(({ status }) => status === 409)).toHaveLength(20);
+      const refused = answers.filter(({ status }) => status === 429);
+      expect(refused).toHaveLength(10);
+      expect(refused[0]!.body.code).toBe('too_many_attempts');
+      expect(Number(refused[0]!.headers.get('retry-after'))).toBeGreaterThan(3_500);
+      expect((await signUp(guessed, aPerson())).status).toBe(429);
+    } finally {
+      await guessed.stop();
+    }
+  }, 60_000);
+});
+
 describe('Logging in', () => {
   it('gives an access token of 15 minutes and a refresh token', async () => {
     const person = aPerson();
