@@ -403,6 +403,7 @@ create table refresh_tokens (
   constraint refresh_tokens_pkey PRIMARY KEY (hash),
   constraint refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE
 );
+CREATE INDEX refresh_tokens_by_use ON public.refresh_tokens USING btree (used_at) WHERE (used_at IS NOT NULL);
 CREATE INDEX refresh_tokens_of_session ON public.refresh_tokens USING btree (session_id);
 
 create table refunded_orders (
@@ -540,6 +541,7 @@ create table simulated_refunds (
   constraint simulated_refunds_amount_cents_check CHECK (amount_cents > 0),
   constraint simulated_refunds_key_check CHECK (length(key) >= 1 AND length(key) <= 128)
 ) with (fillfactor=70);
+CREATE INDEX simulated_refunds_by_time ON public.simulated_refunds USING btree (refunded_at) WHERE (refunded_at IS NOT NULL);
 
 create table simulated_webhooks (
   id uuid not null default gen_random_uuid(),
@@ -552,6 +554,7 @@ create table simulated_webhooks (
   constraint simulated_webhooks_pkey PRIMARY KEY (id),
   constraint simulated_webhooks_charge_key_fkey FOREIGN KEY (charge_key) REFERENCES simulated_charges(key)
 ) with (fillfactor=70);
+CREATE INDEX simulated_webhooks_by_time ON public.simulated_webhooks USING btree (at);
 CREATE INDEX simulated_webhooks_to_deliver ON public.simulated_webhooks USING btree (next_attempt_at) WHERE (delivered_at IS NULL);
 
 create table stock (

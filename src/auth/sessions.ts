@@ -1,6 +1,6 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
-import { sql } from 'drizzle-orm';
+import { sql, type SQL } from 'drizzle-orm';
 import { Audit } from '../platform/audit/audit.js';
 import { Database, DatabaseUnavailable, type Executor } from '../platform/database/database.js';
 import { accountName, type Actor, type Role } from '../shared/access.js';
@@ -8,9 +8,10 @@ import { CallerError } from '../shared/errors.js';
 import { assertOpen } from './accounts.js';
 import { digestOf, newToken } from './secret-tokens.js';
 
-/** A log-in ends when it was not refreshed for so long. */
+/** A log-in ends when it was not refreshed for so long. What is over is kept as long again, so that a stolen token is noticed. */
 const LONGEST_SILENCE_DAYS = 30;
-const SWEEP_EVERY_MS = 3_600_000;
+const PURGE_EVERY_MS = 3_600_000;
+const TOKENS_PER_ROUND = 10_000;
 const TOKEN_PREFIX = 'opr_';
 
 /** A log-in, and whose it is. */
@@ -64,7 +65,11 @@ export class Sessions {
     });
   }
 
-  /** Takes a refresh token and gives out the next one. @throws InvalidRefreshToken @throws DatabaseUnavailable */
+  /**
+   * Takes a refresh token and gives out the next one. The audit log has no row of it: it changes nobody's rights, and would be
+   * most of a log that is never shortened. One that ends the session has its row.
+   * @throws InvalidRefreshToken @throws DatabaseUnavailable
+   */
   async refresh(token: string, requestId: string | null): Promise<{ session: Session; refreshToken: string }> {
     const refreshed = await this.database.transaction(async (tx) => {
       const [session] = await tx.query<Session>(
@@ -78,10 +83,6 @@ export class Sessions {
         sql`update sessions set expires_at = now() + make_interval(days => ${LONGEST_SILENCE_DAYS})
             where id = ${session.id}::uuid`,
       );
-      await this.audit.record(tx, actorOf(session.accountId, requestId), {
-        action: 'session.refreshed',
-        target: `session:${session.id}`,
-      });
       return { session, refreshToken: await issue(tx, session.id) };
     });
     // Only now: thrown earlier it would undo the end of the session.
@@ -111,13 +112,23 @@ export class Sessions {
     return session ?? null;
   }
 
-  /** Forgets sessions that have been over for so long that nobody shows their tokens any more. */
-  @Interval(SWEEP_EVERY_MS)
-  async sweep(): Promise<void> {
+  /**
+   * Deletes sessions that have been over for so long that nobody shows their tokens any more, and of those that go on the tokens
+   * that were used as long ago: one that comes again after that is refused, and ends nothing. Any process may do it.
+   */
+  @Interval(PURGE_EVERY_MS)
+  async purge(): Promise<void> {
+    const isOld = (at: SQL): SQL => sql`${at} < now() - make_interval(days => ${LONGEST_SILENCE_DAYS})`;
     try {
-      await this.database.query(
-        sql`delete from sessions where expires_at < now() - make_interval(days => ${LONGEST_SILENCE_DAYS})`,
-      );
+      await this.database.query(sql`delete from sessions where ${isOld(sql`expires_at`)}`);
+      let purged: unknown[];
+      do {
+        purged = await this.database.query(
+          sql`delete from refresh_tokens where hash in (
+                select hash from refresh_tokens where ${isOld(sql`used_at`)} limit ${TOKENS_PER_ROUND}
+              ) returning 1`,
+        );
+      } while (purged.length === TOKENS_PER_ROUND);
     } catch (error) {
       if (!(error instanceof DatabaseUnavailable)) throw error;
     }

@@ -14,6 +14,7 @@ import { stepMessage } from './outbox.js';
 import { ordersWithOverdueCompensations } from './payment-attempts.js';
 import { Payments } from './payments.js';
 import { Shipments } from './shipments.js';
+import { purgeRefunded, purgeWebhooks } from './simulated-books.js';
 import { taskOf } from './step-tasks.rules.js';
 
 const SECOND = 1_000;
@@ -31,6 +32,8 @@ const STUCK_SECONDS = 180;
 const MOST_REDRIVES = 5;
 /** No message is kept longer on a queue. */
 const INBOX_DAYS = 15;
+/** For a person who looks for what became of a charge. */
+const SETTLED_DAYS = 90;
 const LONGEST_STOP_MS = 2_000;
 
 /** The locks under which one process at a time does each job: any numbers of our own, the same in all processes. */
@@ -132,12 +135,14 @@ export class FulfilmentSchedule implements OnModuleDestroy {
     });
   }
 
-  /** Forgets answers to repeated requests, and messages that can't come again. */
+  /** Forgets answers to repeated requests, messages that can't come again, and what the provider settled long ago. */
   @Interval(MINUTE)
   forget(): Promise<void> {
     return this.run('idempotency expiry', async () => {
       await this.inRounds('idempotency expiry', (tx) => this.keys.forgetExpired(tx, ROWS_PER_ROUND));
       await this.inRounds('idempotency expiry', (tx) => forgetOlderThan(tx, INBOX_DAYS, ROWS_PER_ROUND));
+      await this.inRounds('idempotency expiry', (tx) => purgeRefunded(tx, SETTLED_DAYS, ROWS_PER_ROUND));
+      await this.inRounds('idempotency expiry', (tx) => purgeWebhooks(tx, SETTLED_DAYS, ROWS_PER_ROUND));
     });
   }
 

@@ -113,8 +113,8 @@ export class SimulatedProvider extends PaymentGateway {
 
   /**
    * Writes down what is asked for the first time, or else what comes of asking again. Two statements, because one that
-   * inserts or updates knows of a single key only, and fails where it meets another asker at a second one. Nothing is ever
-   * deleted in between.
+   * inserts or updates knows of a single key only, and fails where it meets another asker at a second one. Only
+   * what was settled months ago is ever deleted in between.
    */
   private async put<Row>(first: SQL, again: SQL): Promise<Row | undefined> {
     const [row] = await this.ask<Row>(first);

@@ -325,6 +325,25 @@ describe('Refreshing', () => {
     expect([400, 401]).toContain((await refresh(token)).status);
   });
 
+  it('notices a token that comes again for 30 days, and is then rid of it', async () => {
+    const { refreshToken: first } = await anAccount(service);
+    const { refresh_token: second } = (await refresh(first)).body;
+    const { refresh_token: third } = (await refresh(second)).body;
+    const wasUsed = (token: string, days: number): Promise<unknown> =>
+      service.database.query(
+        sql`update refresh_tokens set used_at = now() - make_interval(days => ${days})
+            where encode(hash, 'hex') = ${createHash('sha256').update(token).digest('hex')}`,
+      );
+    await wasUsed(first, 31);
+    await wasUsed(second, 29);
+    await service.app.get(Sessions).purge();
+    expect((await refresh(first)).status).toBe(401);
+    const fourth = await refresh(third);
+    expect(fourth.status).toBe(200);
+    expect((await refresh(second)).status).toBe(401);
+    expect((await refresh(fourth.body.refresh_token)).status).toBe(401);
+  });
+
   it('takes no token of a log-in that was silent for too long', async () => {
     const { refreshToken, id, header } = await anAccount(service);
     await service.database.query(

@@ -159,6 +159,40 @@ describe('What is done in time', () => {
     ).toEqual([{ message_id: 'young' }]);
   });
 
+  it('deletes what the payment provider settled 90 days ago, and nothing that may be asked for again', async () => {
+    const ages = sql`(values ('old', 91), ('young', 89)) age (name, days)`;
+    await service.database.query(
+      sql`insert into simulated_charges (key, order_id, amount_cents, currency, state)
+          select kind || '-' || name, 'ORD-PURGED', 100, 'USD', 'captured'
+          from ${ages}, (values ('refunded'), ('refused'), ('kept'), ('told'), ('given-up'), ('untold')) of (kind)`,
+    );
+    await service.database.query(
+      sql`insert into simulated_refunds (key, charge_key, amount_cents, refunded_at)
+          select kind || '-' || name, kind || '-' || name, 100, case when kind = 'refunded' then now() - make_interval(days => days) end
+          from ${ages}, (values ('refunded'), ('refused')) of (kind)`,
+    );
+    await service.database.query(
+      sql`insert into simulated_webhooks (charge_key, at, delivered_at, attempts, next_attempt_at)
+          select kind || '-' || name, now() - make_interval(days => days), delivered_at, attempts, 'infinity'
+          from ${ages}, (values ('refunded', null, 0), ('told', now(), 1), ('given-up', null, 10), ('untold', null, 9))
+            of (kind, delivered_at, attempts)`,
+    );
+    await schedule.forget();
+    const left = async (table: string, key = 'charge_key'): Promise<string[]> => {
+      const rows = await service.database.query<{ key: string }>(
+        sql.raw(`select ${key} as key from ${table} where ${key} ~ '-(old|young)$'`),
+      );
+      return rows.map((row) => row.key).sort();
+    };
+    const kept = (...kinds: string[]): string[] =>
+      kinds.flatMap((kind) => (kind.endsWith('-young') ? [kind] : [`${kind}-old`, `${kind}-young`])).sort();
+    expect(await left('simulated_charges', 'key')).toEqual(
+      kept('refunded-young', 'refused', 'kept', 'told', 'given-up', 'untold'),
+    );
+    expect(await left('simulated_refunds')).toEqual(kept('refunded-young', 'refused'));
+    expect(await left('simulated_webhooks')).toEqual(kept('refunded-young', 'told-young', 'given-up-young', 'untold'));
+  });
+
   it('says which products are low, once until others are', async () => {
     const lines: string[] = [];
     jest.spyOn(Logger.prototype, 'warn').mockImplementation((line: string) => void lines.push(line));

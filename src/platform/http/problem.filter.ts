@@ -63,7 +63,7 @@ export class ProblemFilter implements ExceptionFilter {
       if (!response.writableEnded) response.destroy();
       return;
     }
-    const { status, retryAfter } = verdict;
+    const { status, code, retryAfter } = verdict;
     const requestId = requestIdOf(request);
     if (requestId !== null) response.setHeader('X-Request-Id', requestId);
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
