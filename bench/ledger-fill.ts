@@ -64,8 +64,9 @@ async function fillPart(
     )
     insert into ledger (
       position, kind, outcome, order_id, user_id, ordered_at, value_cents, claimed_cents, lines, reasons, content_hash,
-      entry_hash, message_id, sent_at, received_at, body
+      entry_hash, message_id, sent_at, received_at, body, body_hash
     )
+    select *, sha256(convert_to(body, 'UTF8')) from (
     select position, 'order', case when fails then 'failed' when turn = 4 then 'corrected' else 'accepted' end,
       order_id, user_id, ordered_at, case when not fails then price * (quantity + 1) end, price * (quantity + 1),
       case when fails then '{}' else array[
@@ -76,8 +77,8 @@ async function fillPart(
       '{"order_id":"' || order_id || '","user_id":"' || user_id || '","order_timestamp":"' || ordered_at ||
       '","order_value":' || price * (quantity + 1) / 100.0 || ',"items":[{"product_id":"' || product || '","quantity":' || quantity ||
       ',"price_per_unit":' || price / 100.0 || '},{"product_id":"' || other_product || '","quantity":1,"price_per_unit":' ||
-      price / 100.0 || '}],"shipping_address":"12 Harbour Road, Bristol","payment_method":"CARD"}'
-    from made order by position`);
+      price / 100.0 || '}],"shipping_address":"12 Harbour Road, Bristol","payment_method":"CARD"}' as body
+    from made) filled order by position`);
   await client.query(
     `insert into counted_orders select order_id, content_hash, position from ledger
      where position > ${from} and position <= ${to} and outcome <> 'failed' order by position`,

@@ -1,3 +1,4 @@
+import { APPEND_BUDGET } from './append-budget.js';
 import { BIG_LEDGER } from './big-ledger.js';
 import { COMPLETED_ORDERS } from './completed-orders.js';
 import { DRAINS } from './drains.js';
@@ -20,6 +21,7 @@ import { START } from './start.js';
  */
 export const MEASUREMENTS: Measurement[] = [
   ...DRAINS,
+  APPEND_BUDGET,
   PROJECTION_LAG,
   EMBEDDED_DRAIN,
   PRODUCE,

@@ -70,7 +70,7 @@ function note(client: Client, asked: Omit<RecordedStatement, 'rows'>, result: Re
   const word = asked.text.trim().toLowerCase();
   const statement = { ...asked, rows: result?.rows ?? [] };
   const isDone = result !== undefined;
-  if (word === 'begin') {
+  if (word.startsWith('begin')) {
     open.set(client, { began, statements: [] });
   } else if (!transaction) {
     write({ isBegun: false, isCommitted: isDone, statements: [statement], ms: performance.now() - began });

@@ -194,6 +194,7 @@ create table ledger (
   sent_at timestamp(3) with time zone not null,
   received_at timestamp(3) with time zone not null,
   body text not null,
+  body_hash bytea not null,
   constraint ledger_pkey PRIMARY KEY ("position"),
   constraint ledger_check CHECK ((outcome = 'failed'::text) = (cardinality(reasons) > 0)),
   constraint ledger_kind_check CHECK (kind = ANY (ARRAY['order'::text, 'repair'::text, 'refund'::text])),
@@ -210,6 +211,8 @@ CREATE INDEX ledger_of_order ON public.ledger USING btree (order_id, "position")
 CREATE INDEX ledger_of_user ON public.ledger USING btree (user_id, "position") WHERE (user_id IS NOT NULL);
 CREATE INDEX ledger_refunds ON public.ledger USING btree ("position") WHERE (kind = 'refund'::text);
 CREATE UNIQUE INDEX ledger_repairs ON public.ledger USING btree (ref_position) WHERE (kind = 'repair'::text);
+CREATE TRIGGER ledger_is_kept BEFORE UPDATE ON public.ledger FOR EACH ROW WHEN (((entry_item(old.*) IS DISTINCT FROM entry_item(new.*)) OR (old.entry_hash IS DISTINCT FROM new.entry_hash) OR (POSITION(('[erased]'::text) IN (new.body)) = 0))) EXECUTE FUNCTION refuse_ledger_change();
+CREATE TRIGGER ledger_is_never_shortened BEFORE DELETE OR TRUNCATE ON public.ledger FOR EACH STATEMENT EXECUTE FUNCTION refuse_ledger_change();
 
 create table ledger_head (
   only_row boolean not null default true,
@@ -219,6 +222,16 @@ create table ledger_head (
   constraint ledger_head_pkey PRIMARY KEY (only_row),
   constraint ledger_head_only_row_check CHECK (only_row)
 ) with (fillfactor=50);
+
+create table ledger_verification (
+  only_row boolean not null default true,
+  scheduled_at timestamp(3) with time zone,
+  position bigint not null default 0,
+  entry_hash bytea not null default sha256('\x'::bytea),
+  first_bad_position bigint,
+  constraint ledger_verification_pkey PRIMARY KEY (only_row),
+  constraint ledger_verification_only_row_check CHECK (only_row)
+);
 
 create table order_lines (
   order_id text collate "C" not null,
@@ -413,6 +426,11 @@ create table refunded_orders (
   constraint refunded_orders_refunded_cents_check CHECK (refunded_cents > 0)
 ) with (fillfactor=70);
 
+create table refunds_due (
+  order_id text not null,
+  constraint refunds_due_pkey PRIMARY KEY (order_id)
+);
+
 create table repairs (
   id uuid not null default gen_random_uuid(),
   number bigint not null generated always as identity,
@@ -590,7 +608,7 @@ create table verification (
   scheduled_at timestamp(3) with time zone,
   finished_at timestamp(3) with time zone,
   verified boolean,
-  drift_cents bigint,
+  drift_cents numeric,
   succeeded_at timestamp(3) with time zone,
   constraint verification_pkey PRIMARY KEY (only_row),
   constraint verification_only_row_check CHECK (only_row)
@@ -611,10 +629,12 @@ create table write_probe (
 );
 
 -- Functions, see migrations/functions/
--- function append_entries(entries json, refunds json DEFAULT NULL::json, bodies bytea DEFAULT NULL::bytea) returns TABLE(i integer, outcome text, reasons text[], "position" bigint, duplicate boolean)
+-- function append_entries(entries json, refunds json DEFAULT NULL::json, bodies bytea DEFAULT NULL::bytea, max_settled integer DEFAULT 200) returns TABLE(i integer, outcome text, reasons text[], "position" bigint, duplicate boolean)
 -- function append_refund(head ledger_head, refund refund_event, faults text[], order_user text, order_position bigint) returns ledger_head
 -- function append_retries(entries json) returns TABLE(i integer, kind text, outcome text, reasons text[], "position" bigint)
 -- function chain(first bytea, item bytea) returns bytea
 -- function chain_step(state bytea, first bytea, item bytea) returns bytea
+-- function entry_item(entry ledger) returns bytea
 -- function refuse_audit_change() returns trigger
+-- function refuse_ledger_change() returns trigger
 -- function settle_refund(INOUT head ledger_head, refund refund_event, OUT "position" bigint, OUT reasons text[], OUT duplicate boolean) returns record

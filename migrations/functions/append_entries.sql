@@ -7,12 +7,19 @@
 -- bodies    the bodies as one run of UTF-8 bytes: "body_bytes" of them from "body_at", where 1 is the first. As a part of
 --           the JSON a body ("body") would be escaped, read twice and copied more often.
 --
+-- max_settled  how many of the refunds whose order is counted by now are settled at most; the others stay in early_refunds,
+--           and their orders in refunds_due, until a later call
+--
 -- Result: of each message its outcome ('waiting' for an early refund, which has no position), its reasons, its position,
 -- and whether it is a duplicate of that position.
 --
 -- The lock and the look-up are two statements on purpose: one statement would look with a snapshot taken before it
 -- waited for the lock, and miss what the previous holder committed. That also needs READ COMMITTED.
-create or replace function append_entries(entries json, refunds json default null, bodies bytea default null)
+drop function if exists append_entries(json, json, bytea);
+
+create or replace function append_entries(
+  entries json, refunds json default null, bodies bytea default null, max_settled integer default 200
+)
 returns table (i integer, outcome text, reasons text[], "position" bigint, duplicate boolean)
 language plpgsql
 set plan_cache_mode = force_generic_plan
@@ -24,6 +31,9 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
+  -- How many refunds may wait for one order, and of how many orders refunds are settled in one call.
+  max_waiting constant integer := 1000;
+  max_orders constant integer := 50;
   head ledger_head%rowtype;
   waiting record;
   given record;
@@ -103,24 +113,28 @@ begin
     from settled
     where stored
   ),
-  chained as (
-    select placed.*,
-      -- All that the figures are made from; not the times of receipt, nor the message's id.
-      chain(
-        head.entry_hash,
-        final_content || convert_to(concat_ws('|', final_outcome, case when class = 'counts' then value_cents end), 'UTF8')
-      ) over (order by i) as entry_hash
+  entries_placed as (
+    select i,
+      row(
+        new_position, 'order', final_outcome, order_id, user_id, to_timestamp(ordered_at / 1000.0),
+        case when class = 'counts' then value_cents end, claimed_cents,
+        case when class = 'counts' then lines else '{}' end::ledger_line[], final_reasons, final_content,
+        null, message_id, null, null, null, to_timestamp(sent_at / 1000.0), to_timestamp(received_at / 1000.0),
+        received_body, sha256(convert_to(received_body, 'UTF8'))
+      )::ledger as entry
     from placed
+  ),
+  chained as (
+    select i, entry, chain(head.entry_hash, entry_item(entry)) over (order by i) as entry_hash from entries_placed
   ),
   ledgered as (
     insert into ledger (
       position, kind, outcome, order_id, user_id, ordered_at, value_cents, claimed_cents, lines, reasons,
-      content_hash, entry_hash, message_id, sent_at, received_at, body
+      content_hash, entry_hash, message_id, sent_at, received_at, body, body_hash
     )
-    select new_position, 'order', final_outcome, order_id, user_id, to_timestamp(ordered_at / 1000.0),
-      case when class = 'counts' then value_cents end, claimed_cents,
-      case when class = 'counts' then lines else '{}' end::ledger_line[], final_reasons,
-      final_content, entry_hash, message_id, to_timestamp(sent_at / 1000.0), to_timestamp(received_at / 1000.0), received_body
+    select (entry).position, (entry).kind, (entry).outcome, (entry).order_id, (entry).user_id, (entry).ordered_at,
+      (entry).value_cents, (entry).claimed_cents, (entry).lines, (entry).reasons, (entry).content_hash, entry_hash,
+      (entry).message_id, (entry).sent_at, (entry).received_at, (entry).body, (entry).body_hash
     from chained
     order by i
   ),
@@ -153,15 +167,22 @@ begin
   select * into strict head from ledger_head;
   last_order := head.position;
 
-  -- What waited for the orders that have just been counted, in the order in which it came.
   if exists (select from early_refunds) then
+    insert into refunds_due
+    select distinct ordered.order_id
+    from ledger ordered
+    where ordered.position > before and ordered.position <= last_order
+      and ordered.kind = 'order' and ordered.outcome <> 'failed'
+      and exists (select from early_refunds where early_refunds.order_id = ordered.order_id);
+
+    -- Those of one order in the order in which they came: it decides which of them are too much.
     for waiting in
-      select early_refunds.*
-      from ledger ordered
-        join early_refunds on early_refunds.order_id = ordered.order_id
-      where ordered.position > before and ordered.position <= last_order
-        and ordered.kind = 'order' and ordered.outcome <> 'failed'
-      order by early_refunds.number
+      select oldest.*
+      from (select refunds_due.order_id from refunds_due limit max_orders) due
+        cross join lateral (
+          select * from early_refunds where early_refunds.order_id = due.order_id order by number limit max_settled
+        ) oldest
+      order by oldest.number limit max_settled
     loop
       refund := row(
         waiting.content_hash, waiting.refund_id, waiting.order_id, waiting.refunded_at, waiting.cents,
@@ -171,6 +192,9 @@ begin
       head := settled.head;
       delete from early_refunds where number = waiting.number;
     end loop;
+
+    delete from refunds_due
+    where not exists (select from early_refunds where early_refunds.order_id = refunds_due.order_id);
   end if;
 
   for given in
@@ -202,25 +226,38 @@ begin
       if exists (select from counted_refunds where refund_id = refund.refund_id) then
         reasons := array_append(reasons, 'conflicting_duplicate');
       end if;
-      "position" := (select failed_contents.position from failed_contents where content_hash = refund.failure_hash);
-      if "position" is null then
-        duplicate := false;
-        head := append_refund(head, refund, reasons, null, null);
-        "position" := head.position;
-      end if;
     else
-      select * into strict settled from settle_refund(head, refund);
-      head := settled.head;
-      duplicate := settled.duplicate;
-      if settled.position is null then
-        outcome := 'waiting';
-        insert into early_refunds (
-          content_hash, refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body, failure_hash
-        ) select refund.*;
-      else
+      -- Behind those of its order that came before it.
+      if not exists (select from refunds_due where refunds_due.order_id = refund.order_id) then
+        select * into strict settled from settle_refund(head, refund);
+        head := settled.head;
         outcome := case when cardinality(settled.reasons) > 0 then 'failed' else 'accepted' end;
         reasons := settled.reasons;
         "position" := settled.position;
+      end if;
+      if "position" is not null then
+        duplicate := settled.duplicate;
+      elsif (
+        select count(*)
+        from (select from early_refunds where early_refunds.order_id = refund.order_id limit max_waiting) those_waiting
+      ) = max_waiting then
+        outcome := 'failed';
+        reasons := array['too_many_waiting_refunds'];
+      else
+        outcome := 'waiting';
+        duplicate := false;
+        insert into early_refunds (
+          content_hash, refund_id, order_id, refunded_at, cents, message_id, sent_at, received_at, body, failure_hash
+        ) select refund.*;
+      end if;
+    end if;
+
+    if outcome = 'failed' and "position" is null then
+      "position" := (select failed_contents.position from failed_contents where content_hash = refund.failure_hash);
+      duplicate := "position" is not null;
+      if not duplicate then
+        head := append_refund(head, refund, reasons, null, null);
+        "position" := head.position;
       end if;
     end if;
     return next;

@@ -17,20 +17,17 @@ declare
   final_outcome text := case when cardinality(faults) > 0 then 'failed' else 'accepted' end;
   counted_cents bigint := case when cardinality(faults) = 0 then refund.cents end;
   final_content bytea := case when cardinality(faults) > 0 then refund.failure_hash else refund.content_hash end;
+  entry ledger;
 begin
   head.position := head.position + 1;
-  head.entry_hash := sha256(
-    head.entry_hash || final_content
-      || convert_to(concat_ws('|', 'refund', final_outcome, counted_cents, order_position), 'UTF8')
-  );
-  insert into ledger (
-    position, kind, outcome, order_id, user_id, ordered_at, value_cents, claimed_cents, reasons, content_hash, entry_hash,
-    message_id, ref_position, refund_id, sent_at, received_at, body
-  ) values (
+  entry := row(
     head.position, 'refund', final_outcome, refund.order_id, order_user, refund.refunded_at, counted_cents, refund.cents,
-    faults, final_content, head.entry_hash, refund.message_id, order_position, refund.refund_id, refund.sent_at,
-    refund.received_at, refund.body
+    '{}', faults, final_content, null, refund.message_id, order_position, refund.refund_id, null, refund.sent_at,
+    refund.received_at, refund.body, sha256(convert_to(refund.body, 'UTF8'))
   );
+  head.entry_hash := sha256(head.entry_hash || entry_item(entry));
+  entry.entry_hash := head.entry_hash;
+  insert into ledger select entry.*;
   if final_outcome = 'failed' then
     insert into failed_contents values (final_content, head.position);
   else

@@ -4,7 +4,7 @@
 --           recorded, with this very body, and is under way: then either the order counts (or counted before, with the
 --           same content) and an entry of kind repair follows it in the same transaction, or the repair ends with its
 --           reasons and nothing is appended. A message that names no such repair is an event like any other. A refund
---           that was put in an order's place repairs nothing.
+--           that was put in an order's place repairs nothing. As many refunds that waited are settled as by append_entries.
 --
 -- Result: of each message its kind ('stored' or 'duplicate' as by append_entries, 'repaired' or 'not_repaired'), its
 -- outcome, its reasons and its position.
@@ -18,9 +18,11 @@ declare
   entry json;
   repair repairs%rowtype;
   failed ledger%rowtype;
+  repair_entry ledger%rowtype;
   head ledger_head%rowtype;
   appended record;
   faults text[];
+  left_to_settle integer := 200;
 begin
   -- All that follows is decided under the head's lock, each statement with a snapshot taken after it.
   perform from ledger_head for update;
@@ -37,8 +39,11 @@ begin
       select * into strict appended
       from append_entries(
         case when entry ->> 'kind' = 'refund' then '[]' else json_build_array(entry) end,
-        case when entry ->> 'kind' = 'refund' then json_build_array(entry) end
+        case when entry ->> 'kind' = 'refund' then json_build_array(entry) end,
+        max_settled => left_to_settle
       );
+      select left_to_settle - case when appended.duplicate then 0 else coalesce(ledger_head.position - appended.position, 0) end
+        into left_to_settle from ledger_head;
       kind := case when appended.duplicate then 'duplicate' else 'stored' end;
       outcome := appended.outcome;
       reasons := appended.reasons;
@@ -85,22 +90,20 @@ begin
       continue;
     end if;
 
-    select * into strict appended from append_entries(json_build_array(entry));
+    select * into strict appended from append_entries(json_build_array(entry), max_settled => left_to_settle);
     select * into strict head from ledger_head;
+    left_to_settle := left_to_settle - case when appended.duplicate then 0 else head.position - appended.position end;
     select * into strict failed from ledger where ledger.position = repair.failed_position;
     head.position := head.position + 1;
-    head.entry_hash := sha256(
-      head.entry_hash || failed.content_hash || convert_to('repair|' || repair.failed_position, 'UTF8')
-    );
-    insert into ledger (
-      position, kind, outcome, order_id, user_id, ordered_at, content_hash, entry_hash, message_id, ref_position, actor,
-      sent_at, received_at, body
-    ) values (
-      head.position, 'repair', appended.outcome, failed.order_id, failed.user_id, failed.ordered_at, failed.content_hash,
-      head.entry_hash, entry ->> 'message_id', repair.failed_position, repair.requested_by,
+    repair_entry := row(
+      head.position, 'repair', appended.outcome, failed.order_id, failed.user_id, failed.ordered_at, null, null, '{}', '{}',
+      failed.content_hash, null, entry ->> 'message_id', repair.failed_position, null, repair.requested_by,
       to_timestamp((entry ->> 'sent_at')::double precision / 1000.0),
-      to_timestamp((entry ->> 'received_at')::double precision / 1000.0), ''
+      to_timestamp((entry ->> 'received_at')::double precision / 1000.0), '', sha256('')
     );
+    head.entry_hash := sha256(head.entry_hash || entry_item(repair_entry));
+    repair_entry.entry_hash := head.entry_hash;
+    insert into ledger select repair_entry.*;
     update ledger_head set position = head.position, entry_hash = head.entry_hash;
     update repairs
     set state = 'repaired', reasons = '{}', counted_position = appended.position, repair_position = head.position,

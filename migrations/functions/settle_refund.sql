@@ -18,7 +18,7 @@ declare
 begin
   reasons := '{}';
   duplicate := false;
-  select ledger.position, ledger.user_id, ledger.value_cents into refunded
+  select ledger.position, ledger.user_id, ledger.value_cents, ledger.ordered_at into refunded
   from counted_orders join ledger on ledger.position = counted_orders.position
   where counted_orders.order_id = refund.order_id;
   if not found then
@@ -33,6 +33,9 @@ begin
     return;
   elsif counted.at is not null then
     reasons := array['conflicting_duplicate'];
+  -- A mistyped year, or the time zero of some system: it would change figures that nobody looks at any more.
+  elsif refund.refunded_at < refunded.ordered_at - interval '366 days' then
+    reasons := array['refund_before_order'];
   else
     insert into refunded_orders as known (order_id, refunded_cents)
     select refund.order_id, refund.cents where refund.cents <= refunded.value_cents

@@ -35,7 +35,7 @@ export class FindingsErasure implements Eraser {
   async erase(tx: Executor, userId: string, after: number): Promise<{ erased: Erased; next: number | null }> {
     const looked = await tx.query<{ number: number; isPersonal: boolean }>(
       sql`select number,
-            coalesce(user_id = ${userId}, false) or sha256(convert_to(body, 'UTF8')) <> body_hash as "isPersonal"
+            coalesce(user_id = ${userId}, false) or sha256(convert_to(body, 'UTF8')) <> quality_findings.body_hash as "isPersonal"
           from quality_findings join ledger using (position)
           where number > ${after} order by quality_findings.number limit ${FINDINGS_PER_PART}`,
     );

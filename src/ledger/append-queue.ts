@@ -1,7 +1,8 @@
+import { Logger } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
 import type { Availability } from '../platform/availability.js';
 import { DatabaseUnavailable } from '../platform/database/database.js';
-import { isFaultOfRow } from '../platform/database/sql-state.js';
+import { isFaultOfRow, isStatementTimeout } from '../platform/database/sql-state.js';
 import { pause } from '../platform/back-off.js';
 import type { JudgedMessage } from '../shared/order-event.js';
 import { isRetry, type AppendStatement } from './append-statement.js';
@@ -30,6 +31,7 @@ interface Waiting {
  * commits dozens of messages at once and an idle one loses no time.
  */
 export class AppendQueue {
+  private readonly logger = new Logger('Ledger');
   private waiting: Waiting[] = [];
   private running = false;
   /** Fires when outages are no longer to be waited out. */
@@ -130,12 +132,14 @@ export class AppendQueue {
     await this.availability.whenUp(tooLate);
   }
 
-  /** Where the database refuses a row, halves the append until only the culprit is left out. */
+  /** Where the database refuses a row, or takes too long, halves the append until only the cause is left out. */
   private async store(messages: JudgedMessage[]): Promise<AppendResult[]> {
     try {
       return await this.statement(messages);
     } catch (error) {
-      if (!isFaultOfRow(error)) throw error;
+      const takesTooLong = isStatementTimeout(error);
+      if (!isFaultOfRow(error) && !takesTooLong) throw error;
+      if (takesTooLong) this.logger.warn(`Appending ${messages.length} messages took too long`);
       if (messages.length === 1) return [{ kind: 'refused', error }];
       const half = Math.ceil(messages.length / 2);
       return [...(await this.store(messages.slice(0, half))), ...(await this.store(messages.slice(half)))];

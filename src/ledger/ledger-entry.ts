@@ -51,7 +51,7 @@ export type AppendResult =
   | { kind: 'waiting' }
   /** Its content is in the ledger already, at this position, or (null) waits for its order; nothing was written. */
   | { kind: 'duplicate'; position: number | null }
-  /** The database can't hold this row (and says why); the message must not be acknowledged. */
+  /** The database can't hold this row, or can't append it in time, and says why; the message must not be acknowledged. */
   | { kind: 'refused'; error: unknown };
 
 /** The end of the ledger: which ledger it is, how far it goes, and the hash of all of it. */

@@ -38,6 +38,12 @@ export interface DayRange {
   end?: string;
 }
 
+/** The last entry of a page, and whether the ledger has more after it. */
+export interface PageEnd {
+  position: number;
+  more: boolean;
+}
+
 /**
  * The book of record: append-only, its positions gapless and in commit order. Of an entry nothing ever changes but what
  * its body says of a person, see {@link replaceBodies}.
@@ -56,9 +62,11 @@ export class Ledger {
       this.witness.appended(messages, results);
       return results;
     };
-    this.queue = new AppendQueue(witnessed, database.availability, () => {
-      for (const listener of this.appendListeners) listener();
-    });
+    this.queue = new AppendQueue(witnessed, database.availability, () => this.notifyAppended());
+  }
+
+  private notifyAppended(): void {
+    for (const listener of this.appendListeners) listener();
   }
 
   /** Is called after each append of this process that stored something. */
@@ -73,6 +81,22 @@ export class Ledger {
    */
   append(messages: JudgedMessage[], patienceMs: number): Promise<AppendResult[]> {
     return this.queue.append(messages, patienceMs);
+  }
+
+  /**
+   * Settles some of the refunds that waited for orders which are counted by now, as every append does besides its own work.
+   * @returns whether there are more
+   * @throws DatabaseUnavailable
+   */
+  async settleDueRefunds(): Promise<boolean> {
+    const isDue = async (): Promise<boolean> => {
+      const [row] = await this.database.query<{ due: boolean }>(sql`select exists (select from refunds_due) as due`);
+      return row!.due;
+    };
+    if (!(await isDue())) return false;
+    await this.database.query(sql`select from append_entries('[]')`);
+    this.notifyAppended();
+    return isDue();
   }
 
   /** Looks whether what this process has appended is still there, and says so where it is not. @throws DatabaseUnavailable */
@@ -126,6 +150,27 @@ export class Ledger {
             array_to_json(lines) as lines
           from ledger where position > ${position} order by ledger.position limit ${limit}`,
     );
+  }
+
+  /**
+   * Up to which entry a page goes that begins after a position: at most `limit` entries, and fewer where their bodies are
+   * together larger than `bytes`, but for the last one.
+   * @throws DatabaseUnavailable
+   */
+  async pageEnd(position: number, limit: number, bytes: number): Promise<PageEnd> {
+    const [end] = await this.database.query<PageEnd>(
+      sql`with candidates as (
+            select position, octet_length(body) as size from ledger
+            where position > ${position} order by ledger.position limit ${limit + 1}
+          ), sized as (
+            select position, row_number() over running as place, sum(size) over running - size as bytes_before
+            from candidates window running as (order by position)
+          )
+          select coalesce(max(position) filter (where place <= ${limit} and bytes_before < ${bytes}), ${position}) as position,
+            coalesce(bool_or(place > ${limit} or bytes_before >= ${bytes}), false) as more
+          from sized`,
+    );
+    return end!;
   }
 
   /**

@@ -82,6 +82,8 @@ export const REASONS = {
   invalid_payment_method: 'payment_method must be text.',
   conflicting_duplicate: 'This order_id or refund_id was already counted with other content.',
   refund_exceeds_order: 'The refunds of this order would exceed what it is worth.',
+  refund_before_order: 'refund_timestamp is more than a year before the order_timestamp of its order.',
+  too_many_waiting_refunds: 'Too many refunds wait for this order, which is not counted yet.',
 } as const;
 
 /** A stable code from {@link REASONS}. */

@@ -432,7 +432,9 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private async sayLoss(): Promise<void> {
     const figures = this.seen ?? (await this.store.latest());
     const { ledgerId } = await this.ledger.head();
-    if (figures?.ledgerId !== ledgerId || figures.entryHash === this.saidLoss) return;
+    // Another version may have hashed the same entries in another way.
+    const isKnown = figures?.ledgerId === ledgerId && figures.foldVersion === this.foldVersion;
+    if (!isKnown || figures.entryHash === this.saidLoss) return;
     if ((await this.ledger.hashAt(figures.position)) === figures.entryHash) return;
     this.saidLoss = figures.entryHash;
     await this.ledger.wasPutBack(figures.position);

@@ -84,6 +84,8 @@ const ROUTES: Record<string, readonly CallerKind[]> = {
   'GET /stats/monthly/{month}': READERS,
   'GET /stats/daily': READERS,
   'GET /stats/products': READERS,
+  'GET /ledger/verify': READERS,
+  'GET /ledger/verify/{id}': READERS,
   'GET /stats/verify': READERS,
   'GET /stats/verify/{id}': READERS,
   'GET /stats/rebuild': READERS,

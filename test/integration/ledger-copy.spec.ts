@@ -129,6 +129,7 @@ line');
     on conflict do nothing;
   insert into outbox (order_id, sequence, queue, body, claimed_until)
     select id, 99, 'orders', '{}', now() + interval '1 day' from orders;
+  insert into refunds_due values ('ORD-DUE');
   insert into failed_jobs (order_id, job, error) select id, 'refund', 'refused' from orders;`;
 
 describe('a copy of a ledger with everything in it', () => {

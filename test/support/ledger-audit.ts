@@ -47,7 +47,7 @@ export async function readLedger(query: LedgerQuery, timeZone: string): Promise<
 }
 
 /**
- * Each finds rows that must not be there. migrations/functions/chain.sql says what the hash of an entry is made of.
+ * Each finds rows that must not be there. migrations/functions/entry_item.sql says what the hash of an entry is made of.
  */
 const MUST_FIND_NOTHING: Record<string, string> = {
   'orders that count and whose lines do not add up to their value': `
@@ -71,14 +71,12 @@ const MUST_FIND_NOTHING: Record<string, string> = {
     where 'conflicting_duplicate' = any (failed.reasons) and failed.body = counted.body`,
   'entries whose hash does not follow from the one before': `
     select position from (
-      select *, lag(entry_hash, 1, sha256('')) over (order by position) as before from ledger
+      select *, lag(entry_hash, 1, sha256('')) over (order by position) as before, entry_item(ledger) as item from ledger
     ) chained
-    where entry_hash <> sha256(before || content_hash || convert_to(
-      case kind
-        when 'order' then concat_ws('|', outcome, value_cents)
-        when 'refund' then concat_ws('|', 'refund', outcome, value_cents, ref_position)
-        else 'repair|' || ref_position
-      end, 'UTF8'))`,
+    where entry_hash <> sha256(before || item)`,
+  'bodies that are not what was received': `
+    select position from ledger
+    where body_hash <> sha256(convert_to(body, 'UTF8')) and position('[erased]' in body) = 0`,
   'counted orders that are missing among the keys': `
     select order_id, content_hash, position from ledger where kind = 'order' and outcome <> 'failed'
     except all select order_id, content_hash, position from counted_orders`,

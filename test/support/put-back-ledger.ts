@@ -3,9 +3,11 @@ import type { Executor } from '../../src/platform/database/database.js';
 import { cents } from '../../src/shared/money.js';
 import type { JudgedMessage } from '../../src/shared/order-event.js';
 import { aJudgedMessage, entriesArgument } from './judged-messages.js';
+import { allowLedgerChanges } from './stores.js';
 
 /** Puts a ledger back to an earlier position, as restoring a backup does, and appends other entries. */
 export async function putLedgerBack(tx: Executor, position: number, appended: number): Promise<void> {
+  await allowLedgerChanges(tx);
   for (const table of ['ledger', 'counted_orders', 'failed_contents']) {
     await tx.query(sql`delete from ${sql.identifier(table)} where position > ${position}`);
   }

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm';
 import { randomBytes } from 'node:crypto';
-import { Database } from '../../src/platform/database/database.js';
+import { Database, type Executor } from '../../src/platform/database/database.js';
 import { Redis } from '../../src/platform/redis/redis.js';
 import { dropRedisKeys, ownDatabase, parts } from './parts.js';
 
@@ -31,14 +31,23 @@ const LEDGER_TABLES = [
   'counted_refunds',
   'refunded_orders',
   'early_refunds',
+  'refunds_due',
 ];
+
+/** Lets the rest of a transaction change entries, which a trigger refuses to everybody else. */
+export async function allowLedgerChanges(tx: Executor): Promise<void> {
+  await tx.query(sql`set local session_replication_role = replica`);
+}
 
 /** Takes every entry out of a ledger, which then is as good as new. */
 export async function emptyLedger(database: Database): Promise<void> {
   const deletions = LEDGER_TABLES.map((table) => `without_${table} as (delete from ${table})`);
-  await database.query(
-    sql.raw(`with ${deletions.join(', ')} update ledger_head set position = 0, entry_hash = sha256('')`),
-  );
+  await database.transaction(async (tx) => {
+    await allowLedgerChanges(tx);
+    await tx.query(
+      sql.raw(`with ${deletions.join(', ')} update ledger_head set position = 0, entry_hash = sha256('')`),
+    );
+  });
 }
 
 /** A Redis of the kind that the suite runs against, with a key prefix of its own. */

@@ -27,12 +27,17 @@ export function isOutage(error: unknown): boolean {
 }
 
 /**
- * Cancelled by a timeout, a victim of a lock or serialization conflict, or all connections were at work for too long: the
- * same again may succeed at once.
+ * Cancelled by a timeout, ended because the transaction was idle for too long (this process was frozen), a victim of a lock
+ * or serialization conflict, or all connections were at work for too long: the same again may succeed at once.
  */
 export function isPassing(error: unknown): boolean {
   if (error instanceof Error && error.message === NO_FREE_CONNECTION) return true;
-  return /^(57014|55P03|40)/.test(sqlStateOf(error) ?? '');
+  return /^(57014|55P03|25P03|40)/.test(sqlStateOf(error) ?? '');
+}
+
+/** PostgreSQL cancelled the statement because it took longer than a statement may. */
+export function isStatementTimeout(error: unknown): boolean {
+  return sqlStateOf(error) === '57014';
 }
 
 function isConnectionFailure(error: unknown): boolean {

@@ -31,6 +31,20 @@ interface WaitingRefund {
   settled: boolean;
 }
 
+/** How long before its order a refund may be dated. */
+const YEAR_MS = 366 * 86_400_000;
+/** Where the lines stand in what the hash of an entry covers. */
+const LINES = 8;
+
+/** As PostgreSQL writes them: a price keeps the digits that it has. */
+function linesText(lines: OrderLine[]): string {
+  const texts = lines.map(
+    ({ product_id, quantity, price_per_unit, cents }) =>
+      `{"product_id":${JSON.stringify(product_id)},"quantity":${quantity},"price_per_unit":${price_per_unit},"cents":${cents}}`,
+  );
+  return `[${texts.join(',')}]`;
+}
+
 /** What PostgreSQL says of a row that it can't hold. */
 export class RowRefused extends Error {
   readonly code = '22003';
@@ -132,7 +146,7 @@ export class ModelLedger {
     if (counted?.content === refund.contentHash) return { kind: 'duplicate', position: counted.position };
     const order = this.entries[known.position - 1]!;
     const sum = (this.refunded.get(refund.orderId!) ?? 0) + refund.value!;
-    const fault: Reason | null = counted ? 'conflicting_duplicate' : sum > order.value! ? 'refund_exceeds_order' : null;
+    const fault = this.faultOf(refund, { order, isCounted: counted !== undefined, sum });
     if (fault !== null) {
       const failed = this.failures.get(refund.failureHash);
       if (failed !== undefined) return { kind: 'duplicate', position: failed };
@@ -142,6 +156,15 @@ export class ModelLedger {
     this.refunded.set(refund.orderId!, sum);
     this.refunds.set(refund.refundId!, { content: refund.contentHash, position });
     return { kind: 'stored', position, outcome: 'accepted', reasons: [] };
+  }
+
+  private faultOf(
+    refund: JudgedMessage,
+    { order, isCounted, sum }: { order: ModelEntry; isCounted: boolean; sum: number },
+  ): Reason | null {
+    if (isCounted) return 'conflicting_duplicate';
+    if (refund.orderedAt! < order.orderedAt! - YEAR_MS) return 'refund_before_order';
+    return sum > order.value! ? 'refund_exceeds_order' : null;
   }
 
   private addFailed(
@@ -164,14 +187,17 @@ export class ModelLedger {
   ): number {
     const counts = outcome !== 'failed';
     const value = counts ? message.value : null;
-    const said = [message.kind === 'refund' ? 'refund' : null, outcome, value, refPosition];
-    const text = said.filter((part) => part !== null).join('|');
     const contentHash = counts ? message.contentHash : message.failureHash;
-    const chained = [Buffer.from(this.head().entryHash + contentHash, 'hex'), Buffer.from(text)];
-    const entryHash = hash('sha256', Buffer.concat(chained), 'hex');
-    const { kind, orderId, refundId, orderedAt, messageId } = message;
+    const { kind, orderId, refundId, orderedAt, messageId, claimed, sentAt, receivedAt } = message;
     const lines = counts ? message.lines : [];
     const position = this.entries.length + 1;
+    const said = [
+      ...[position, kind, outcome, orderId, userId, orderedAt, value, claimed, linesText(lines), reasons, contentHash],
+      ...[messageId, refPosition, refundId, null, sentAt, receivedAt, hash('sha256', message.body, 'hex')],
+    ];
+    const item = said.map((part, i) => (i === LINES ? part : JSON.stringify(part))).join(', ');
+    const before = Buffer.from(this.head().entryHash, 'hex');
+    const entryHash = hash('sha256', Buffer.concat([before, Buffer.from(`[${item}]`)]), 'hex');
     const of = { position, kind, outcome, orderId, userId, refundId, orderedAt, value, lines, reasons, refPosition };
     this.entries.push({ ...of, contentHash, entryHash, messageId });
     return position;

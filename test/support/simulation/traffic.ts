@@ -2,8 +2,8 @@ import type { SeededRandom } from '../seeded-random.js';
 
 /** What is to become of a content that is sent. */
 export type Planned =
-  | { kind: 'order'; orderId: string; cents: number }
-  | { kind: 'refund'; orderId: string; refundId: string; cents: number }
+  | { kind: 'order'; orderId: string; cents: number; at: number }
+  | { kind: 'refund'; orderId: string; refundId: string; cents: number; at: number }
   /** It fails by what it says itself. */
   | { kind: 'failed'; reasons: string[] }
   /** The database can't hold it. */
@@ -35,6 +35,8 @@ const TIMES = [
   '2026-03-01T00:00:00+01:00',
   '2026-03-28T20:15:00Z',
 ];
+/** More than a year before all of them. */
+const LONG_AGO = '2000-01-01T00:00:00Z';
 
 /** Messages of a seed: orders good and bad, repeated, contradicting each other, and refunds before and after them. */
 export function traffic(random: SeededRandom, withinMs: number): PlannedMessage[] {
@@ -58,7 +60,8 @@ export function traffic(random: SeededRandom, withinMs: number): PlannedMessage[
     }
     const refused = random.happens(0.006);
     const order = anOrder(refused ? `${REFUSED}${number}` : orderId, random);
-    const counts = { kind: 'order', orderId, cents: centsOf(order) } as const;
+    const at = Date.parse(order.order_timestamp);
+    const counts = { kind: 'order', orderId, cents: centsOf(order), at } as const;
     send({ name: orderId, ...(refused ? { kind: 'refused' } : counts) }, order);
     if (!refused && random.happens(0.15)) {
       const other = { ...order, items: [...order.items, anItem(random)] };
@@ -75,10 +78,10 @@ function sendRefunds(orderId: string, random: SeededRandom, send: (content: Cont
     const refundId = `R${random.between(1, 12)}-${orderId}`;
     const cents = 2 * random.between(1, 1_500) + left; // never the same twice for an order
     const amount = cents / 100;
-    const time = random.oneOf(TIMES);
+    const time = random.happens(0.05) ? LONG_AGO : random.oneOf(TIMES);
     const name = `refund ${refundId} ${amount} ${Date.parse(time)}`;
     const event = { type: 'refund', refund_id: refundId, order_id: orderId, amount, refund_timestamp: time };
-    send({ name, kind: 'refund', orderId, refundId, cents }, event);
+    send({ name, kind: 'refund', orderId, refundId, cents, at: Date.parse(time) }, event);
   }
 }
 

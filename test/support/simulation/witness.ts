@@ -15,6 +15,7 @@ import type { Content, PlannedMessage } from './traffic.js';
 /** Figures that were read. */
 type Seen = Pick<Checkpoint, 'generation' | 'position'>;
 
+const YEAR_MS = 366 * 86_400_000;
 const NOTHING_READ: Seen = { generation: 0, position: 0 };
 
 /** What was known before a reader began to read. */
@@ -32,7 +33,7 @@ export class Witness {
   private readonly contents = new Map<string, Content>();
   private readonly entryOf = new Map<Content, number>();
   /** Of orders that count, by their ids: what they are worth and what of it was given back. */
-  private readonly counted = new Map<string, { cents: number; refunded: number }>();
+  private readonly counted = new Map<string, { cents: number; refunded: number; at: number }>();
   private readonly refunded = new Set<string>();
   /** Ids of messages whose claimed value is not what their order is worth. */
   private readonly wrongClaims: Set<string>;
@@ -95,12 +96,13 @@ export class Witness {
         return `failed ${content.reasons.join()} null`;
       case 'order':
         if (this.counted.has(content.orderId)) return 'failed conflicting_duplicate null';
-        this.counted.set(content.orderId, { cents: content.cents, refunded: 0 });
+        this.counted.set(content.orderId, { cents: content.cents, refunded: 0, at: content.at });
         return `${this.wrongClaims.has(messageId) ? 'corrected' : 'accepted'}  ${content.cents}`;
       case 'refund': {
         const order = this.counted.get(content.orderId);
         if (!order) return 'waiting';
         if (this.refunded.has(content.refundId)) return 'failed conflicting_duplicate null';
+        if (content.at < order.at - YEAR_MS) return 'failed refund_before_order null';
         if (order.refunded + content.cents > order.cents) return 'failed refund_exceeds_order null';
         this.refunded.add(content.refundId);
         order.refunded += content.cents;
