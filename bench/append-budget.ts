@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { Ledger } from '../src/ledger/ledger.js';
 import { Database } from '../src/platform/database/database.js';
 import { judge } from '../src/shared/judging/order-event.rules.js';
+import { MAX_CENTS } from '../src/shared/money.js';
 import type { JudgedMessage } from '../src/shared/order-event.js';
 import { type Measurement, type Reading, scaled } from './measurement.js';
 import { ownParts } from './parts.js';
@@ -12,7 +13,7 @@ const LINES = 10_000;
 const REFUNDS = 1_000;
 const SMALL_ORDERS = 240;
 const TIMEOUT_MS = 10_000;
-const POLICY = { currency: 'USD', orderValueMismatch: 'correct' } as const;
+const POLICY = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS } as const;
 
 /** How long the ledger's head is locked at most, whatever orders come. */
 export const APPEND_BUDGET: Measurement = {

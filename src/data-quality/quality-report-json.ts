@@ -1,5 +1,5 @@
 import { isoOf } from '../shared/iso-time.js';
-import { decimalOf } from '../shared/money.js';
+import { decimalOf, decimalOfSum } from '../shared/money.js';
 import { REASONS } from '../shared/order-event.js';
 import type { CorrectionStatistics } from './corrections.rules.js';
 import type { OutcomeCounts } from './fault-counts.rules.js';
@@ -79,9 +79,4 @@ function correctionsJson(
       delta: decimalOfSum(BigInt(largest.value - largest.claimed)),
     },
   };
-}
-
-/** Cents that may be more than a number holds exactly: the nearest one, in currency units. */
-function decimalOfSum(amount: bigint): number {
-  return Number(amount) / 100;
 }

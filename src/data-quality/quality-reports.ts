@@ -61,7 +61,7 @@ export class QualityReports implements OnModuleDestroy {
 
   constructor(
     private readonly ledger: Ledger,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(CONFIG) config: Config,
   ) {
     this.calendar = new BusinessCalendar(config.businessTimeZone);
   }
@@ -143,7 +143,7 @@ export class QualityReports implements OnModuleDestroy {
     progress.total = position;
     while (progress.done < position) {
       const upTo = Math.min(progress.done + POSITIONS_PER_PAGE, position);
-      const page = await this.ledger.reportedEntries(progress.done, upTo, range, this.config.businessTimeZone);
+      const page = await this.ledger.reportedEntries(progress.done, upTo, range, this.calendar);
       for (const [i, entry] of page.entries.entries()) {
         fold.add(entry);
         if (i % ENTRIES_PER_TURN === ENTRIES_PER_TURN - 1) await turn();

@@ -4,10 +4,10 @@ import { randomBytes } from 'node:crypto';
 import { Audit } from '../platform/audit/audit.js';
 import { Database, type Executor } from '../platform/database/database.js';
 import { accountName, type Actor, type Caller } from '../shared/access.js';
-import { addDays } from '../shared/business-time.js';
+import { addDays, BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import { type FieldError, InvalidInput, NotFound } from '../shared/errors.js';
-import { cents, type Cents, MAX_ORDER_CENTS } from '../shared/money.js';
+import { cents, type Cents, decimalOf } from '../shared/money.js';
 import { IdempotencyKeys, type FirstAnswer, type RepeatableRequest } from './idempotency.js';
 import { orderIdFrom } from './order-id.rules.js';
 import type { OrderStatus } from './order-states.rules.js';
@@ -85,6 +85,8 @@ const COLUMNS = sql`id, number, user_id as "userId", status, currency, total_cen
 /** Takes orders, and tells of them. */
 @Injectable()
 export class Orders {
+  private readonly calendar: BusinessCalendar;
+
   constructor(
     private readonly database: Database,
     private readonly workflow: OrderWorkflow,
@@ -92,7 +94,9 @@ export class Orders {
     private readonly keys: IdempotencyKeys,
     private readonly audit: Audit,
     @Inject(CONFIG) private readonly config: Config,
-  ) {}
+  ) {
+    this.calendar = new BusinessCalendar(config.businessTimeZone);
+  }
 
   /**
    * Takes an order at the catalogue's prices, once per idempotency key: order, timeline, audit, the message to the inventory
@@ -112,7 +116,7 @@ export class Orders {
     return this.workflow.transaction(async (tx) => {
       const first = await this.keys.take<Answer>(tx, request);
       if (first) return { ...first, replayed: true };
-      const lines = await priced(tx, given.items, wanted);
+      const lines = await priced(tx, given.items, wanted, this.config.maxOrderValue);
       const id = await this.insert(tx, given, lines, caller, actor);
       const made = answer(id);
       await this.keys.keep(tx, request, made);
@@ -212,7 +216,7 @@ export class Orders {
   }
 
   private beginOf(day: string): SQL {
-    return sql`(${day}::timestamp at time zone ${this.config.businessTimeZone})`;
+    return sql`to_timestamp(${this.calendar.beginOf(day) / 1000})`;
   }
 
   private assertCurrency(currency: string): void {
@@ -248,7 +252,12 @@ function summed(items: NewOrder['items']): Map<string, number> {
 }
 
 /** @throws InvalidInput naming every item that the catalogue does not have */
-async function priced(tx: Executor, items: NewOrder['items'], wanted: Map<string, number>): Promise<OrderedLine[]> {
+async function priced(
+  tx: Executor,
+  items: NewOrder['items'],
+  wanted: Map<string, number>,
+  maxOrderValue: Cents,
+): Promise<OrderedLine[]> {
   const products = await tx.query<Omit<OrderedLine, 'quantity'>>(
     sql`select sku, name, price_cents as price from products
         where sku in (select value from json_array_elements_text(${JSON.stringify([...wanted.keys()])}::json))
@@ -260,8 +269,9 @@ async function priced(tx: Executor, items: NewOrder['items'], wanted: Map<string
   );
   if (unknown.length > 0) throw new InvalidInput(unknown);
   const lines = products.map((product) => ({ ...product, quantity: wanted.get(product.sku)! }));
-  if (lines.reduce((sum, { price, quantity }) => sum + price * quantity, 0) > MAX_ORDER_CENTS) {
-    throw new InvalidInput([{ field: 'items', message: 'must come to at most 100,000,000,000.00 altogether' }]);
+  if (lines.reduce((sum, { price, quantity }) => sum + price * quantity, 0) > maxOrderValue) {
+    const most = decimalOf(maxOrderValue).toFixed(2);
+    throw new InvalidInput([{ field: 'items', message: `must come to at most ${most} altogether` }]);
   }
   return lines;
 }

@@ -2,7 +2,7 @@ import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import { IsIn, IsObject, IsRFC3339, Length, Matches, ValidateIf, ValidateNested } from 'class-validator';
 import { BodyMoney } from '../platform/http/validation.js';
-import { decimalOf, MAX_ORDER_CENTS } from '../shared/money.js';
+import { decimalOf, MAX_CENTS } from '../shared/money.js';
 
 const TYPES = ['charge.captured', 'charge.declined'] as const;
 const PRINTABLE = /^[\x21-\x7e]{1,128}$/;
@@ -18,7 +18,7 @@ export class ChargeEventData {
   order_id!: string;
 
   @ApiProperty({ example: 12.99 })
-  @BodyMoney(decimalOf(MAX_ORDER_CENTS))
+  @BodyMoney(decimalOf(MAX_CENTS))
   amount!: number;
 
   @ApiPropertyOptional({ description: 'Why it was declined', example: 'declined_by_issuer' })

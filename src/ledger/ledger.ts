@@ -1,6 +1,9 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
 import { Database, type Executor } from '../platform/database/database.js';
+import { localDay } from '../platform/database/local-day.js';
+import { isStatementTimeout } from '../platform/database/sql-state.js';
+import type { BusinessCalendar } from '../shared/business-time.js';
 import type { JudgedMessage, Outcome, Reason } from '../shared/order-event.js';
 import { AppendQueue } from './append-queue.js';
 import { appendStatement, type AppendStatement } from './append-statement.js';
@@ -17,6 +20,13 @@ import { LedgerWitness } from './ledger-witness.js';
 
 /** Of all bodies of a page together, but for the last one: an answer is made in memory. */
 const MOST_BODY_BYTES = 8 * 1024 * 1024;
+
+/**
+ * The same where only the lines of orders are read, which are as many as their bodies are long. Above twice the size of the
+ * largest message, so that a page of two entries is never cut to one.
+ */
+const MAX_PROJECTED_BYTES = 4 * 1024 * 1024;
+const MIN_ENTRIES = 2;
 
 /** Which entries to find; everything given must hold. */
 export interface EntryFilter {
@@ -38,6 +48,12 @@ export interface DayRange {
   end?: string;
 }
 
+/** Entries in a row, and whether the ledger has more after them. */
+export interface EntriesPage {
+  entries: ProjectedEntry[];
+  more: boolean;
+}
+
 /** The last entry of a page, and whether the ledger has more after it. */
 export interface PageEnd {
   position: number;
@@ -50,6 +66,7 @@ export interface PageEnd {
  */
 @Injectable()
 export class Ledger {
+  private readonly logger = new Logger('Ledger');
   private readonly appendListeners: (() => void)[] = [];
   private readonly queue: AppendQueue;
   private readonly witness: LedgerWitness;
@@ -141,15 +158,23 @@ export class Ledger {
     return row?.hash ?? null;
   }
 
-  /** The next entries after a position, oldest first, as the projection needs them. @throws DatabaseUnavailable */
-  entriesAfter(position: number, limit: number): Promise<ProjectedEntry[]> {
-    return this.database.query<ProjectedEntry>(
-      sql`select position, kind, ref_position as "refPosition",
-            encode(entry_hash, 'hex') as "entryHash", outcome, user_id as "userId",
-            ordered_at as "orderedAt", value_cents as value,
-            array_to_json(lines) as lines
-          from ledger where position > ${position} order by ledger.position limit ${limit}`,
-    );
+  /**
+   * The next entries after a position, oldest first, as the projection needs them: at most `limit`, and fewer where they are
+   * large.
+   * @throws DatabaseUnavailable
+   */
+  async entriesAfter(position: number, limit: number): Promise<EntriesPage> {
+    return this.halvedOnTimeout(limit, async (most) => {
+      const end = await this.pageEnd(position, most, MAX_PROJECTED_BYTES);
+      const entries = await this.database.query<ProjectedEntry>(
+        sql`select position, kind, ref_position as "refPosition",
+              encode(entry_hash, 'hex') as "entryHash", outcome, user_id as "userId",
+              ordered_at as "orderedAt", value_cents as value,
+              array_to_json(lines) as lines
+            from ledger where position > ${position} and position <= ${end.position} order by ledger.position`,
+      );
+      return { entries, more: end.more };
+    });
   }
 
   /**
@@ -173,6 +198,18 @@ export class Ledger {
     return end!;
   }
 
+  /** Reads a page, and a smaller one where that takes the database too long. */
+  private async halvedOnTimeout<Page>(limit: number, read: (limit: number) => Promise<Page>): Promise<Page> {
+    for (let entries = limit; ; entries = Math.max(MIN_ENTRIES, Math.ceil(entries / 2))) {
+      try {
+        return await read(entries);
+      } catch (error) {
+        if (!isStatementTimeout(error) || entries <= MIN_ENTRIES) throw error;
+        this.logger.warn(`Reading ${entries} ledger entries took too long; half of them are tried`);
+      }
+    }
+  }
+
   /**
    * Entries of kind order among those after one position up to and with another, oldest first: all of them that lie within
    * a range of days, or fewer where their bodies are large.
@@ -184,10 +221,10 @@ export class Ledger {
     after: number,
     upTo: number,
     range: DayRange,
-    timeZone: string,
+    calendar: BusinessCalendar,
   ): Promise<{ entries: ReportedEntry[]; upTo: number }> {
     const conditions: SQL[] = [sql`position > ${after} and position <= ${upTo} and kind = 'order'`];
-    const day = sql`(coalesce(ordered_at, sent_at) at time zone ${timeZone})::date`;
+    const day = localDay(sql`coalesce(ordered_at, sent_at)`, calendar);
     if (range.start !== undefined) conditions.push(sql`${day} >= ${range.start}::date`);
     if (range.end !== undefined) conditions.push(sql`${day} <= ${range.end}::date`);
     const found = await this.database.query<ReportedEntry & { candidates: number }>(

@@ -34,7 +34,8 @@ export class OrderIntake {
     private readonly queue: OrdersQueue,
     @Inject(CONFIG) config: Config,
   ) {
-    this.policy = { currency: config.currency, orderValueMismatch: config.orderValueMismatch };
+    const { currency, orderValueMismatch, maxOrderValue } = config;
+    this.policy = { currency, orderValueMismatch, maxOrderValue };
     this.patienceMs = config.queue.visibilityTimeout * 1000 * PATIENCE;
   }
 

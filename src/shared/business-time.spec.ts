@@ -57,6 +57,23 @@ describe('BusinessCalendar', () => {
     }
   });
 
+  it('says when a day begins, also where the clock skips or repeats midnight', () => {
+    const begins = (timeZone: string, day: string): string =>
+      new Date(new BusinessCalendar(timeZone).beginOf(day)).toISOString();
+    expect(begins('UTC', '2024-02-29')).toBe('2024-02-29T00:00:00.000Z');
+    expect(begins('Europe/Berlin', '2024-08-01')).toBe('2024-07-31T22:00:00.000Z');
+    // On 8 September 2024 the clocks of Santiago went from 00:00 to 01:00.
+    expect(begins('America/Santiago', '2024-09-08')).toBe('2024-09-08T04:00:00.000Z');
+    expect(begins('America/St_Johns', '2006-10-29')).toBe('2006-10-29T02:30:00.000Z');
+    expect(begins('Pacific/Apia', '2011-12-30')).toBe('2011-12-30T10:00:00.000Z');
+  });
+
+  it('has another version where a rule differs', () => {
+    const versions = ['Europe/Berlin', 'Europe/Paris', 'UTC'].map((timeZone) => new BusinessCalendar(timeZone).version);
+    expect(new Set(versions).size).toBe(3);
+    expect(new BusinessCalendar('UTC').version).toBe(versions[2]);
+  });
+
   it('refuses a time zone that does not exist', () => {
     expect(() => new BusinessCalendar('Mars/Olympus')).toThrow(RangeError);
   });

@@ -1,87 +1,102 @@
+import { createHash } from 'node:crypto';
 import { BOUNDS } from './order-event.js';
 
 const DAY_MS = 86_400_000;
 /** Above the 36,890 days that an order event may have, so that real traffic never empties a cache. */
-const MOST_CACHED_DAYS = 40_000;
+const MAX_CACHED_DAYS = 40_000;
+/** No zone changes its clocks twice within so long: since 2000 the shortest time was a week (Boa Vista, October 2000). */
+const SCAN_STEP_MS = 3 * DAY_MS;
+const FIRST_MS = Date.UTC(BOUNDS.firstYear - 1, 11, 30);
+const LAST_MS = Date.UTC(BOUNDS.lastYear + 1, 0, 3);
 
-/** The offsets of one UTC day: `before` until `changesAt` (ms UTC), `after` from then on. */
-interface OffsetsOfDay {
-  before: number;
-  changesAt: number;
-  after: number;
+/** How far a zone's clock is ahead of UTC from an instant on, both in ms; the first period has no beginning. */
+export interface OffsetPeriod {
+  since: number;
+  offset: number;
 }
 
+const offsetsByZone = new Map<string, readonly OffsetPeriod[]>();
+
 /**
- * Cuts days and months in a time zone. Offsets are looked up once a UTC day, with the very instant where they change
- * (which is not always a quarter-hour: St John's changed at 00:01 until 2011); no zone changes twice in a day.
+ * Cuts days and months in a time zone, by the rules that this runtime knows for the years 2000 to 2100. Whatever else cuts
+ * days of the same entries has to do it by {@link offsets}, too: the zone tables of others differ.
  */
 export class BusinessCalendar {
-  private readonly clock: Intl.DateTimeFormat;
-  private readonly isUtc: boolean;
-  private readonly offsets = new Map<number, OffsetsOfDay>();
+  readonly offsets: readonly OffsetPeriod[];
+  /** Differs where the time zone or any of its rules does. */
+  readonly version: string;
   private readonly days = new Map<number, string>();
 
   /** @param timeZone an IANA name such as `Europe/Berlin` @throws RangeError where the runtime doesn't know it */
   constructor(timeZone: string) {
-    this.clock = new Intl.DateTimeFormat('en-US', {
-      timeZone,
-      calendar: 'gregory',
-      numberingSystem: 'latn',
-      hourCycle: 'h23',
-      year: 'numeric',
-      month: 'numeric',
-      day: 'numeric',
-      hour: 'numeric',
-      minute: 'numeric',
-      second: 'numeric',
-    });
-    this.isUtc = this.clock.resolvedOptions().timeZone === 'UTC';
+    this.offsets = remembered(offsetsByZone, timeZone, () => offsetsOf(timeZone));
+    const rules = createHash('sha256').update(JSON.stringify(this.offsets)).digest('hex').slice(0, 8);
+    this.version = `${timeZone}/${rules}`;
   }
 
-  /** The day, `YYYY-MM-DD`, that an instant (ms UTC, of the years 1 to 9999) falls on in the time zone. */
+  /** The day, `YYYY-MM-DD`, that an instant (ms UTC) falls on in the time zone. */
   dayOf(msUtc: number): string {
     const dayNumber = Math.floor((msUtc + this.offsetAt(msUtc)) / DAY_MS);
     return remembered(this.days, dayNumber, () => dayText(dayNumber));
   }
 
-  /** The month, `YYYY-MM`, that an instant (ms UTC, of the years 1 to 9999) falls in in the time zone. */
+  /** The month, `YYYY-MM`, that an instant (ms UTC) falls in in the time zone. */
   monthOf(msUtc: number): string {
     return this.dayOf(msUtc).slice(0, 7);
   }
 
+  /** The instant (ms UTC) at which a day, `YYYY-MM-DD`, begins; where it was skipped, the one after it. */
+  beginOf(day: string): number {
+    const midnight = dayNumberOf(day) * DAY_MS;
+    return Math.min(...this.offsets.map(({ offset }) => midnight - offset).filter((at) => this.dayOf(at) >= day));
+  }
+
   private offsetAt(msUtc: number): number {
-    if (this.isUtc) return 0;
-    const utcDay = Math.floor(msUtc / DAY_MS);
-    const offsets = remembered(this.offsets, utcDay, () => this.offsetsOf(utcDay));
-    return msUtc < offsets.changesAt ? offsets.before : offsets.after;
-  }
-
-  private offsetsOf(utcDay: number): OffsetsOfDay {
-    let unchanged = utcDay * DAY_MS;
-    let changesAt = unchanged + DAY_MS;
-    const before = this.lookUpOffset(unchanged);
-    const after = this.lookUpOffset(changesAt);
-    while (before !== after && changesAt - unchanged > 1) {
-      const middle = Math.floor((unchanged + changesAt) / 2);
-      if (this.lookUpOffset(middle) === before) unchanged = middle;
-      else changesAt = middle;
+    let [from, to] = [0, this.offsets.length - 1];
+    while (from < to) {
+      const middle = Math.ceil((from + to) / 2);
+      if (this.offsets[middle]!.since <= msUtc) from = middle;
+      else to = middle - 1;
     }
-    return { before, changesAt, after };
-  }
-
-  /** How far the zone's clock is ahead of UTC, ms. */
-  private lookUpOffset(msUtc: number): number {
-    const shown: Record<string, number> = {};
-    for (const { type, value } of this.clock.formatToParts(msUtc)) shown[type] = Number(value);
-    const { year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0 } = shown;
-    return Date.UTC(year, month - 1, day, hour, minute, second) - Math.floor(msUtc / 1000) * 1000;
+    return this.offsets[from]!.offset;
   }
 }
 
-function remembered<T>(cache: Map<number, T>, key: number, compute: () => T): T {
+/** @throws RangeError */
+function offsetsOf(timeZone: string): OffsetPeriod[] {
+  const clock = new Intl.DateTimeFormat('en-US', { timeZone, timeZoneName: 'longOffset' });
+  const periods = [{ since: -Infinity, offset: offsetBy(clock, FIRST_MS) }];
+  for (let unchanged = FIRST_MS; unchanged < LAST_MS; unchanged += SCAN_STEP_MS) {
+    const { offset: before } = periods.at(-1)!;
+    const after = offsetBy(clock, unchanged + SCAN_STEP_MS);
+    if (after !== before) periods.push({ since: changeAfter(clock, unchanged, before), offset: after });
+  }
+  return periods;
+}
+
+/** The instant, to the ms, at which the offset is another one for the first time. */
+function changeAfter(clock: Intl.DateTimeFormat, unchanged: number, before: number): number {
+  let changed = unchanged + SCAN_STEP_MS;
+  while (changed - unchanged > 1) {
+    const middle = Math.floor((unchanged + changed) / 2);
+    if (offsetBy(clock, middle) === before) unchanged = middle;
+    else changed = middle;
+  }
+  return changed;
+}
+
+/** Reads `GMT`, `GMT+01:00` or `GMT-00:44:30`. */
+function offsetBy(clock: Intl.DateTimeFormat, msUtc: number): number {
+  const [, sign, hours, minutes, seconds = '0'] = /GMT([+-])(\d+):(\d+)(?::(\d+))?/.exec(clock.format(msUtc)) ?? [];
+  if (sign === undefined) return 0;
+  const size = Number(hours) * 3_600_000 + Number(minutes) * 60_000 + Number(seconds) * 1000;
+  return sign === '-' ? -size : size;
+}
+
+function remembered<Key, T>(cache: Map<Key, T>, key: Key, compute: () => T): T {
   let value = cache.get(key);
   if (value === undefined) {
-    if (cache.size >= MOST_CACHED_DAYS) cache.clear();
+    if (cache.size >= MAX_CACHED_DAYS) cache.clear();
     value = compute();
     cache.set(key, value);
   }

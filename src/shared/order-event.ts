@@ -62,7 +62,7 @@ export const REASONS = {
   invalid_order_value: 'order_value is not a number, and this service does not correct it.',
   order_value_mismatch:
     'order_value is not the sum of quantity times price_per_unit, and this service does not correct it.',
-  order_value_too_large: 'The sum of quantity times price_per_unit exceeds 100,000,000,000.00.',
+  order_value_too_large: 'The sum of quantity times price_per_unit exceeds the maximum order value of this service.',
   non_positive_total: 'The sum of quantity times price_per_unit must be greater than 0.',
   missing_items: 'items is missing or empty.',
   invalid_items: 'items must be a list of objects.',
@@ -148,4 +148,6 @@ export interface JudgingPolicy {
   /** ISO 4217 code, upper case; an order event without a currency means this one. */
   currency: string;
   orderValueMismatch: 'correct' | 'reject';
+  /** The most that one order may be worth; at most {@link MAX_CENTS}. */
+  maxOrderValue: Cents;
 }

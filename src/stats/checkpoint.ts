@@ -1,11 +1,12 @@
 import type { RedisCommand } from '../platform/redis/redis.js';
 import { evictedKeysIn } from '../platform/redis/server-info.js';
+import type { BusinessCalendar } from '../shared/business-time.js';
 
 /**
  * The version of what the live figures hold and mean. Must change with every figure added, removed or counted
  * otherwise: a checkpoint of another version is a mismatch, and the figures are rebuilt.
  */
-const FOLD_VERSION = 3;
+const FOLD_VERSION = 4;
 
 /** Whose figures a Redis generation holds, and how far they go. */
 export interface Checkpoint {
@@ -29,9 +30,9 @@ export interface Checkpoint {
 /** What readers of figures are told of their checkpoint; the rest goes with the generation. */
 export type CheckpointMark = Omit<Checkpoint, 'base' | 'entryHash'>;
 
-/** The version of the fold under a business time zone, which decides what a day and a month are. */
-export function foldVersionFor(businessTimeZone: string): string {
-  return `${FOLD_VERSION}/${businessTimeZone}`;
+/** The version of the fold under a calendar, which decides what a day and a month are. */
+export function foldVersionFor(calendar: BusinessCalendar): string {
+  return `${FOLD_VERSION}/${calendar.version}`;
 }
 
 /** The hash fields of a checkpoint in the order in which they are read. */

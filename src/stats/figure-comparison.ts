@@ -1,10 +1,10 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
 import { Ledger } from '../ledger/ledger.js';
+import { pause } from '../platform/back-off.js';
 import type { RunProgress } from '../platform/background-runs.js';
 import { Redis } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
-import { CONFIG, type Config } from '../shared/config.js';
 import { UnavailableError } from '../shared/errors.js';
 import { Aggregation } from './aggregation.js';
 import { checkpointFields, type Checkpoint } from './checkpoint.js';
@@ -14,13 +14,13 @@ import { noFigures, type Figures } from './figures.rules.js';
 import { Projector, StatsRebuilding } from './projector.js';
 import {
   anotherType,
+  behind,
   compareHash,
   compareScore,
   compareTexts,
   ExpectedFigures,
   expires,
   Mismatches,
-  moneyIn,
   strayKey,
 } from './verification.rules.js';
 
@@ -30,6 +30,9 @@ const ENTRIES_PER_PAGE = 5_000;
 const KEYS_PER_PAGE = 500;
 const MEMBERS_PER_PAGE = 1_000;
 const MOST_MISMATCHES = 20;
+/** Figures that no entry is added to for so long stand still. */
+const STALLED_AFTER_MS = 5_000;
+const POLL_MS = 20;
 /** How often a comparison begins anew because the figures were cleared or rebuilt meanwhile. */
 const MOST_ATTEMPTS = 4;
 
@@ -62,6 +65,8 @@ class FiguresReplaced extends Error {}
  */
 @Injectable()
 export class FigureComparison {
+  private readonly stalledAfterMs = STALLED_AFTER_MS;
+
   constructor(
     private readonly projector: Projector,
     private readonly ledger: Ledger,
@@ -69,7 +74,6 @@ export class FigureComparison {
     private readonly store: FigureStore,
     private readonly pages: FigurePages,
     private readonly redis: Redis,
-    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
   /**
@@ -78,19 +82,35 @@ export class FigureComparison {
    */
   async run(progress: RunProgress, stopping: AbortSignal): Promise<ComparisonResult> {
     const { projector, ledger, aggregation, store, pages } = this;
+    const { position: end } = await ledger.head();
+    await this.untilReached(end, stopping);
     for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
       if (attempt > 1) await projector.refresh();
       const served = projector.served();
       const keys = this.redis.keys.generation(served.generation);
-      const timeZone = this.config.businessTimeZone;
-      const sources = { projector, ledger, aggregation, store, pages, keys, timeZone };
+      const sources = { projector, ledger, aggregation, store, pages, keys };
       try {
-        return await new Comparison(sources, served, progress, stopping).run();
+        const result = await new Comparison(sources, served, progress, stopping).run();
+        if (result.position < end) result.mismatches.add([behind(keys.nameOf(keys.checkpoint), end, result.position)]);
+        return result;
       } catch (error) {
         if (!(error instanceof FiguresReplaced)) throw error;
       }
     }
     throw new StatsRebuilding(null);
+  }
+
+  /** Waits until the figures in service cover an entry, for as long as they get nearer to it. */
+  private async untilReached(end: number, stopping: AbortSignal): Promise<void> {
+    let reached = -1;
+    let progressAt = performance.now();
+    while (performance.now() - progressAt < this.stalledAfterMs && !stopping.aborted) {
+      const { position } = this.projector.served();
+      if (position >= end) return;
+      if (position !== reached) progressAt = performance.now();
+      reached = position;
+      await pause(POLL_MS, stopping);
+    }
   }
 }
 
@@ -101,7 +121,6 @@ interface Sources {
   store: FigureStore;
   pages: FigurePages;
   keys: GenerationKeys;
-  timeZone: string;
 }
 
 /** The comparison of one generation. */
@@ -137,11 +156,10 @@ class Comparison {
 
   /** Brings what must be there up to a ledger entry. */
   private async advanceTo(position: number): Promise<void> {
-    while (this.position < position) {
-      const { served, from } = this;
-      const to = Math.min(this.position + ENTRIES_PER_PAGE, position);
-      this.expect(await from.aggregation.figures(this.position, to, served.base, from.timeZone));
-      this.position = to;
+    const { base } = this.served;
+    for await (const page of this.from.aggregation.pages(this.position, position, base, ENTRIES_PER_PAGE)) {
+      this.expect(page.figures);
+      this.position = page.position;
       await this.step();
     }
   }
@@ -180,10 +198,14 @@ class Comparison {
     if (key.startsWith(keys.month(''))) this.monthsChecked++;
     const name = keys.nameOf(key);
     if (goes) this.mismatches.add([expires(name)]);
-    if (!fields) return this.mismatches.add([anotherType(name, 'hash', moneyIn(expected))]);
+    const isMoney = (field: string): boolean => keys.isMoney(key, field);
+    if (!fields) {
+      const money = Object.entries(expected).flatMap(([field, amount]) => (isMoney(field) ? [amount] : []));
+      return this.mismatches.add([anotherType(name, 'hash', money)]);
+    }
     // Figures that were begun empty have no totals before their first entry, those that were filled have zeros.
     const isUnwritten = key === keys.global && this.position === this.served.base && Object.keys(fields).length === 0;
-    if (!isUnwritten) this.mismatches.add(compareHash(name, expected, fields));
+    if (!isUnwritten) this.mismatches.add(compareHash(name, expected, fields, isMoney));
   }
 
   private async compareRankings(): Promise<void> {
@@ -191,21 +213,24 @@ class Comparison {
   }
 
   /** Compares every member that must be there; only where the size does not fit, others are looked for. */
-  private async compareRanking(key: string, members: Map<string, number>): Promise<void> {
+  private async compareRanking(key: string, members: Map<string, bigint>): Promise<void> {
     const { keys, pages } = this.from;
     const name = keys.nameOf(key);
-    const isMoney = keys.ranksByMoney(key);
+    const isMoney = (member: string): boolean => keys.isMoney(key, member);
     let complete = true;
     let saidExpiry = false;
     for (const some of inPages(members.keys(), MEMBERS_PER_PAGE)) {
       const { checkpoint, found } = await pages.scores(this.served.generation, key, some);
       await this.acceptAt(checkpoint);
-      if (!found) return this.mismatches.add([anotherType(name, 'sorted set', isMoney ? members.values() : [])]);
+      if (!found) {
+        const money = [...members].flatMap(([member, amount]) => (isMoney(member) ? [amount] : []));
+        return this.mismatches.add([anotherType(name, 'sorted set', money)]);
+      }
       if (found.expires && !saidExpiry) this.mismatches.add([expires(name)]);
       saidExpiry ||= found.expires;
       complete &&= found.size === members.size && !found.scores.includes(null);
       for (const [i, member] of some.entries()) {
-        const place = { key: name, field: member, isMoney };
+        const place = { key: name, field: member, isMoney: isMoney(member) };
         this.mismatches.add(compareScore(place, members.get(member)!, found.scores[i]!));
       }
       this.compared += some.length;
@@ -213,7 +238,7 @@ class Comparison {
     if (!complete) await this.findStrayMembers(key, members);
   }
 
-  private async findStrayMembers(key: string, members: Map<string, number>): Promise<void> {
+  private async findStrayMembers(key: string, members: Map<string, bigint>): Promise<void> {
     const { keys, pages } = this.from;
     const stray = [...(await pages.members(key))].filter((member) => !members.has(member));
     for (const some of inPages(stray, MEMBERS_PER_PAGE)) {
@@ -222,7 +247,7 @@ class Comparison {
       for (const [i, member] of some.entries()) {
         // What came with an entry meanwhile is no stray.
         if (members.has(member)) continue;
-        const place = { key: keys.nameOf(key), field: member, isMoney: keys.ranksByMoney(key) };
+        const place = { key: keys.nameOf(key), field: member, isMoney: keys.isMoney(key, member) };
         this.mismatches.add(compareScore(place, null, found?.scores[i] ?? null));
       }
     }
@@ -250,7 +275,7 @@ class Comparison {
     if (type !== 'hash') return this.mismatches.add(type === 'none' ? [] : [strayKey(name, type)]);
     const { checkpoint, found } = await pages.hashes(this.served.generation, [key]);
     await this.acceptAt(checkpoint);
-    this.mismatches.add(compareHash(name, {}, found[0]!.fields ?? {}));
+    this.mismatches.add(compareHash(name, {}, found[0]!.fields ?? {}, (field) => keys.isMoney(key, field)));
   }
 
   /** The checkpoint must be of this ledger's history. */

@@ -13,24 +13,34 @@ import {
   type Checkpoint,
   type CheckpointMark,
 } from './checkpoint.js';
-import type { Figures, ProductTally, Tally } from './figures.rules.js';
+import type { CentsSum } from '../shared/money.js';
+import type { Figures, Tally } from './figures.rules.js';
 
 /** What project.lua answers. */
-export type ProjectOutcome = 'applied' | 'moved' | 'damaged' | 'too_large';
+export type ProjectOutcome = 'applied' | 'moved' | 'damaged';
+
+/** A hash as it is stored; figures are whole numbers of any size as text. */
+export type StoredFields = Record<string, string>;
+
+/** A member of a ranking and its figures; those that are not there are left out. */
+export interface StoredMember {
+  id: string;
+  figures: StoredFields;
+}
 
 /** A page of a month's users as month-users.lua answers it. */
 export interface MonthPage {
   checkpoint: CheckpointMark | null;
-  /** Null where the month has nothing. */
-  total: Tally | null;
-  users: ({ userId: string } & Tally)[];
+  /** Empty where the month has nothing. */
+  total: StoredFields;
+  users: StoredMember[];
 }
 
-/** What top-products.lua answers. */
-export interface TopProducts {
+/** What rankings.lua answers. */
+export interface RankedPage {
   checkpoint: CheckpointMark | null;
-  byRevenue: ({ productId: string } & ProductTally)[];
-  byQuantity: ({ productId: string } & ProductTally)[];
+  /** In the order in which they were asked for, each highest first. */
+  rankings: StoredMember[][];
 }
 
 const COMMANDS_PER_PIPELINE = 2_000;
@@ -52,12 +62,12 @@ export class FiguresLost extends Error {
 export class FigureStore {
   private readonly project: RedisScript<ProjectOutcome>;
   private readonly readMonthUsers: RedisScript<string>;
-  private readonly readTopProducts: RedisScript<string>;
+  private readonly readRankings: RedisScript<string>;
 
   constructor(private readonly redis: Redis) {
     this.project = redis.script('project', luaOf('project.lua'));
     this.readMonthUsers = redis.script('monthUsers', luaOf('month-users.lua'));
-    this.readTopProducts = redis.script('topProducts', luaOf('top-products.lua'));
+    this.readRankings = redis.script('rankings', luaOf('rankings.lua'));
   }
 
   /** @returns null where there is none, or where figures may have been evicted @throws RedisUnavailable */
@@ -109,9 +119,11 @@ export class FigureStore {
       to.entryHash,
       to.at,
     ];
+    const numbers = new Map<string, number>();
     for (const change of increments(figures, keys)) {
-      changed.push(change.key);
-      args.push(change.action, change.pairs.map((part) => `${part}\n`).join(''));
+      const number = changed.push(change.key);
+      if (change.action === 'add') numbers.set(change.key, number);
+      args.push(change.action, linesOf(change, numbers));
     }
     return this.project(changed, args);
   }
@@ -208,57 +220,73 @@ export class FigureStore {
     return keys;
   }
 
-  /** A page of a month's users by spend. @param after where the page before ended @throws RedisUnavailable */
+  /**
+   * A page of a month's users by spend.
+   * @param after the user with whom the page before ended, and the spend (cents) seen there
+   * @throws RedisUnavailable
+   */
   async monthUsers(
     generation: number,
     month: string,
     limit: number,
-    after: { revenue: number; userId: string } | null,
+    after: { revenue: CentsSum; userId: string } | null,
   ): Promise<MonthPage> {
     const keys = this.redis.keys.generation(generation);
     const answer = await this.readMonthUsers(
       [keys.checkpoint, keys.month(month), keys.monthUsers(month)],
-      [keys.monthUser(month, ''), limit, after?.revenue ?? '', after?.userId ?? ''],
+      [keys.monthUser(month, ''), limit, after ? String(after.revenue) : '', after?.userId ?? ''],
     );
-    const { checkpoint, rest } = linesOf(answer);
-    const [orders, revenue, failed, ...lines] = rest;
-    return {
-      checkpoint,
-      total: orders ? { orders: Number(orders), revenue: Number(revenue), failed: Number(failed) } : null,
-      users: chunks(lines, 4).map(([userId, ...counts]) => ({
-        userId: userId!,
-        orders: Number(counts[0]),
-        revenue: Number(counts[1]),
-        failed: Number(counts[2]),
-      })),
-    };
+    const lines = new AnswerLines(answer);
+    const checkpoint = lines.checkpoint();
+    const total = lines.hash(COUNTS);
+    const users: StoredMember[] = [];
+    while (!lines.atEnd) users.push({ id: lines.next(), figures: lines.hash(COUNTS) });
+    return { checkpoint, total, users };
   }
 
-  /** The products with most revenue and those sold most. @throws RedisUnavailable */
-  async topProducts(generation: number, limit: number): Promise<TopProducts> {
+  /** The users who spent most, or have most orders, each with both. @throws RedisUnavailable */
+  topUsers(generation: number, limit: number, by: ('spend' | 'orders')[]): Promise<RankedPage> {
     const keys = this.redis.keys.generation(generation);
-    const answer = await this.readTopProducts(
-      [keys.checkpoint, keys.productsByRevenue, keys.productsByQuantity],
-      [limit],
-    );
-    const { checkpoint, rest } = linesOf(answer);
-    const products = chunks(rest.slice(1), 3).map(([productId, revenue, quantity]) => ({
-      productId: productId!,
-      revenue: Number(revenue),
-      quantity: Number(quantity),
-    }));
-    const countByRevenue = Number(rest[0]);
-    return { checkpoint, byRevenue: products.slice(0, countByRevenue), byQuantity: products.slice(countByRevenue) };
+    const rankings = by.map((figure) => (figure === 'spend' ? keys.usersBySpend : keys.usersByOrders));
+    const figures = { orders: [keys.user(''), 'orders'], revenue: [keys.user(''), 'revenue'] };
+    return this.rankings(keys, rankings, limit, figures);
+  }
+
+  /** The products with most revenue, and those sold most, each with both. @throws RedisUnavailable */
+  topProducts(generation: number, limit: number): Promise<RankedPage> {
+    const keys = this.redis.keys.generation(generation);
+    const rankings = [keys.productsByRevenue, keys.productsByQuantity];
+    const figures = { revenue: [keys.productRevenue, ''], quantity: [keys.productQuantity, ''] };
+    return this.rankings(keys, rankings, limit, figures);
+  }
+
+  /** @param figures of each its name, and where it is found as rankings.lua takes it */
+  private async rankings(
+    keys: GenerationKeys,
+    rankings: string[],
+    limit: number,
+    figures: Record<string, string[]>,
+  ): Promise<RankedPage> {
+    const args = [limit, ...Object.values(figures).flat()];
+    const lines = new AnswerLines(await this.readRankings([keys.checkpoint, ...rankings], args));
+    const fields = Object.keys(figures);
+    const checkpoint = lines.checkpoint();
+    const members = (): StoredMember[] =>
+      Array.from({ length: Number(lines.next()) }, () => ({ id: lines.next(), figures: lines.hash(fields) }));
+    return { checkpoint, rankings: rankings.map(members) };
   }
 }
 
 /** What figures change in one key. */
-export interface Change {
+export type Change = {
   key: string;
-  action: 'add' | 'max' | 'rank';
-  /** Field or member, then amount, in turn. */
+  /** Field or member, then amount, in turn. Amounts are whole numbers of any size. */
   pairs: string[];
-}
+} & (
+  | { action: 'add' | 'max' }
+  /** The score of a member is a field of a hash that is changed before. */
+  | { action: 'rank'; scoreOf: (member: string) => { key: string; field: string } }
+);
 
 /** Where each figure lives. The only place that says so; a generation is filled and added to by the same list. */
 function* increments(figures: Figures, keys: GenerationKeys): Generator<Change> {
@@ -284,35 +312,55 @@ function* increments(figures: Figures, keys: GenerationKeys): Generator<Change> 
       yield { key: keys.user(userId), action: 'max', pairs: ['last_order_at', String(user.lastOrderAt)] };
     }
     // Users with failed orders only are known, but not ranked. Who is given a refund was ranked with the order.
-    if (user.orders > 0 || user.revenue !== 0) bySpend.push(userId, String(user.revenue));
+    if (user.orders > 0 || user.revenue !== 0n) bySpend.push(userId, String(user.revenue));
     if (user.orders > 0) byOrders.push(userId, String(user.orders));
   }
-  if (bySpend.length > 0) yield { key: keys.usersBySpend, action: 'rank', pairs: bySpend };
-  if (byOrders.length > 0) yield { key: keys.usersByOrders, action: 'rank', pairs: byOrders };
+  if (bySpend.length > 0) yield rankUsers(keys.usersBySpend, (id) => keys.user(id), 'revenue', bySpend);
+  if (byOrders.length > 0) yield rankUsers(keys.usersByOrders, (id) => keys.user(id), 'orders', byOrders);
   for (const [month, tally] of figures.months)
     yield { key: keys.month(month), action: 'add', pairs: tallyPairs(tally) };
   for (const [day, tally] of figures.days) yield { key: keys.day(day), action: 'add', pairs: tallyPairs(tally) };
-  for (const [month, users] of figures.monthUsers) {
+  for (const [month, usersOfMonth] of figures.monthUsers) {
     const ranked: string[] = [];
-    for (const [userId, tally] of users) {
+    for (const [userId, tally] of usersOfMonth) {
       yield { key: keys.monthUser(month, userId), action: 'add', pairs: tallyPairs(tally) };
       ranked.push(userId, String(tally.revenue));
     }
-    yield { key: keys.monthUsers(month), action: 'rank', pairs: ranked };
+    yield rankUsers(keys.monthUsers(month), (id) => keys.monthUser(month, id), 'revenue', ranked);
   }
-  if (figures.products.size > 0) {
-    const products = [...figures.products];
-    yield {
-      key: keys.productsByRevenue,
-      action: 'rank',
-      pairs: products.flatMap(([id, sold]) => [id, String(sold.revenue)]),
-    };
-    yield {
-      key: keys.productsByQuantity,
-      action: 'rank',
-      pairs: products.flatMap(([id, sold]) => [id, String(sold.quantity)]),
-    };
+  if (figures.products.size === 0) return;
+  const revenue: string[] = [];
+  const quantity: string[] = [];
+  for (const [id, sold] of figures.products) {
+    revenue.push(id, String(sold.revenue));
+    quantity.push(id, String(sold.quantity));
   }
+  yield { key: keys.productRevenue, action: 'add', pairs: revenue };
+  yield { key: keys.productQuantity, action: 'add', pairs: quantity };
+  yield rankProducts(keys.productsByRevenue, keys.productRevenue, revenue);
+  yield rankProducts(keys.productsByQuantity, keys.productQuantity, quantity);
+}
+
+function rankUsers(key: string, hashOf: (userId: string) => string, field: string, pairs: string[]): Change {
+  return { key, action: 'rank', pairs, scoreOf: (userId) => ({ key: hashOf(userId), field }) };
+}
+
+function rankProducts(key: string, hash: string, pairs: string[]): Change {
+  return { key, action: 'rank', pairs, scoreOf: (productId) => ({ key: hash, field: productId }) };
+}
+
+/** The figures of a change as project.lua takes them. @param numbers of the keys so far */
+function linesOf(change: Change, numbers: Map<string, number>): string {
+  let lines = '';
+  for (let i = 0; i < change.pairs.length; i += 2) {
+    const name = change.pairs[i]!;
+    lines += `${name}\n${change.action === 'rank' ? placeOf(change.scoreOf(name), numbers) : change.pairs[i + 1]}\n`;
+  }
+  return lines;
+}
+
+function placeOf({ key, field }: { key: string; field: string }, numbers: Map<string, number>): string {
+  return `${numbers.get(key)} ${field}`;
 }
 
 function tallyPairs(tally: Tally): string[] {
@@ -329,24 +377,47 @@ function luaOf(name: string): string {
   return readFileSync(join(__dirname, name), 'utf8');
 }
 
-/** The checkpoint that the scripts put before their answer, as {@link checkpointFrom} reads it, and the lines after it. */
-function linesOf(answer: string): { checkpoint: CheckpointMark | null; rest: string[] } {
-  const [ledgerId, generation, foldVersion, position, at, evicted, evictedSoFar, ...rest] = answer.split('\n');
-  const complete = evicted !== '' && evicted === evictedSoFar;
-  const checkpoint =
-    ledgerId && complete
-      ? {
-          ledgerId,
-          generation: Number(generation),
-          foldVersion: foldVersion!,
-          position: Number(position),
-          at: Number(at),
-          evicted: Number(evicted),
-        }
-      : null;
-  return { checkpoint, rest };
-}
+const COUNTS = ['orders', 'revenue', 'failed'];
 
-function chunks(lines: string[], size: number): string[][] {
-  return Array.from({ length: Math.floor(lines.length / size) }, (_, i) => lines.slice(i * size, (i + 1) * size));
+/** Reads the lines that month-users.lua and rankings.lua answer, one after the other. */
+class AnswerLines {
+  private readonly lines: string[];
+  private read = 0;
+
+  constructor(answer: string) {
+    this.lines = answer.split('\n');
+  }
+
+  get atEnd(): boolean {
+    return this.read >= this.lines.length;
+  }
+
+  next(): string {
+    return this.lines[this.read++] ?? '';
+  }
+
+  /** The fields of a hash, of which those that are not there are empty lines. */
+  hash(fields: string[]): StoredFields {
+    const hash: StoredFields = {};
+    for (const field of fields) {
+      const value = this.next();
+      if (value !== '') hash[field] = value;
+    }
+    return hash;
+  }
+
+  /** The checkpoint that comes first, as {@link checkpointFrom} reads it. */
+  checkpoint(): CheckpointMark | null {
+    const [ledgerId, generation, foldVersion, position, at, evicted, evictedSoFar] = this.lines;
+    this.read += 7;
+    if (!ledgerId || evicted === '' || evicted !== evictedSoFar) return null;
+    return {
+      ledgerId,
+      generation: Number(generation),
+      foldVersion: foldVersion!,
+      position: Number(position),
+      at: Number(at),
+      evicted: Number(evicted),
+    };
+  }
 }

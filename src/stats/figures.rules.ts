@@ -1,10 +1,11 @@
 import type { BusinessCalendar } from '../shared/business-time.js';
 import type { ProjectedEntry } from '../ledger/ledger-entry.js';
+import type { CentsSum } from '../shared/money.js';
 
-/** Counts of one user, month or day. Revenue is cents, less refunds: below 0 where more was refunded than ordered. */
+/** Counts of one user, month or day. Revenue is less refunds: below 0 where more was refunded than ordered. */
 export interface Tally {
   orders: number;
-  revenue: number;
+  revenue: CentsSum;
   failed: number;
 }
 
@@ -23,10 +24,10 @@ export interface GlobalTally extends Tally {
   failedWithoutMonth: number;
 }
 
-/** What was sold of one product. Revenue is cents; refunds name no products and leave it as it is. */
+/** What was sold of one product. Refunds name no products and leave it as it is. */
 export interface ProductTally {
-  revenue: number;
-  quantity: number;
+  revenue: CentsSum;
+  quantity: bigint;
 }
 
 /**
@@ -46,7 +47,7 @@ export interface Figures {
 /** Figures of nothing. */
 export function noFigures(): Figures {
   return {
-    global: { orders: 0, revenue: 0, failed: 0, corrected: 0, failedWithoutUser: 0, failedWithoutMonth: 0 },
+    global: { orders: 0, revenue: 0n, failed: 0, corrected: 0, failedWithoutUser: 0, failedWithoutMonth: 0 },
     users: new Map(),
     months: new Map(),
     monthUsers: new Map(),
@@ -87,20 +88,21 @@ export function fold(figures: Figures, entry: ProjectedEntry, { calendar, base }
     return;
   }
   if (entry.kind === 'refund') {
-    for (const each of tallies) each.revenue -= entry.value!;
+    for (const each of tallies) each.revenue -= BigInt(entry.value!);
     return;
   }
+  const value = BigInt(entry.value!);
   for (const each of tallies) {
     each.orders += 1;
-    each.revenue += entry.value!;
+    each.revenue += value;
   }
   if (entry.outcome === 'corrected') figures.global.corrected += 1;
   const user = userTally(figures, entry.userId!);
   user.lastOrderAt = Math.max(user.lastOrderAt, entry.orderedAt!);
   for (const line of entry.lines) {
     const product = productTally(figures, line.product_id);
-    product.revenue += line.cents;
-    product.quantity += line.quantity;
+    product.revenue += BigInt(line.cents);
+    product.quantity += BigInt(line.quantity);
   }
 }
 
@@ -129,7 +131,7 @@ export function addFigures(sum: Figures, more: Figures): void {
 
 /** How many single values of Redis adding these figures touches, give or take: the size of a script. */
 export function sizeOf(figures: Figures): number {
-  let size = 6 + 6 * figures.users.size + 3 * figures.months.size + 3 * figures.days.size + 2 * figures.products.size;
+  let size = 6 + 6 * figures.users.size + 3 * figures.months.size + 3 * figures.days.size + 4 * figures.products.size;
   for (const users of figures.monthUsers.values()) size += 4 * users.size;
   return size;
 }
@@ -142,13 +144,13 @@ function addTally(sum: Tally, more: Tally): void {
 
 function tally(of: Map<string, Tally>, name: string): Tally {
   let found = of.get(name);
-  if (!found) of.set(name, (found = { orders: 0, revenue: 0, failed: 0 }));
+  if (!found) of.set(name, (found = { orders: 0, revenue: 0n, failed: 0 }));
   return found;
 }
 
 function userTally(figures: Figures, userId: string): UserTally {
   let found = figures.users.get(userId);
-  if (!found) figures.users.set(userId, (found = { orders: 0, revenue: 0, failed: 0, lastOrderAt: 0 }));
+  if (!found) figures.users.set(userId, (found = { orders: 0, revenue: 0n, failed: 0, lastOrderAt: 0 }));
   return found;
 }
 
@@ -160,6 +162,6 @@ function monthOf(figures: Figures, month: string): Map<string, Tally> {
 
 function productTally(figures: Figures, productId: string): ProductTally {
   let found = figures.products.get(productId);
-  if (!found) figures.products.set(productId, (found = { revenue: 0, quantity: 0 }));
+  if (!found) figures.products.set(productId, (found = { revenue: 0n, quantity: 0n }));
   return found;
 }

@@ -1,9 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { Redis, type RedisCommand } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
-import { cents, type Cents } from '../shared/money.js';
+import type { CentsSum } from '../shared/money.js';
 import type { Checkpoint, CheckpointMark } from './checkpoint.js';
-import { FigureStore } from './figure-store.js';
+import { FigureStore, type RankedPage, type StoredFields } from './figure-store.js';
 import { GatheredReads } from './gathered-reads.js';
 import { Projector, StatsRebuilding } from './projector.js';
 
@@ -16,7 +16,7 @@ export type AsOf = Pick<Checkpoint, 'position' | 'at'>;
 /** Counts of a user, month or day. */
 export interface Counts {
   orders: number;
-  revenue: Cents;
+  revenue: CentsSum;
   failed: number;
 }
 
@@ -27,10 +27,11 @@ export interface GlobalCounts extends Counts {
   uniqueUsers: number;
 }
 
-/** One place of a ranking. */
-export interface Ranked {
-  id: string;
-  score: number;
+/** A user in a ranking. */
+export interface RankedUser {
+  userId: string;
+  orders: number;
+  spend: CentsSum;
 }
 
 /**
@@ -54,9 +55,9 @@ export class LiveFigures {
         ['hgetall', keys.global],
         ['zcard', keys.usersBySpend],
       ],
-      ([hash, uniqueUsers]: [StoredHash, number], asOf) => ({
+      ([hash, uniqueUsers]: [StoredFields, number], asOf) => ({
         ...countsFrom(hash),
-        corrected: amountFrom(hash.corrected),
+        corrected: countFrom(hash.corrected),
         uniqueUsers,
         asOf,
       }),
@@ -67,32 +68,36 @@ export class LiveFigures {
   async user(userId: string): Promise<(Counts & { lastOrderAt: number | null }) | null> {
     return this.read(
       (keys) => [['hgetall', keys.user(userId)]],
-      ([hash]: [StoredHash]) => {
+      ([hash]: [StoredFields]) => {
         if (isEmpty(hash)) return null;
-        return { ...countsFrom(hash), lastOrderAt: hash.last_order_at ? amountFrom(hash.last_order_at) : null };
+        return { ...countsFrom(hash), lastOrderAt: hash.last_order_at ? countFrom(hash.last_order_at) : null };
       },
     );
   }
 
-  /** The users who spent most, score in cents, and those with most orders; highest first. */
-  async topUsers(limit: number): Promise<{ bySpend: Ranked[]; byOrders: Ranked[] }> {
-    return this.read(
-      (keys) => [
-        ['zrevrange', keys.usersBySpend, 0, limit - 1, 'WITHSCORES'],
-        ['zrevrange', keys.usersByOrders, 0, limit - 1, 'WITHSCORES'],
-      ],
-      ([bySpend, byOrders]: [string[], string[]]) => ({
-        bySpend: rankedFrom(bySpend),
-        byOrders: rankedFrom(byOrders),
-      }),
-    );
+  /** The users who spent most, and those with most orders; highest first. */
+  async topUsers(limit: number): Promise<{ bySpend: RankedUser[]; byOrders: RankedUser[] }> {
+    const [bySpend, byOrders] = await this.rankedUsers(limit, ['spend', 'orders']);
+    return { bySpend: bySpend!, byOrders: byOrders! };
   }
 
-  /** The users who spent most, score in cents, highest first. */
-  async topBySpend(limit: number): Promise<Ranked[]> {
-    return this.read(
-      (keys) => [['zrevrange', keys.usersBySpend, 0, limit - 1, 'WITHSCORES']],
-      ([bySpend]: [string[]]) => rankedFrom(bySpend),
+  /** The users who spent most, highest first. */
+  async topBySpend(limit: number): Promise<RankedUser[]> {
+    const [bySpend] = await this.rankedUsers(limit, ['spend']);
+    return bySpend!;
+  }
+
+  private rankedUsers(limit: number, by: ('spend' | 'orders')[]): Promise<RankedUser[][]> {
+    return this.accepted(
+      (generation) => this.store.topUsers(generation, limit, by),
+      ({ rankings }: RankedPage) =>
+        rankings.map((members) =>
+          members.map(({ id, figures }) => ({
+            userId: id,
+            orders: countFrom(figures.orders),
+            spend: sumFrom(figures.revenue),
+          })),
+        ),
     );
   }
 
@@ -100,7 +105,7 @@ export class LiveFigures {
   async months(months: string[]): Promise<Counts[]> {
     return this.read(
       (keys) => months.map((month) => ['hgetall', keys.month(month)]),
-      (hashes: StoredHash[]) => hashes.map(countsFrom),
+      (hashes: StoredFields[]) => hashes.map(countsFrom),
     );
   }
 
@@ -108,7 +113,7 @@ export class LiveFigures {
   async days(days: string[]): Promise<Counts[]> {
     return this.read(
       (keys) => days.map((day) => ['hgetall', keys.day(day)]),
-      (hashes: StoredHash[]) => hashes.map(countsFrom),
+      (hashes: StoredFields[]) => hashes.map(countsFrom),
     );
   }
 
@@ -120,25 +125,34 @@ export class LiveFigures {
   async monthWithUsers(
     month: string,
     limit: number,
-    after: { revenue: number; userId: string } | null,
+    after: { revenue: CentsSum; userId: string } | null,
   ): Promise<{ total: Counts; users: ({ userId: string } & Counts)[] } | null> {
-    const withCents = <T extends { revenue: number }>(counts: T): T & { revenue: Cents } => ({
-      ...counts,
-      revenue: centsFrom(counts.revenue),
-    });
     return this.accepted(
       (generation) => this.store.monthUsers(generation, month, limit, after),
-      ({ total, users }) => total && { total: withCents(total), users: users.map(withCents) },
+      ({ total, users }) =>
+        isEmpty(total)
+          ? null
+          : {
+              total: countsFrom(total),
+              users: users.map(({ id, figures }) => ({ userId: id, ...countsFrom(figures) })),
+            },
     );
   }
 
-  /** The products with most revenue (cents) and those sold most (pieces), highest first, with both figures each. */
+  /** The products with most revenue and those sold most, highest first, with both figures each. */
   async products(limit: number): Promise<{ byRevenue: ProductFigures[]; byQuantity: ProductFigures[] }> {
-    const withCents = (products: { productId: string; revenue: number; quantity: number }[]): ProductFigures[] =>
-      products.map((product) => ({ ...product, revenue: centsFrom(product.revenue) }));
     return this.accepted(
       (generation) => this.store.topProducts(generation, limit),
-      ({ byRevenue, byQuantity }) => ({ byRevenue: withCents(byRevenue), byQuantity: withCents(byQuantity) }),
+      ({ rankings }) => {
+        const [byRevenue, byQuantity] = rankings.map((members) =>
+          members.map(({ id, figures }) => ({
+            productId: id,
+            quantity: sumFrom(figures.quantity),
+            revenue: sumFrom(figures.revenue),
+          })),
+        );
+        return { byRevenue: byRevenue!, byQuantity: byQuantity! };
+      },
     );
   }
 
@@ -193,39 +207,27 @@ function isDamage(error: unknown): boolean {
 /** What was sold of a product. */
 export interface ProductFigures {
   productId: string;
-  quantity: number;
-  revenue: Cents;
+  quantity: bigint;
+  revenue: CentsSum;
 }
 
-type StoredHash = Record<string, string>;
-
-function isEmpty(hash: StoredHash): boolean {
+function isEmpty(hash: StoredFields): boolean {
   return Object.keys(hash).length === 0;
 }
 
-function countsFrom(hash: StoredHash): Counts {
-  return {
-    orders: amountFrom(hash.orders),
-    revenue: centsFrom(amountFrom(hash.revenue)),
-    failed: amountFrom(hash.failed),
-  };
+function countsFrom(hash: StoredFields): Counts {
+  return { orders: countFrom(hash.orders), revenue: sumFrom(hash.revenue), failed: countFrom(hash.failed) };
 }
 
 /** @throws DamagedFigure */
-function amountFrom(stored = '0'): number {
-  const amount = Number(stored);
-  if (!Number.isSafeInteger(amount)) throw new DamagedFigure(`${stored} is no figure`);
-  return amount;
+function countFrom(stored = '0'): number {
+  const count = Number(stored);
+  if (!Number.isSafeInteger(count)) throw new DamagedFigure(`${stored} is no figure`);
+  return count;
 }
 
 /** @throws DamagedFigure */
-function centsFrom(amount: number): Cents {
-  return cents(amountFrom(String(amount)));
-}
-
-function rankedFrom(withScores: string[]): Ranked[] {
-  const ranked: Ranked[] = [];
-  for (let i = 0; i < withScores.length; i += 2)
-    ranked.push({ id: withScores[i]!, score: amountFrom(withScores[i + 1]) });
-  return ranked;
+function sumFrom(stored = '0'): bigint {
+  if (!/^-?\d+$/.test(stored)) throw new DamagedFigure(`${stored} is no figure`);
+  return BigInt(stored);
 }

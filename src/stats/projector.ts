@@ -1,8 +1,9 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
-import { Ledger } from '../ledger/ledger.js';
-import type { LedgerHead, ProjectedEntry } from '../ledger/ledger-entry.js';
+import { type EntriesPage, Ledger } from '../ledger/ledger.js';
+import type { LedgerHead } from '../ledger/ledger-entry.js';
 import { Database } from '../platform/database/database.js';
+import { isStatementTimeout } from '../platform/database/sql-state.js';
 import { Redis } from '../platform/redis/redis.js';
 import type { Actor } from '../shared/access.js';
 import { BusinessCalendar } from '../shared/business-time.js';
@@ -27,6 +28,19 @@ const PROGRESS_INTERVAL_MS = 200;
 const LONGEST_STOP_MS = 1_500;
 const EVICTED = 'Redis had evicted some of them';
 
+/** How far the live figures are, and how far the ledger is. */
+export interface ProjectionProgress {
+  /** The last entry that they cover, and when they came this far (ms UTC). */
+  position: number;
+  at: number;
+  /** How many entries are missing; null while the ledger can't be asked. */
+  behind: number | null;
+  /** For how long entries are missing without that any was added, ms; 0 where none is missing. */
+  stalledMs: number;
+  /** Why the latest try to add some failed; empty where it did not. */
+  failure: string;
+}
+
 /** There are no complete figures to serve right now; they are being made. */
 export class StatsRebuilding extends UnavailableError {
   readonly code = 'stats_rebuilding';
@@ -38,14 +52,6 @@ export class StatsRebuilding extends UnavailableError {
         : 'The statistics are being compared with the ledger.',
     );
     this.details = { progress };
-  }
-}
-
-/** A figure would pass 2^53 - 1 cents or pieces, beyond which it would no longer be exact; it is left where it is. */
-export class FigureTooLarge extends Error {
-  constructor() {
-    super('a figure would exceed 90,071,992,547,409.91, the largest that is exact');
-    this.name = 'FigureTooLarge';
   }
 }
 
@@ -95,6 +101,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** One fold, examination or clearing of this process at a time. */
   private turn: Promise<unknown> = Promise.resolve();
   private saidFailure = '';
+  /** When the figures were last at the ledger's end, or entries were added to them, ms of performance.now(). */
+  private progressAt = performance.now();
   /** The hash of the entry that the ledger was last said to have lost. */
   private saidLoss = '';
 
@@ -108,7 +116,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     @Inject(CONFIG) config: Config,
   ) {
     this.calendar = new BusinessCalendar(config.businessTimeZone);
-    this.foldVersion = foldVersionFor(config.businessTimeZone);
+    this.foldVersion = foldVersionFor(this.calendar);
   }
 
   onApplicationBootstrap(): void {
@@ -203,10 +211,13 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     });
   }
 
-  /** How many ledger entries the figures are behind; null while there are none to be trusted. @throws DatabaseUnavailable */
-  async lag(): Promise<number | null> {
-    const head = await this.ledger.head();
-    return this.current && Math.max(0, head.position - this.current.position);
+  /** How far the figures in service are. @throws StatsRebuilding @throws DatabaseUnavailable */
+  async reached(): Promise<ProjectionProgress> {
+    const head = this.database.availability.up ? await this.ledger.head() : null;
+    const { position, at } = this.served();
+    const behind = head && Math.max(0, head.position - position);
+    const stalledMs = behind ? performance.now() - this.progressAt : 0;
+    return { position, at, behind, stalledMs, failure: this.saidFailure };
   }
 
   /**
@@ -251,7 +262,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
         await pause(this.current ? PAUSE_BETWEEN_FOLDS_MS : PAUSE_AFTER_DISTRUST_MS, this.stopping.signal);
       } catch (error) {
         // A part that is down says so itself.
-        if (!(error instanceof UnavailableError)) this.say(messageOf(error));
+        if (!(error instanceof UnavailableError) || isStatementTimeout(error)) this.say(messageOf(error));
         await pause(PAUSE_AFTER_FAILURE_MS, this.stopping.signal);
         this.poked = true;
       }
@@ -330,8 +341,9 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * @param reached is told how far the figures are, each time they have gone further
    */
   private async fold(from: Checkpoint, reached: (checkpoint: Checkpoint) => void): Promise<FoldOutcome> {
-    const entries = await this.entriesFrom(from);
-    if (!entries) return 'other_history';
+    const page = await this.entriesFrom(from);
+    if (!page) return 'other_history';
+    const { entries, more } = page;
     // Nothing new; but Redis may have been replaced by an empty or an older one.
     if (entries.length === 0 && !isContinued(from, await this.store.checkpoint(from.generation), from.position)) {
       return 'other_figures';
@@ -341,29 +353,32 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     for (const batch of foldBatches(entries, { calendar: this.calendar, base: from.base })) {
       const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
       const outcome = await this.store.add(batch.figures, checkpoint, to);
-      if (outcome === 'too_large') throw new FigureTooLarge();
       if (outcome === 'damaged') return 'damaged';
       if (outcome === 'moved') {
         // It is not where this process left it: another one was quicker, or Redis is not what it was.
         const found = await this.store.checkpoint(checkpoint.generation);
         if (!isContinued(checkpoint, found, checkpoint.position + 1)) return 'other_figures';
+        this.progressAt = performance.now();
         reached(found);
         return 'more_to_come';
       }
+      this.progressAt = performance.now();
       checkpoint = { ...checkpoint, ...to };
       reached(checkpoint);
     }
-    return entries.length < ENTRIES_PER_FOLD ? 'at_the_end' : 'more_to_come';
+    if (more) return 'more_to_come';
+    this.progressAt = performance.now();
+    return 'at_the_end';
   }
 
   /**
    * The entries after a checkpoint; null where the ledger no longer has the history that led up to it. For that the
    * entry at the checkpoint is read again.
    */
-  private async entriesFrom(checkpoint: Checkpoint): Promise<ProjectedEntry[] | null> {
+  private async entriesFrom(checkpoint: Checkpoint): Promise<EntriesPage | null> {
     if (checkpoint.position === 0) return this.ledger.entriesAfter(0, ENTRIES_PER_FOLD);
-    const entries = await this.ledger.entriesAfter(checkpoint.position - 1, ENTRIES_PER_FOLD + 1);
-    return entries.shift()?.entryHash === checkpoint.entryHash ? entries : null;
+    const page = await this.ledger.entriesAfter(checkpoint.position - 1, ENTRIES_PER_FOLD + 1);
+    return page.entries.shift()?.entryHash === checkpoint.entryHash ? page : null;
   }
 
   /** Compares Redis's figures with the ledger, and rebuilds them where they do not fit. */

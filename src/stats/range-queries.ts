@@ -1,9 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
 import { Database } from '../platform/database/database.js';
+import { localDay } from '../platform/database/local-day.js';
+import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
-import { cents, type Cents } from '../shared/money.js';
-import type { Ranked } from './live-figures.js';
+import type { CentsSum } from '../shared/money.js';
+import type { RankedUser } from './live-figures.js';
 import { ProjectionAuthority } from './projection-authority.js';
 import { Projector, StatsRebuilding } from './projector.js';
 import type { Range } from './ranges.rules.js';
@@ -17,7 +19,7 @@ interface Coverage {
 /** Counts of a user within a range of days. */
 export interface UserInRange {
   orders: number;
-  revenue: Cents;
+  revenue: CentsSum;
   failed: number;
   /** ms UTC; null without a counted order. */
   lastOrderAt: number | null;
@@ -30,7 +32,7 @@ export interface UserInRange {
  */
 @Injectable()
 export class RangeQueries {
-  private readonly timeZone: string;
+  private readonly calendar: BusinessCalendar;
 
   constructor(
     private readonly database: Database,
@@ -38,47 +40,55 @@ export class RangeQueries {
     private readonly authority: ProjectionAuthority,
     @Inject(CONFIG) config: Config,
   ) {
-    this.timeZone = config.businessTimeZone;
+    this.calendar = new BusinessCalendar(config.businessTimeZone);
   }
 
   /**
-   * The users who spent most in a range, score in cents, and those with most orders in it; highest first. Who only was
-   * given refunds in it spent less than nothing, and is last by spend.
+   * The users who spent most in a range, and those with most orders in it; highest first. Who only was given refunds in it
+   * spent less than nothing, and is last by spend.
    */
-  async topUsers(range: Range, limit: number): Promise<{ bySpend: Ranked[]; byOrders: Ranked[] }> {
-    const rows = await this.database.query<Ranked & { ranking: 'spend' | 'orders' }>(sql`
+  async topUsers(range: Range, limit: number): Promise<{ bySpend: RankedUser[]; byOrders: RankedUser[] }> {
+    const rows = await this.database.query<{
+      ranking: 'spend' | 'orders';
+      id: string;
+      spend: string;
+      orders: number;
+    }>(sql`
       with totals as materialized (
-        select user_id collate "C" as id, sum(${SIGNED_CENTS})::bigint as spend,
+        select user_id collate "C" as id, sum(${SIGNED_CENTS}) as spend,
           count(*) filter (where kind = 'order') as orders
         from ledger
         where kind in ('order', 'refund') and outcome <> 'failed' and ${covered(await this.coverage())} and ${this.within(range)}
         group by 1
       )
-      (select 'spend' as ranking, id, spend as score from totals order by spend desc, id desc limit ${limit})
+      (select 'spend' as ranking, * from totals order by spend desc, id desc limit ${limit})
       union all
-      (select 'orders', id, orders from totals where orders > 0 order by orders desc, id desc limit ${limit})`);
+      (select 'orders', * from totals where orders > 0 order by orders desc, id desc limit ${limit})`);
     // A union promises no order; that of equals is the one in which Redis has them.
-    const ranked = (ranking: string): Ranked[] =>
+    const ranked = (ranking: string, compare: (one: RankedUser, other: RankedUser) => number): RankedUser[] =>
       rows
         .filter((row) => row.ranking === ranking)
-        .map(({ id, score }) => ({ id, score }))
-        .sort((one, other) => other.score - one.score || (one.id < other.id ? 1 : -1));
-    return { bySpend: ranked('spend'), byOrders: ranked('orders') };
+        .map(({ id, orders, spend }) => ({ userId: id, orders, spend: BigInt(spend) }))
+        .sort((one, other) => compare(one, other) || (one.userId < other.userId ? 1 : -1));
+    return {
+      bySpend: ranked('spend', (one, other) => (one.spend < other.spend ? 1 : one.spend > other.spend ? -1 : 0)),
+      byOrders: ranked('orders', (one, other) => other.orders - one.orders),
+    };
   }
 
   /** Counts of one user in a range, zeros where there is nothing in it; null where the user is unknown. */
   async user(userId: string, range: Range): Promise<UserInRange | null> {
     const coverage = await this.coverage();
     const entriesOfUser = sql`user_id = ${userId} and ${covered(coverage)}`;
-    const [row] = await this.database.query<UserInRange & { known: boolean; revenue: number }>(sql`
+    const [row] = await this.database.query<Omit<UserInRange, 'revenue'> & { known: boolean; revenue: string }>(sql`
       select exists (select from ledger where ${entriesOfUser}) as known,
         count(*) filter (where kind = 'order' and outcome <> 'failed') as orders,
-        coalesce(sum(${SIGNED_CENTS}), 0)::bigint as revenue,
+        coalesce(sum(${SIGNED_CENTS}), 0) as revenue,
         (count(*) filter (where outcome = 'failed') - count(*) filter (where kind = 'repair')) as failed,
         max(ordered_at) filter (where kind = 'order' and outcome <> 'failed') as "lastOrderAt"
       from ledger where ${entriesOfUser} and ${this.within(range)}`);
     const { known, orders, revenue, failed, lastOrderAt } = row!;
-    return known ? { orders, revenue: cents(revenue), failed, lastOrderAt } : null;
+    return known ? { orders, revenue: BigInt(revenue), failed, lastOrderAt } : null;
   }
 
   /** Asks once more where the figures were cleared or replaced between the two questions. */
@@ -93,13 +103,13 @@ export class RangeQueries {
   }
 
   /**
-   * The condition on a range. The two bounds let the index on ordered_at find it, with a day to spare because midnight
-   * happens twice where a clock goes back over it; the cut itself is the one of the live figures.
+   * The condition on a range. The two bounds let the index on ordered_at find it: no zone is more than a day from UTC. The
+   * cut itself is the one of the live figures.
    */
   private within({ start, end }: Range): SQL {
-    const midnight = (day: SQL): SQL => sql`(${day})::timestamp at time zone ${this.timeZone}`;
+    const midnight = (day: SQL): SQL => sql`(${day})::timestamp at time zone 'UTC'`;
     return sql`ordered_at >= ${midnight(sql`${start}::date - 1`)} and ordered_at < ${midnight(sql`${end}::date + 2`)}
-      and (ordered_at at time zone ${this.timeZone})::date between ${start}::date and ${end}::date`;
+      and ${localDay(sql`ordered_at`, this.calendar)} between ${start}::date and ${end}::date`;
   }
 }
 

@@ -10,7 +10,7 @@ import { addFigures, noFigures } from './figures.rules.js';
 import { foldBatches } from './fold-batches.rules.js';
 import { BuildLeaseLost, ProjectionAuthority, type BuildLease } from './projection-authority.js';
 
-/** Entries aggregated by one statement, which stays far below the time limit of a statement. */
+/** Entries aggregated by one statement at most, which stays far below the time limit of a statement. */
 const ENTRIES_PER_PAGE = 20_000;
 const ENTRIES_PER_FOLD = 2_000;
 /** Filling Redis with a great many figures takes longer than a lease lasts. */
@@ -55,10 +55,10 @@ export class Rebuild {
     private readonly aggregation: Aggregation,
     private readonly store: FigureStore,
     private readonly ledger: Ledger,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(CONFIG) config: Config,
   ) {
-    this.foldVersion = foldVersionFor(config.businessTimeZone);
     this.calendar = new BusinessCalendar(config.businessTimeZone);
+    this.foldVersion = foldVersionFor(this.calendar);
   }
 
   /**
@@ -152,11 +152,11 @@ export class Rebuild {
     await this.store.sweep(lease.generation, { keeping: lease.replaces });
     const figures = noFigures();
     const total = head.position - lease.base;
-    for (let from = lease.base; from < head.position; from += ENTRIES_PER_PAGE) {
+    const { base } = lease;
+    for await (const page of this.aggregation.pages(base, head.position, base, ENTRIES_PER_PAGE)) {
       signal?.throwIfAborted();
-      const to = Math.min(from + ENTRIES_PER_PAGE, head.position);
-      addFigures(figures, await this.aggregation.figures(from, to, lease.base, this.config.businessTimeZone));
-      await this.authority.renew(lease, to - lease.base, total);
+      addFigures(figures, page.figures);
+      await this.authority.renew(lease, page.position - base, total);
     }
     const checkpoint: Checkpoint = {
       ledgerId: head.ledgerId,
@@ -180,7 +180,7 @@ export class Rebuild {
    */
   private async catchUp(lease: BuildLease, checkpoint: Checkpoint): Promise<Checkpoint> {
     for (;;) {
-      const entries = await this.ledger.entriesAfter(checkpoint.position, ENTRIES_PER_FOLD);
+      const { entries, more } = await this.ledger.entriesAfter(checkpoint.position, ENTRIES_PER_FOLD);
       for (const batch of foldBatches(entries, { calendar: this.calendar, base: lease.base })) {
         const to = { position: batch.position, entryHash: batch.entryHash, at: Date.now() };
         const outcome = await this.store.add(batch.figures, checkpoint, to);
@@ -188,7 +188,7 @@ export class Rebuild {
         checkpoint = { ...checkpoint, ...to };
       }
       await this.authority.renew(lease, checkpoint.position - lease.base, checkpoint.position - lease.base);
-      if (entries.length < ENTRIES_PER_FOLD) return checkpoint;
+      if (!more) return checkpoint;
     }
   }
 

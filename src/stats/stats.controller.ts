@@ -9,7 +9,7 @@ import { BusinessCalendar, daysBetween, monthsBetween } from '../shared/business
 import { CONFIG, type Config } from '../shared/config.js';
 import { NotFound } from '../shared/errors.js';
 import { isoOf } from '../shared/iso-time.js';
-import { averageCents, cents, decimalOf } from '../shared/money.js';
+import { averageCents, decimalOfSum, wholeNumberOf } from '../shared/money.js';
 import { LiveFigures, type Counts, type ProductFigures } from './live-figures.js';
 import { rangeOfDays, rangeOfMonths } from './ranges.rules.js';
 import {
@@ -56,11 +56,11 @@ export class StatsController {
     const { orders, revenue, failed, corrected, uniqueUsers, asOf } = await this.figures.global();
     return {
       total_orders: orders,
-      total_revenue: decimalOf(revenue),
+      total_revenue: decimalOfSum(revenue),
       failed_orders: failed,
       corrected_orders: corrected,
       unique_users: uniqueUsers,
-      average_order_value: decimalOf(averageCents(revenue, orders)),
+      average_order_value: decimalOfSum(averageCents(revenue, orders)),
       as_of: { position: asOf.position, at: isoOf(asOf.at) },
     };
   }
@@ -72,7 +72,7 @@ export class StatsController {
   @ApiInvalidInput('n: must be a whole number from 1 to 1000')
   async top(@Param() { n }: TopPath): Promise<TopUser[]> {
     const ranked = await this.figures.topBySpend(n);
-    return ranked.map(({ id, score }) => ({ user_id: id, total_spend: decimalOf(cents(score)) }));
+    return ranked.map(({ userId, spend }) => ({ user_id: userId, total_spend: decimalOfSum(spend) }));
   }
 
   /** Totals of a range of months. @throws InvalidInput @throws StatsRebuilding @throws RedisUnavailable */
@@ -109,7 +109,7 @@ export class StatsController {
     const page = await this.figures.monthWithUsers(
       month,
       limit + 1,
-      after && { revenue: after.revenue, userId: after.user_id },
+      after && { revenue: BigInt(after.revenue), userId: after.user_id },
     );
     if (!page) throw new NotFound(`Nothing was ordered in ${month}.`);
     const users = page.users.slice(0, limit);
@@ -120,10 +120,12 @@ export class StatsController {
       user_stats: users.map(({ userId, orders, revenue, failed }) => ({
         user_id: userId,
         order_count: orders,
-        total_spend: decimalOf(revenue),
+        total_spend: decimalOfSum(revenue),
         failed_order_count: failed,
       })),
-      next_cursor: last ? encodeCursor({ revenue: last.revenue, user_id: last.userId } satisfies PlaceInMonth) : null,
+      next_cursor: last
+        ? encodeCursor({ revenue: String(last.revenue), user_id: last.userId } satisfies PlaceInMonth)
+        : null,
     };
   }
 
@@ -156,14 +158,20 @@ export class StatsController {
   }
 }
 
-/** Where a page of a month's users ended; revenue is cents. */
+/** Where a page of a month's users ended; revenue is cents, a whole number of any size. */
 interface PlaceInMonth {
-  revenue: number;
+  revenue: string;
   user_id: string;
 }
 
 function isPlaceInMonth(value: Record<string, unknown>): value is Record<string, unknown> & PlaceInMonth {
-  return Number.isSafeInteger(value.revenue) && typeof value.user_id === 'string' && value.user_id !== '';
+  const { revenue } = value;
+  return (
+    typeof revenue === 'string' &&
+    /^-?\d{1,30}$/.test(revenue) &&
+    typeof value.user_id === 'string' &&
+    value.user_id !== ''
+  );
 }
 
 function totalsOf({ orders, revenue, failed }: Counts): {
@@ -171,9 +179,9 @@ function totalsOf({ orders, revenue, failed }: Counts): {
   total_revenue: number;
   failed_orders: number;
 } {
-  return { total_orders: orders, total_revenue: decimalOf(revenue), failed_orders: failed };
+  return { total_orders: orders, total_revenue: decimalOfSum(revenue), failed_orders: failed };
 }
 
 function salesOf({ productId, quantity, revenue }: ProductFigures): ProductSales {
-  return { product_id: productId, quantity, revenue: decimalOf(revenue) };
+  return { product_id: productId, quantity: wholeNumberOf(quantity), revenue: decimalOfSum(revenue) };
 }

@@ -22,6 +22,9 @@ import { UsersController } from './users.controller.js';
 import { Verification } from './verification.js';
 import { VerifyController } from './verify.controller.js';
 
+/** Entries are missing for so long without that one was added: whatever it is, it does not pass by itself. */
+const STALLED_AFTER_MS = 30_000;
+
 /** Ledger → projector → Redis → REST. */
 @Module({
   imports: [LedgerModule],
@@ -52,13 +55,22 @@ export class StatsModule {
     verification: Verification,
   ) {
     ledger.onAppended(() => reads.entriesArrive());
-    readiness.add('statistics', () => {
-      const { position, at } = projector.served();
-      return { up: true, position, as_of: isoOf(at) };
+    readiness.add('statistics', async () => {
+      const { position, at, behind, stalledMs, failure } = await projector.reached();
+      const facts = { position, as_of: isoOf(at), behind };
+      if (stalledMs < STALLED_AFTER_MS) return { up: true, ...facts };
+      const seconds = Math.round(stalledMs / 1000);
+      const why = failure === '' ? '' : `: ${failure}`;
+      return {
+        up: false,
+        reason: `${behind} entries are missing, and none was added for ${seconds} s${why}`,
+        ...facts,
+      };
     });
-    metrics.reading('stats_projection_lag_entries', 'Ledger entries that the live figures are behind', () =>
-      projector.lag(),
-    );
+    metrics.reading('stats_projection_lag_entries', 'Ledger entries that the live figures are behind', async () => {
+      const { behind } = await projector.reached();
+      return behind;
+    });
     metrics.reading(
       'stats_drift_cents',
       'By how many cents money in Redis was off when the live figures were last verified',

@@ -12,7 +12,7 @@ import { CONFIG, type Config } from '../shared/config.js';
 import { NotFound } from '../shared/errors.js';
 import { cleanId } from '../shared/ids.js';
 import { isoOf } from '../shared/iso-time.js';
-import { averageCents, cents, decimalOf } from '../shared/money.js';
+import { averageCents, decimalOfSum } from '../shared/money.js';
 import { LiveFigures } from './live-figures.js';
 import { RangeQueries } from './range-queries.js';
 import { type GivenRange, type Range, rangeOfDays } from './ranges.rules.js';
@@ -51,15 +51,15 @@ export class UsersController {
       ? await this.ranges.topUsers(range, query.limit)
       : await this.figures.topUsers(query.limit);
     return {
-      total_spend_ranking: bySpend.map(({ id, score }, index) => ({
+      total_spend_ranking: bySpend.map(({ userId, spend }, index) => ({
         position: index + 1,
-        user_id: id,
-        total_spend: decimalOf(cents(score)),
+        user_id: userId,
+        total_spend: decimalOfSum(spend),
       })),
-      total_order_count_ranking: byOrders.map(({ id, score }, index) => ({
+      total_order_count_ranking: byOrders.map(({ userId, orders }, index) => ({
         position: index + 1,
-        user_id: id,
-        total_order_count: score,
+        user_id: userId,
+        total_order_count: orders,
       })),
     };
   }
@@ -85,9 +85,9 @@ export class UsersController {
     return {
       user_id: userId,
       order_count: orders,
-      total_spend: decimalOf(revenue),
+      total_spend: decimalOfSum(revenue),
       failed_order_count: failed,
-      average_order_value: decimalOf(averageCents(revenue, orders)),
+      average_order_value: decimalOfSum(averageCents(revenue, orders)),
       last_order_at: isoOf(lastOrderAt),
     };
   }

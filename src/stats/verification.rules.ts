@@ -1,6 +1,5 @@
 import type { Change } from './figure-store.js';
 
-const MONEY_FIELD = 'revenue';
 const MOST_CHARACTERS_SHOWN = 64;
 /** What a mismatch of a whole key says. */
 const ANOTHER_TYPE = 'another type';
@@ -8,7 +7,7 @@ const LASTS = 'no expiry';
 const EXPIRES = 'an expiry';
 
 /** A stored value: a whole number (cents where it is money), a text where it is none, null where there is nothing. */
-export type StoredValue = number | string | null;
+export type StoredValue = bigint | string | null;
 
 /** A place where Redis holds something else than it should. */
 export interface Mismatch {
@@ -20,13 +19,13 @@ export interface Mismatch {
   found: StoredValue;
   isMoney: boolean;
   /** By how many cents the money stored there is wrong; all of it where it is missing or no number. */
-  driftCents: number;
+  driftCents: bigint;
 }
 
 /** What every key must hold: the same changes as Redis was told, made of figures that came another way. */
 export class ExpectedFigures {
-  readonly hashes = new Map<string, Record<string, number>>();
-  readonly rankings = new Map<string, Map<string, number>>();
+  readonly hashes = new Map<string, Record<string, bigint>>();
+  readonly rankings = new Map<string, Map<string, bigint>>();
 
   /** Adds what a later run of entries changes. */
   add(changes: Iterable<Change>): void {
@@ -40,28 +39,29 @@ export class ExpectedFigures {
     return this.hashes.has(key) || this.rankings.has(key);
   }
 
-  private addTo(ranking: Map<string, number>, pairs: string[]): void {
+  private addTo(ranking: Map<string, bigint>, pairs: string[]): void {
     for (let i = 0; i < pairs.length; i += 2) {
-      ranking.set(pairs[i]!, (ranking.get(pairs[i]!) ?? 0) + Number(pairs[i + 1]));
+      ranking.set(pairs[i]!, (ranking.get(pairs[i]!) ?? 0n) + BigInt(pairs[i + 1]!));
     }
   }
 
-  private change(hash: Record<string, number>, action: 'add' | 'max', pairs: string[]): void {
+  private change(hash: Record<string, bigint>, action: 'add' | 'max', pairs: string[]): void {
     for (let i = 0; i < pairs.length; i += 2) {
-      const [field, before, amount] = [pairs[i]!, hash[pairs[i]!] ?? 0, Number(pairs[i + 1])];
-      hash[field] = action === 'max' ? Math.max(before, amount) : before + amount;
+      const [field, before, amount] = [pairs[i]!, hash[pairs[i]!] ?? 0n, BigInt(pairs[i + 1]!)];
+      if (action === 'add') hash[field] = before + amount;
+      else hash[field] = amount > before ? amount : before;
     }
   }
 
-  private hash(key: string): Record<string, number> {
+  private hash(key: string): Record<string, bigint> {
     let found = this.hashes.get(key);
     if (!found) this.hashes.set(key, (found = {}));
     return found;
   }
 
-  private ranking(key: string): Map<string, number> {
+  private ranking(key: string): Map<string, bigint> {
     let found = this.rankings.get(key);
-    if (!found) this.rankings.set(key, (found = new Map<string, number>()));
+    if (!found) this.rankings.set(key, (found = new Map<string, bigint>()));
     return found;
   }
 }
@@ -70,7 +70,7 @@ export class ExpectedFigures {
 export class Mismatches {
   readonly first: Mismatch[] = [];
   count = 0;
-  driftCents = 0;
+  driftCents = 0n;
 
   /** @param most how many are kept */
   constructor(private readonly most: number) {}
@@ -78,7 +78,7 @@ export class Mismatches {
   add(mismatches: Iterable<Mismatch>): void {
     for (const mismatch of mismatches) {
       this.count++;
-      this.driftCents = Math.min(this.driftCents + mismatch.driftCents, Number.MAX_SAFE_INTEGER);
+      this.driftCents += mismatch.driftCents;
       if (this.first.length < this.most) this.first.push(mismatch);
     }
   }
@@ -87,15 +87,17 @@ export class Mismatches {
 /**
  * Compares a hash with what it must hold, field by field: none wrong, none missing, none too many.
  * @param expected null where a field must not be there
+ * @param isMoney whether a field is cents
  */
 export function compareHash(
   key: string,
   expected: Record<string, StoredValue>,
   found: Record<string, string>,
+  isMoney: (field: string) => boolean,
 ): Mismatch[] {
   const fields = new Set([...Object.keys(expected), ...Object.keys(found)]);
   return [...fields].flatMap((field) =>
-    compareValue({ key, field, isMoney: field === MONEY_FIELD }, expected[field] ?? null, valueOf(found[field])),
+    compareValue({ key, field, isMoney: isMoney(field) }, expected[field] ?? null, valueOf(found[field])),
   );
 }
 
@@ -103,28 +105,35 @@ export function compareHash(
 export function compareTexts(key: string, expected: string[], found: Record<string, string>): Mismatch[] {
   const values: Record<string, StoredValue> = {};
   for (let i = 0; i < expected.length; i += 2) values[expected[i]!] = valueOf(expected[i + 1]);
-  return compareHash(key, values, found);
+  return compareHash(key, values, found, () => false);
 }
 
 /**
- * Compares the score of one member of a sorted set.
+ * Compares the score of one member of a sorted set: it must be the double nearest to what is ranked by.
  * @param expected null where it must not be a member
  */
 export function compareScore(
   place: Pick<Mismatch, 'key' | 'isMoney'> & { field: string },
-  expected: number | null,
+  expected: bigint | null,
   found: string | null,
 ): Mismatch[] {
+  if (expected !== null && found !== null && Number(found) === Number(expected)) return [];
   // Redis writes large scores with an exponent.
-  const score = found === null ? null : Number(found);
-  return compareValue(place, expected, Number.isSafeInteger(score) ? score : valueOf(found ?? undefined));
+  const score = Number(found);
+  return compareValue(place, expected, found !== null && Number.isInteger(score) ? BigInt(score) : found);
 }
 
 /** A key that is of another type than it should; all money that it should hold is missing. */
-export function anotherType(key: string, expected: 'hash' | 'sorted set', money: Iterable<number>): Mismatch {
-  let driftCents = 0;
-  for (const amount of money) driftCents += Math.abs(amount);
+export function anotherType(key: string, expected: 'hash' | 'sorted set', money: Iterable<bigint>): Mismatch {
+  let driftCents = 0n;
+  for (const amount of money) driftCents += absolute(amount);
   return { ...ofWholeKey(key, expected, ANOTHER_TYPE), driftCents };
+}
+
+/** The figures do not go up to the entry that the ledger has. */
+export function behind(checkpoint: string, expected: number, found: number): Mismatch {
+  const positions = { expected: BigInt(expected), found: BigInt(found) };
+  return { key: checkpoint, field: 'position', ...positions, isMoney: false, driftCents: 0n };
 }
 
 /** A key that would vanish by itself. */
@@ -137,13 +146,8 @@ export function strayKey(key: string, type: string): Mismatch {
   return ofWholeKey(key, null, type);
 }
 
-/** The money that a hash holds, cents. */
-export function moneyIn(hash: Record<string, number>): number[] {
-  return [hash[MONEY_FIELD] ?? 0];
-}
-
 function ofWholeKey(key: string, expected: StoredValue, found: StoredValue): Mismatch {
-  return { key, field: null, expected, found, isMoney: false, driftCents: 0 };
+  return { key, field: null, expected, found, isMoney: false, driftCents: 0n };
 }
 
 function compareValue(
@@ -152,7 +156,7 @@ function compareValue(
   found: StoredValue,
 ): Mismatch[] {
   if (expected === found) return [];
-  const driftCents = place.isMoney ? Math.abs(amountOf(found) - amountOf(expected)) : 0;
+  const driftCents = place.isMoney ? absolute(amountOf(found) - amountOf(expected)) : 0n;
   const shown = typeof found === 'string' ? found.slice(0, MOST_CHARACTERS_SHOWN) : found;
   return [{ ...place, expected, found: shown, driftCents }];
 }
@@ -160,10 +164,13 @@ function compareValue(
 /** Numbers are stored in one form only; what is written otherwise was not written by a fold. */
 function valueOf(stored: string | undefined): StoredValue {
   if (stored === undefined) return null;
-  const amount = Number(stored);
-  return Number.isSafeInteger(amount) && String(amount) === stored ? amount : stored;
+  return /^(0|-?[1-9]\d*)$/.test(stored) ? BigInt(stored) : stored;
 }
 
-function amountOf(value: StoredValue): number {
-  return typeof value === 'number' ? value : 0;
+function amountOf(value: StoredValue): bigint {
+  return typeof value === 'bigint' ? value : 0n;
+}
+
+function absolute(amount: bigint): bigint {
+  return amount < 0n ? -amount : amount;
 }

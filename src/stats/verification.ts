@@ -57,7 +57,7 @@ export class Verification implements OnModuleDestroy {
   /** @throws DatabaseUnavailable */
   async recorded(): Promise<LatestVerification> {
     const [row] = await this.database.query<LatestVerification>(
-      sql`select drift_cents as "driftCents", succeeded_at as "succeededAt"
+      sql`select drift_cents::float8 as "driftCents", succeeded_at as "succeededAt"
           from verification`,
     );
     return row!;
@@ -93,7 +93,7 @@ export class Verification implements OnModuleDestroy {
     const verified = mismatches.count === 0;
     await this.database.query(
       sql`update verification
-          set finished_at = now(), verified = ${verified}, drift_cents = ${mismatches.driftCents},
+          set finished_at = now(), verified = ${verified}, drift_cents = ${String(mismatches.driftCents)},
             succeeded_at = case when ${verified} then now() else succeeded_at end`,
     );
   }

@@ -6,7 +6,7 @@ import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { progressOf } from '../platform/http/run-json.js';
 import { NotFound } from '../shared/errors.js';
-import { cents, decimalOf } from '../shared/money.js';
+import { decimalOfSum, wholeNumberOf } from '../shared/money.js';
 import { isoOf } from '../shared/iso-time.js';
 import { ApiStatsUnavailable } from './stats.dto.js';
 import { Verification, type VerificationRun } from './verification.js';
@@ -81,7 +81,7 @@ function answerOf(run: VerificationRun): VerificationReport | VerificationProgre
     entries,
     users_checked: usersChecked,
     months_checked: monthsChecked,
-    drift_cents: mismatches.driftCents,
+    drift_cents: wholeNumberOf(mismatches.driftCents),
     mismatch_count: mismatches.count,
     mismatches: mismatches.first.map(shown),
     started_at: isoOf(startedAt!),
@@ -91,7 +91,9 @@ function answerOf(run: VerificationRun): VerificationReport | VerificationProgre
 }
 
 function shown({ key, field, expected, found, isMoney }: Mismatch): VerificationMismatch {
-  const asShown = (value: StoredValue): StoredValue =>
-    isMoney && typeof value === 'number' ? decimalOf(cents(value)) : value;
+  const asShown = (value: StoredValue): number | string | null => {
+    if (typeof value !== 'bigint') return value;
+    return isMoney ? decimalOfSum(value) : wholeNumberOf(value);
+  };
   return { key, field, expected: asShown(expected), found: asShown(found) };
 }

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { readFileSync } from 'node:fs';
 import { QualityReportController } from '../../src/data-quality/quality-report.controller.js';
 import { Ledger } from '../../src/ledger/ledger.js';
+import { BusinessCalendar } from '../../src/shared/business-time.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { REASONS } from '../../src/shared/order-event.js';
 import { asAdmin, anAccount, SECURED } from '../support/accounts.js';
@@ -442,7 +443,7 @@ describe('The making of a report', () => {
     for (const order of large) await service.send(order);
     await service.settled();
     const ledger = service.app.get(Ledger);
-    const { entries, upTo } = await ledger.reportedEntries(0, 1_000, {}, 'UTC');
+    const { entries, upTo } = await ledger.reportedEntries(0, 1_000, {}, new BusinessCalendar('UTC'));
     expect(entries.length).toBeLessThan(3 + large.length);
     expect(upTo).toBe(entries.at(-1)!.position);
     const { position } = await ledger.head();

@@ -14,6 +14,7 @@ import { dumpOfGeneration, sumOver, type Dump } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { shuffled } from '../support/shuffled.js';
+import { MAX_CENTS } from '../../src/shared/money.js';
 
 const REAL_ORDERS = join(__dirname, '../data/online-retail-2010-12-early.jsonl');
 
@@ -29,7 +30,7 @@ function judged(event: object): JudgedMessage {
   const body = JSON.stringify(event);
   const now = Date.now();
   const message = { messageId: 'made-by-the-test', body, sentAt: now, receivedAt: now };
-  return judge(message, { currency: 'USD', orderValueMismatch: 'correct' });
+  return judge(message, { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS });
 }
 
 /** One order_id with two contents. */

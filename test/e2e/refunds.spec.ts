@@ -15,6 +15,7 @@ import { expectExactFigures } from '../support/exact-figures.js';
 import { anOrderEvent, type SentOrderEvent } from '../support/order-events.js';
 import { aRefund, type SentRefund } from '../support/refunds.js';
 import { aDatabase, emptyLedger, type OwnPart } from '../support/stores.js';
+import { MAX_CENTS } from '../../src/shared/money.js';
 
 type Json = Answer['body'];
 
@@ -58,7 +59,7 @@ async function rebuilt(service: RunningService, body = {}): Promise<void> {
 function judged(event: object): JudgedMessage {
   const now = Date.now();
   const message = { messageId: 'made-by-the-test', body: JSON.stringify(event), sentAt: now, receivedAt: now };
-  return judge(message, { currency: 'USD', orderValueMismatch: 'correct' });
+  return judge(message, { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS });
 }
 
 function inWords(result: AppendResult): string {
@@ -582,11 +583,26 @@ describe('in the ledger', () => {
     expect((await ledger.head()).position).toBe(6);
   });
 
+  it('one that is dated more than a year before its order fails', async () => {
+    const order = anOrderEvent({ order_timestamp: '2026-01-15T12:00:00Z' });
+    const dated = (refund_timestamp: string): JudgedMessage =>
+      judged(aRefund({ order_id: order.order_id, amount: 1, refund_timestamp }));
+    const early = dated('2000-01-01T00:00:00Z');
+    const refunds = [dated('2025-01-14T11:59:59Z'), dated('2025-01-14T12:00:00Z')];
+    expect((await ledger.append([early], NO_HURRY)).map(inWords)).toEqual(['waiting']);
+    expect((await ledger.append([judged(order), ...refunds], NO_HURRY)).map(inWords)).toEqual([
+      '1 accepted',
+      '3 failed refund_before_order',
+      '4 accepted',
+    ]);
+    expect((await ledger.append([early], NO_HURRY)).map(inWords)).toEqual(['duplicate 2']);
+  });
+
   it('a content that failed by its time, and waits since, is not stored twice where it then fails for its amount', async () => {
     const order = anOrderEvent();
     const refund = aRefund({ order_id: order.order_id, amount: 11 });
     const now = Date.parse(refund.refund_timestamp);
-    const policy = { currency: 'USD', orderValueMismatch: 'correct' as const };
+    const policy = { currency: 'USD', orderValueMismatch: 'correct' as const, maxOrderValue: MAX_CENTS };
     const at = (sentAt: number): JudgedMessage =>
       judge({ messageId: 'm', body: JSON.stringify(refund), sentAt, receivedAt: sentAt }, policy);
     const results = await ledger.append([at(now - 3_600_000), at(now), judged(order)], NO_HURRY);

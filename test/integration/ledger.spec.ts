@@ -276,7 +276,7 @@ describe('what is stored', () => {
         if (result?.kind !== 'stored') throw new Error(JSON.stringify(result));
         const lines = (await ledger.entry(result.position))!.lines;
         expect(lines.map((line) => line.product_id)).toEqual(ids);
-        const [projected] = await ledger.entriesAfter(result.position - 1, 1);
+        const [projected] = (await ledger.entriesAfter(result.position - 1, 1)).entries;
         expect(projected!.lines.map((line) => line.product_id)).toEqual(ids);
       }),
       { numRuns: 60, examples: [[odd]] },
@@ -531,6 +531,115 @@ describe('an outage', () => {
       await holder.end();
       await impatient.onApplicationShutdown();
     }
+  });
+});
+
+describe('refunds that wait for one order', () => {
+  const MAX_WAITING = 1_000;
+  const MAX_SETTLED = 200;
+  const anEarlyRefund = (i: number, orderId = 'ORD1'): JudgedMessage =>
+    aJudgedMessage({
+      kind: 'refund',
+      orderId,
+      refundId: `R${i}`,
+      userId: null,
+      value: cents(1),
+      claimed: cents(1),
+      lines: [],
+      content: `${orderId} ${i}`,
+    });
+
+  beforeEach(async () => {
+    const results = await append(...Array.from({ length: MAX_WAITING }, (_, i) => anEarlyRefund(i)));
+    expect(new Set(results.map(inWords))).toEqual(new Set(['waiting']));
+  });
+
+  it('are a thousand at most', async () => {
+    expect(await told(anEarlyRefund(MAX_WAITING), anEarlyRefund(0), anEarlyRefund(0, 'ORD2'))).toEqual([
+      '1 failed too_many_waiting_refunds',
+      'duplicate of null',
+      'waiting',
+    ]);
+    expect(await told(anEarlyRefund(MAX_WAITING))).toEqual(['duplicate of 1']);
+  });
+
+  it('are settled a portion at a time, in the order in which they came', async () => {
+    const order = aJudgedMessage({ orderId: 'ORD1', value: cents(MAX_WAITING) });
+    expect(await told(order, aJudgedMessage())).toEqual(['1 accepted', '2 accepted']);
+    expect((await ledger.head()).position).toBe(2 + MAX_SETTLED);
+    // One that comes meanwhile must not be settled before them: there would not be enough left for the last one.
+    expect(await told(anEarlyRefund(MAX_WAITING), aJudgedMessage())).toEqual(['waiting', '203 accepted']);
+    const appended = jest.fn();
+    ledger.onAppended(appended);
+    while (await ledger.settleDueRefunds());
+    expect(appended).toHaveBeenCalled();
+
+    const settled = await database.query<{ refund: string; outcome: string }>(
+      sql`select refund_id as refund, outcome from ledger where kind = 'refund' order by position`,
+    );
+    expect(settled).toEqual(
+      Array.from({ length: MAX_WAITING + 1 }, (_, i) => ({
+        refund: `R${i}`,
+        outcome: i < MAX_WAITING ? 'accepted' : 'failed',
+      })),
+    );
+    expect(await told(anEarlyRefund(MAX_WAITING + 1))).toEqual(['1005 failed refund_exceeds_order']);
+  });
+});
+
+/** As PostgreSQL cancels a statement. */
+function takesTooLong(): DatabaseUnavailable {
+  const cause = Object.assign(new Error('canceling statement due to statement timeout'), { code: '57014' });
+  return new DatabaseUnavailable(cause.message, { cause });
+}
+
+describe('a statement that takes too long', () => {
+  it('to append costs only the message that it is for', async () => {
+    const query = database.query.bind(database);
+    jest.spyOn(database, 'query').mockImplementation((statement) => {
+      if (JSON.stringify(statement).includes('ORD-SLOW')) return Promise.reject(takesTooLong());
+      return query(statement);
+    });
+    const others = Array.from({ length: 5 }, () => aJudgedMessage());
+    expect(await told(...others.slice(0, 2), aJudgedMessage({ orderId: 'ORD-SLOW' }), ...others.slice(2))).toEqual([
+      '1 accepted',
+      '2 accepted',
+      'refused 57014',
+      '3 accepted',
+      '4 accepted',
+      '5 accepted',
+    ]);
+  });
+
+  it('to read a page is followed by one that reads half of it', async () => {
+    await append(...Array.from({ length: 10 }, () => aJudgedMessage()));
+    const query = database.query.bind(database);
+    jest.spyOn(database, 'query').mockImplementation(async (statement) => {
+      const rows = await query<never>(statement);
+      if (rows.length > 3) throw takesTooLong();
+      return rows;
+    });
+    const { entries, more } = await ledger.entriesAfter(2, 8);
+    expect([entries.map(({ position }) => position), more]).toEqual([[3, 4], true]);
+    jest.spyOn(database, 'query').mockRejectedValue(takesTooLong());
+    await expect(ledger.entriesAfter(2, 8)).rejects.toThrow(DatabaseUnavailable);
+  });
+});
+
+describe('pages of entries', () => {
+  it('hold fewer where these are large', async () => {
+    const body = 'x'.repeat(1_000_000);
+    await append(...Array.from({ length: 12 }, () => aJudgedMessage({ body })), aJudgedMessage());
+    const pages: number[][] = [];
+    for (let after = 0, more = true; more;) {
+      const page = await ledger.entriesAfter(after, 2_000);
+      pages.push(page.entries.map(({ position }) => position));
+      after = page.entries.at(-1)!.position;
+      ({ more } = page);
+    }
+    expect(pages.map(({ length }) => length)).toEqual([5, 5, 3]);
+    expect(pages.flat()).toEqual(upTo(13));
+    expect(await ledger.entriesAfter(13, 2_000)).toEqual({ entries: [], more: false });
   });
 });
 

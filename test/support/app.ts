@@ -148,8 +148,8 @@ export class RunningService {
     await eventually(async () => {
       const { visible, in_flight, delayed } = await this.app.get(OrdersQueue).depth();
       if (visible + in_flight + delayed > 0) throw new Error(`${visible} waiting, ${in_flight} in hand`);
-      const lag = await this.app.get(Projector).lag();
-      if (lag !== 0) throw new Error(`The figures are ${lag} entries behind`);
+      const { behind } = await this.app.get(Projector).reached();
+      if (behind !== 0) throw new Error(`The figures are ${behind} entries behind`);
     }, withoutProgressMs);
   }
 

@@ -1,5 +1,6 @@
 import { Ledger } from '../../src/ledger/ledger.js';
 import type { Redis } from '../../src/platform/redis/redis.js';
+import { decimalOfSum } from '../../src/shared/money.js';
 import { Aggregation } from '../../src/stats/aggregation.js';
 import type { Figures } from '../../src/stats/figures.rules.js';
 import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
@@ -15,7 +16,6 @@ export interface StatisticsKeeper {
   authority: ProjectionAuthority;
   projector: Projector;
   redis: Redis;
-  businessTimeZone: string;
 }
 
 /** The generation that a service serves. @throws StatsRebuilding where it serves none */
@@ -35,7 +35,7 @@ export async function expectExactFigures(service: RunningService): Promise<void>
   });
   expect(body).toMatchObject({
     total_orders: global.orders,
-    total_revenue: global.revenue / 100,
+    total_revenue: Number(JSON.stringify(decimalOfSum(global.revenue))),
     failed_orders: global.failed,
     corrected_orders: global.corrected,
     as_of: { position },
@@ -46,7 +46,7 @@ export async function expectExactFigures(service: RunningService): Promise<void>
 export async function expectExactStatistics(
   keeper: StatisticsKeeper,
 ): Promise<{ global: Figures['global']; position: number }> {
-  const { ledger, aggregation, authority, projector, redis, businessTimeZone } = keeper;
+  const { ledger, aggregation, authority, projector, redis } = keeper;
   const { position } = await ledger.head();
   // Whole generations: more than one where something had to be rebuilt.
   const { generation } = await eventually(() => {
@@ -55,7 +55,7 @@ export async function expectExactStatistics(
     return served;
   }, 30_000);
   const { base } = await authority.read();
-  const figures = await aggregation.figures(base, position, base, businessTimeZone);
+  const figures = await aggregation.figures(base, position, base);
   const expected = await storedFormOf(figures);
   // A ledger without entries after the base has no figures, or zeros.
   if (position === base) delete expected.global;
@@ -81,13 +81,12 @@ export async function expectNoStrayStatistics({ projector, redis }: StatisticsKe
   expect(lasting).toEqual(names.filter((name) => redis.keys.generationOf(name) === served));
 }
 
-function keeperIn({ app, redis, config }: RunningService): StatisticsKeeper {
+function keeperIn({ app, redis }: RunningService): StatisticsKeeper {
   return {
     ledger: app.get(Ledger),
     aggregation: app.get(Aggregation),
     authority: app.get(ProjectionAuthority),
     projector: app.get(Projector),
     redis,
-    businessTimeZone: config.businessTimeZone,
   };
 }

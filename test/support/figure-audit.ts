@@ -83,8 +83,8 @@ export function plainFigures(entries: AuditedEntry[], base: number, keys: Genera
     const user = figures.get(keys.user(userId!))!;
     user.set('last_order_at', Math.max(user.get('last_order_at') ?? 0, entry.orderedAt!));
     for (const { product_id, cents, quantity } of entry.lines) {
-      add(keys.productsByRevenue, product_id, cents);
-      add(keys.productsByQuantity, product_id, quantity);
+      for (const key of [keys.productsByRevenue, keys.productRevenue]) add(key, product_id, cents);
+      for (const key of [keys.productsByQuantity, keys.productQuantity]) add(key, product_id, quantity);
     }
   }
   return figures;
@@ -179,7 +179,8 @@ function sumFaults(stored: Values, keys: GenerationKeys): string[] {
 }
 
 function isRanking(key: string, keys: GenerationKeys): boolean {
-  return keys.ranksByMoney(key) || key === keys.usersByOrders || key === keys.productsByQuantity;
+  const rankings = [keys.usersBySpend, keys.usersByOrders, keys.productsByRevenue, keys.productsByQuantity];
+  return rankings.includes(key) || key.startsWith(keys.monthUsers(''));
 }
 
 async function valuesOf(redis: IORedis, key: string, type: string): Promise<Map<string, number>> {

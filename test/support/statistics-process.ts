@@ -48,11 +48,11 @@ export class StatisticsProcess implements StatisticsKeeper {
     this.halvePipelines();
     const audit = new Audit(database);
     this.ledger = new Ledger(database);
-    this.aggregation = new Aggregation(database);
     this.authority = new ProjectionAuthority(database, audit);
     this.store = new FigureStore(redis);
-    const { ledger, authority, aggregation, store } = this;
     const config = { businessTimeZone: this.businessTimeZone } as Config;
+    this.aggregation = new Aggregation(database, this.ledger, config);
+    const { ledger, authority, aggregation, store } = this;
     this.rebuild = new Rebuild(authority, aggregation, store, ledger, config);
     this.projector = new Projector(ledger, database, redis, store, authority, this.rebuild, config);
     this.requests = new RebuildRequests(database, redis, this.projector, audit);

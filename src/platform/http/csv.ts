@@ -98,6 +98,8 @@ function csvOf<Answer, Row extends CsvRow<Row>>(table: CsvTable<Answer, Row>, an
     escape_formulas: true,
     cast: {
       number: (value, { column }) => (money.some((name) => name === column) ? value.toFixed(2) : String(value)),
+      // A number that a double can't hold, see decimalOfSum.
+      object: (value) => (value as { rawJSON: string }).rawJSON,
     },
   });
 }

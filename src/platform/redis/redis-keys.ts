@@ -37,7 +37,10 @@ export class RedisKeys {
   }
 }
 
-/** The keys of one generation of the live figures. Amounts are cents. */
+/**
+ * The keys of one generation of the live figures. Amounts are cents. Hashes hold every sum exactly, as text; the scores by
+ * which sorted sets rank are the doubles nearest to these.
+ */
 export class GenerationKeys {
   constructor(private readonly root: string) {}
 
@@ -46,9 +49,12 @@ export class GenerationKeys {
     return key.slice(this.root.length);
   }
 
-  /** Whether the scores of a sorted set are cents. */
-  ranksByMoney(key: string): boolean {
-    return key === this.usersBySpend || key === this.productsByRevenue || key.startsWith(this.monthUsers(''));
+  /** Whether a value is cents: that of a hash's field, or the score of a sorted set's member. */
+  isMoney(key: string, field: string): boolean {
+    const ofMoney = [this.usersBySpend, this.productsByRevenue, this.productRevenue];
+    if (ofMoney.includes(key) || key.startsWith(this.monthUsers(''))) return true;
+    const ofCounts = [this.usersByOrders, this.productsByQuantity, this.productQuantity];
+    return field === 'revenue' && !ofCounts.includes(key);
   }
 
   /**
@@ -97,6 +103,16 @@ export class GenerationKeys {
   /** Hash: orders, revenue, failed. */
   day(day: string): string {
     return `${this.root}day:${day}`;
+  }
+
+  /** Hash: revenue by product. */
+  get productRevenue(): string {
+    return `${this.root}product-revenue`;
+  }
+
+  /** Hash: quantity by product. */
+  get productQuantity(): string {
+    return `${this.root}product-quantity`;
   }
 
   /** Sorted set: products by revenue. */

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { JudgedMessage } from '../order-event.js';
 import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
+import { MAX_CENTS } from '../money.js';
 
 const item = { product_id: 'P1', quantity: 2, price_per_unit: 2.5 };
 const order = {
@@ -28,7 +29,7 @@ function judged(event: object | string): JudgedMessage {
   const at = Date.UTC(2024, 4, 1);
   return judge(
     { messageId: 'm', body, sentAt: at, receivedAt: at },
-    { currency: 'USD', orderValueMismatch: 'correct' },
+    { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS },
   );
 }
 

@@ -1,5 +1,5 @@
 import { Decimal } from 'decimal.js';
-import { cents, type Cents, MAX_ORDER_CENTS } from '../money.js';
+import { cents, type Cents, MAX_CENTS } from '../money.js';
 
 /**
  * A number exactly as the sender wrote it. A JS number stands for its shortest decimal form (0.1 is one
@@ -75,5 +75,5 @@ export function roundedCents(amount: ExactNumber): Cents | null {
   const whole = wholeParts(amount, 100);
   if (whole !== undefined) return cents(whole);
   const rounded = decimalFrom(amount).times(100).toDecimalPlaces(0, Decimal.ROUND_HALF_UP);
-  return rounded.abs().greaterThan(MAX_ORDER_CENTS) ? null : cents(rounded.toNumber());
+  return rounded.abs().greaterThan(MAX_CENTS) ? null : cents(rounded.toNumber());
 }

@@ -2,10 +2,11 @@ import fc from 'fast-check';
 import { type JudgedMessage, type JudgingPolicy, type Reason, REASONS } from '../order-event.js';
 import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
+import { MAX_CENTS } from '../money.js';
 
 const SENT_AT = Date.parse('2024-03-01T12:00:00Z');
-const correcting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct' };
-const rejecting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject' };
+const correcting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS };
+const rejecting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderValue: MAX_CENTS };
 
 function anItem(changes: object = {}): object {
   return { product_id: 'P1', quantity: 2, price_per_unit: 2.5, ...changes };

@@ -1,4 +1,4 @@
-import { cents, type Cents, MAX_ORDER_CENTS } from '../money.js';
+import { cents, type Cents, MAX_CENTS } from '../money.js';
 import { BOUNDS, type JudgedMessage, type JudgingPolicy, type Reason, type ReceivedMessage } from '../order-event.js';
 import { bodyHash, orderHash, rawHash } from './content-hash.rules.js';
 import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
@@ -29,7 +29,7 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
   const lines = judgeItems(order.items, faults);
   const sums = lines && runningCents(lines);
   const total = sums?.at(-1) ?? null;
-  judgeTotal(total, faults);
+  judgeTotal(total, policy, faults);
   const claimed = judgeClaim(order.order_value, total, policy, faults);
 
   const judged = {
@@ -58,11 +58,11 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
 
 /**
  * What the items of an order add up to, whatever else is wrong with it; null where a quantity or a price has a fault, or the
- * sum exceeds MAX_ORDER_CENTS.
+ * sum exceeds MAX_CENTS.
  */
 export function sumOfItems({ items }: CleanedOrder): Cents | null {
   const total = runningCents(judgeItems(items, new Set()) ?? []).at(-1);
-  return total === undefined || total > MAX_ORDER_CENTS ? null : cents(total);
+  return total === undefined || total > MAX_CENTS ? null : cents(total);
 }
 
 function readable<T>(field: Cleaned<T>): T | undefined {
@@ -155,10 +155,10 @@ function judgePrice(price: Cleaned<ExactNumber>, faults: Faults): ExactNumber | 
   return null;
 }
 
-function judgeTotal(total: number | null, faults: Faults): void {
+function judgeTotal(total: number | null, { maxOrderValue }: JudgingPolicy, faults: Faults): void {
   if (total === null) return;
   if (total <= 0) faults.add('non_positive_total');
-  if (total > MAX_ORDER_CENTS) faults.add('order_value_too_large');
+  if (total > maxOrderValue) faults.add('order_value_too_large');
 }
 
 /** Judges the claimed value; what it says of the total is only asked where the total is one that an order may have. */
@@ -176,7 +176,7 @@ function judgeClaim(
   const claimed = roundedCents(claim);
   if (!exceeds(claim, 0)) {
     faults.add('non_positive_order_value');
-  } else if (rejecting && total !== null && total <= MAX_ORDER_CENTS && claimed !== total) {
+  } else if (rejecting && total !== null && total <= policy.maxOrderValue && claimed !== total) {
     faults.add('order_value_mismatch');
   }
   return claimed;

@@ -13,7 +13,7 @@ export interface PricedLine {
 
 /**
  * The sum of quantity × price up to and with each line, in cents, each rounded half up once from the exact sum; the
- * last one is what the order is worth. Right up to MAX_ORDER_CENTS; beyond that it is only certain to exceed it.
+ * last one is what the order is worth. Right up to MAX_CENTS; beyond that it is only certain to exceed it.
  */
 export function runningCents(lines: readonly PricedLine[]): number[] {
   const rounded = [];
@@ -39,7 +39,7 @@ function runningCentsOfFinePrices(lines: readonly PricedLine[]): number[] {
 /**
  * The lines with their shares of the order's value: the running sums' differences, so that the shares add up to the
  * value exactly, and each is within a cent of quantity × price.
- * @param sums of the same lines, by {@link runningCents}, not above MAX_ORDER_CENTS
+ * @param sums of the same lines, by {@link runningCents}, not above MAX_CENTS
  */
 export function allocate(lines: readonly PricedLine[], sums: readonly number[]): OrderLine[] {
   let before = 0;

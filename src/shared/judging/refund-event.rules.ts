@@ -1,4 +1,4 @@
-import { cents, type Cents, MAX_ORDER_CENTS } from '../money.js';
+import { cents, type Cents, MAX_CENTS } from '../money.js';
 import type { JudgedMessage, JudgingPolicy, ReceivedMessage } from '../order-event.js';
 import { refundHash } from './content-hash.rules.js';
 import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
@@ -7,7 +7,7 @@ import type { JsonObject } from './message-body.rules.js';
 import { type Cleaned, Unreadable } from './order-cleaning.rules.js';
 import { cleanRefund } from './refund-cleaning.rules.js';
 
-const MOST_UNITS = MAX_ORDER_CENTS / 100;
+const MOST_UNITS = MAX_CENTS / 100;
 
 /** Whether an event says that it is a refund; white space and letter case don't matter. */
 export function isRefund(event: JsonObject): boolean {

@@ -4,6 +4,7 @@ import { AppendQueue } from '../../../src/ledger/append-queue.js';
 import type { Ledger } from '../../../src/ledger/ledger.js';
 import { Database } from '../../../src/platform/database/database.js';
 import type { Aggregation } from '../../../src/stats/aggregation.js';
+import type { Figures } from '../../../src/stats/figures.rules.js';
 import { BuildLeaseLost, type ProjectionAuthority } from '../../../src/stats/projection-authority.js';
 import { type ModelAuthority, type LeaseHolder } from './model-authority.js';
 import { type ModelLedger } from './model-ledger.js';
@@ -59,12 +60,14 @@ export interface DatabaseClients {
 /**
  * Clients of the model for what expects those of a real database. Appends go through the production AppendQueue.
  * @param me the process in the eyes of the authority
+ * @param timeZone in which the aggregation cuts days
  * @param statement what stands between the queue and the database, if anything
  */
 export function databaseClients(
   database: Database,
   store: ModelStore,
   me: string,
+  timeZone: string,
   statement: (append: AppendStatement) => AppendStatement = (append) => append,
 ): DatabaseClients {
   const ask = async <T>(name: string, work: () => T): Promise<T> =>
@@ -111,9 +114,16 @@ export function databaseClients(
     giveUp: (lease) => ask('give up', () => store.authority.giveUp({ me, lease })),
     clear: () => ask('clear', () => store.authority.clear(store.ledger.head())),
   };
-  const aggregation: Pick<Aggregation, 'figures'> = {
-    figures: (from, to, base, timeZone) =>
-      ask('aggregate', () => recomputed(store.ledger.entries.slice(from, to), base, timeZone)),
+  const figures = (from: number, to: number, base: number): Promise<Figures> =>
+    ask('aggregate', () => recomputed(store.ledger.entries.slice(from, to), base, timeZone));
+  const aggregation: Pick<Aggregation, 'figures' | 'pages'> = {
+    figures,
+    pages: async function* (from, to, base, limit) {
+      for (let after = from; after < to; after += limit) {
+        const position = Math.min(after + limit, to);
+        yield { figures: await figures(after, position, base), position };
+      }
+    },
   };
   return {
     ledger: ledger as Ledger,

@@ -78,8 +78,9 @@ export class ModelLedger {
     return this.entries[position - 1]?.entryHash ?? null;
   }
 
-  entriesAfter(position: number, limit: number): ModelEntry[] {
-    return this.entries.slice(position, position + limit).map((entry) => ({ ...entry }));
+  entriesAfter(position: number, limit: number): { entries: ModelEntry[]; more: boolean } {
+    const entries = this.entries.slice(position, position + limit).map((entry) => ({ ...entry }));
+    return { entries, more: position + limit < this.entries.length };
   }
 
   /** Refunds whose order is not counted, in the order in which they came. */

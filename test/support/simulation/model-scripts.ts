@@ -8,7 +8,7 @@ type Call = (...command: RedisCommand) => unknown;
 type Script = (call: Call, keys: string[], args: string[]) => string;
 
 /** What the Lua scripts of src/stats do, written a second time; their headers say what they take and return. */
-const SCRIPTS: Record<string, Script> = { project, monthUsers, topProducts };
+const SCRIPTS: Record<string, Script> = { project, monthUsers, rankings };
 
 /** @param name that the script has in src/stats/figure-store.ts */
 export function runScript(name: string, call: Call, keys: string[], args: string[]): string {
@@ -20,6 +20,7 @@ function project(call: Call, [checkpoint, ...changed]: string[], args: string[])
   if (begins.some((field, i) => call('hget', checkpoint!, field) !== args[i])) return 'moved';
 
   const writes: RedisCommand[] = [];
+  const results = changed.map(() => new Map<string, string>());
   for (const [k, key] of changed.entries()) {
     const action = args[8 + 2 * k]!;
     const ranks = action === 'rank';
@@ -27,14 +28,19 @@ function project(call: Call, [checkpoint, ...changed]: string[], args: string[])
     if (type !== 'none' && type !== (ranks ? 'zset' : 'hash')) return 'damaged';
     const lines = args[9 + 2 * k]!.split('\n');
     for (let line = 0; line + 1 < lines.length; line += 2) {
-      const name = lines[line]!;
-      const stored = call(ranks ? 'zscore' : 'hget', key, name) as string | null;
-      const before = Number(stored ?? '0');
-      if (!Number.isInteger(before) || stored === '') return 'damaged';
-      const amount = Number(lines[line + 1]);
-      const after = action === 'max' ? Math.max(before, amount) : before + amount;
-      if (Math.abs(after) > Number.MAX_SAFE_INTEGER) return 'too_large';
-      writes.push(ranks ? ['zadd', key, after, name] : ['hset', key, name, after]);
+      const [name, given] = [lines[line]!, lines[line + 1]!];
+      if (ranks) {
+        const [number, field] = [Number.parseInt(given, 10), given.slice(given.indexOf(' ') + 1)];
+        // Keys are counted from 1, and the checkpoint is the first.
+        writes.push(['zadd', key, Number(results[number - 2]!.get(field)), name]);
+        continue;
+      }
+      const stored = (call('hget', key, name) as string | null) ?? '0';
+      if (!/^-?\d+$/.test(stored)) return 'damaged';
+      const [before, amount] = [BigInt(stored), BigInt(given)];
+      const after = action === 'add' ? before + amount : amount > before ? amount : before;
+      results[k]!.set(name, String(after));
+      writes.push(['hset', key, name, String(after)]);
     }
   }
   for (const write of writes) call(...write);
@@ -62,17 +68,19 @@ function monthUsers(call: Call, [checkpoint, month, users]: string[], [root, lim
     .join('\n');
 }
 
-function topProducts(call: Call, [checkpoint, byRevenue, byQuantity]: string[], [limit]: string[]): string {
-  const top = (key: string): string[] => call('zrevrange', key, 0, Number(limit) - 1) as string[];
-  const score = (key: string, id: string): string | null => call('zscore', key, id) as string | null;
-  const products = [...top(byRevenue!), ...top(byQuantity!)];
-  return [
-    ...markOf(call, checkpoint!),
-    String(top(byRevenue!).length),
-    ...products.flatMap((id) => [id, score(byRevenue!, id), score(byQuantity!, id)]),
-  ]
-    .map((value) => value ?? '')
-    .join('\n');
+function rankings(call: Call, [checkpoint, ...sets]: string[], [limit, ...places]: string[]): string {
+  const figure = (id: string, key: string, field: string): string | null =>
+    (field === '' ? call('hget', key, id) : call('hget', `${key}${id}`, field)) as string | null;
+  const lines: (string | null)[] = markOf(call, checkpoint!);
+  for (const set of sets) {
+    const members = call('zrevrange', set, 0, Number(limit) - 1) as string[];
+    lines.push(String(members.length));
+    for (const id of members) {
+      lines.push(id);
+      for (let i = 0; i < places.length; i += 2) lines.push(figure(id, places[i]!, places[i + 1]!));
+    }
+  }
+  return lines.map((line) => line ?? '').join('\n');
 }
 
 function markOf(call: Call, checkpoint: string): (string | null)[] {

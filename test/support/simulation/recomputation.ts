@@ -67,13 +67,13 @@ export function recomputed(all: ModelEntry[], base: number, timeZone: string): F
 }
 
 /** The amounts that a key holds, by field or member. */
-export type Amounts = Map<string, number>;
+export type Amounts = Map<string, bigint>;
 
 /** What the keys of a generation have to hold that has exactly these figures, its checkpoint aside. */
 export function keysFor(figures: Figures, keys: GenerationKeys): Map<string, Amounts> {
   const { global, users, months, days, monthUsers, products } = figures;
   const expected = new Map<string, Amounts>();
-  const rank = <T>(key: string, of: Map<string, T>, score: (of: T) => number | null): void => {
+  const rank = <T>(key: string, of: Map<string, T>, score: (of: T) => bigint | null): void => {
     const scores: Amounts = new Map();
     for (const [name, each] of of) {
       const value = score(each);
@@ -84,13 +84,13 @@ export function keysFor(figures: Figures, keys: GenerationKeys): Map<string, Amo
   expected.set(
     keys.global,
     countsOf(global)
-      .set('corrected', global.corrected)
-      .set('failed_without_user', global.failedWithoutUser)
-      .set('failed_without_month', global.failedWithoutMonth),
+      .set('corrected', BigInt(global.corrected))
+      .set('failed_without_user', BigInt(global.failedWithoutUser))
+      .set('failed_without_month', BigInt(global.failedWithoutMonth)),
   );
   for (const [id, user] of users) {
     const counts = countsOf(user);
-    if (user.lastOrderAt > 0) counts.set('last_order_at', user.lastOrderAt);
+    if (user.lastOrderAt > 0) counts.set('last_order_at', BigInt(user.lastOrderAt));
     expected.set(keys.user(id), counts);
   }
   for (const [month, tally] of months) expected.set(keys.month(month), countsOf(tally));
@@ -100,7 +100,11 @@ export function keysFor(figures: Figures, keys: GenerationKeys): Map<string, Amo
     rank(keys.monthUsers(month), of, ({ revenue }) => revenue);
   }
   rank(keys.usersBySpend, users, ({ orders, revenue }) => (orders > 0 ? revenue : null));
-  rank(keys.usersByOrders, users, ({ orders }) => (orders > 0 ? orders : null));
+  rank(keys.usersByOrders, users, ({ orders }) => (orders > 0 ? BigInt(orders) : null));
+  if (products.size > 0) {
+    expected.set(keys.productRevenue, new Map(Array.from(products, ([id, { revenue }]) => [id, revenue])));
+    expected.set(keys.productQuantity, new Map(Array.from(products, ([id, { quantity }]) => [id, quantity])));
+  }
   rank(keys.productsByRevenue, products, ({ revenue }) => revenue);
   rank(keys.productsByQuantity, products, ({ quantity }) => quantity);
   return expected;
@@ -108,19 +112,19 @@ export function keysFor(figures: Figures, keys: GenerationKeys): Map<string, Amo
 
 function countsOf({ orders, revenue, failed }: Tally): Amounts {
   return new Map([
-    ['orders', orders],
+    ['orders', BigInt(orders)],
     ['revenue', revenue],
-    ['failed', failed],
+    ['failed', BigInt(failed)],
   ]);
 }
 
 function tallyOf(entries: Counted[]): Tally {
-  const tally = { orders: 0, revenue: 0, failed: 0 };
+  const tally = { orders: 0, revenue: 0n, failed: 0 };
   for (const { kind, outcome, value } of entries) {
     if (outcome === 'failed') tally.failed++;
     else if (kind === 'repair') tally.failed--;
     else if (kind === 'order') tally.orders++;
-    if (value !== null) tally.revenue += kind === 'refund' ? 0 - value : value;
+    if (value !== null) tally.revenue += BigInt(kind === 'refund' ? 0 - value : value);
   }
   return tally;
 }
@@ -141,8 +145,8 @@ function valuesOf<T>(of: Map<string, Counted[]>, value: (entries: Counted[], nam
   return new Map(Array.from(of, ([name, entries]) => [name, value(entries, name)]));
 }
 
-function sum(numbers: number[]): number {
-  return numbers.reduce((total, each) => total + each, 0);
+function sum(numbers: number[]): bigint {
+  return numbers.reduce((total, each) => total + BigInt(each), 0n);
 }
 
 function dayIn(timeZone: string, ms: number): string {

@@ -10,6 +10,7 @@ import type { OrdersQueue } from '../../../src/platform/queue/queue.js';
 import { ReceiveGate, ReceivingStopped } from '../../../src/platform/queue/receive-gate.js';
 import { Redis } from '../../../src/platform/redis/redis.js';
 import type { Config } from '../../../src/shared/config.js';
+import { MAX_CENTS } from '../../../src/shared/money.js';
 import { FigureStore } from '../../../src/stats/figure-store.js';
 import { GatheredReads } from '../../../src/stats/gathered-reads.js';
 import { LiveFigures } from '../../../src/stats/live-figures.js';
@@ -32,6 +33,7 @@ const CONFIG = {
   businessTimeZone: TIME_ZONE,
   currency: 'EUR',
   orderValueMismatch: 'correct',
+  maxOrderValue: MAX_CENTS,
   queue: { visibilityTimeout: VISIBILITY_TIMEOUT_S },
 } as Config;
 
@@ -76,7 +78,7 @@ export class SimulatedProcess implements Caller {
         else answer(found);
       }),
     );
-    const clients = databaseClients(database, store, name, (append) => this.watched(append));
+    const clients = databaseClients(database, store, name, TIME_ZONE, (append) => this.watched(append));
     this.ledger = clients.ledger;
     const client = modelRedisClient(parts.redis, new Wire(network, this, parts.redisServer));
     const redis = new Redis({ kind: 'url', url: 'redis://model' }, KEY_PREFIX, client);

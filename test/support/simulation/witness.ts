@@ -190,7 +190,7 @@ export class Witness {
     const expected = this.expected(generation, position);
     for (const [i, name] of names.entries()) {
       const found = new Map(pairsOf(replies[i]));
-      if (!this.holds(name, position, found, expected.get(name) ?? new Map<string, number>())) return;
+      if (!this.holds(name, position, found, expected.get(name) ?? new Map<string, bigint>())) return;
     }
   }
 
@@ -248,13 +248,14 @@ export class Witness {
 
   private holds(name: string, position: number, found: Map<string, unknown>, expected: Amounts): boolean {
     let fits = found.size === expected.size;
-    for (const [field, amount] of expected) fits &&= Number(found.get(field)) === amount;
+    for (const [field, amount] of expected) fits &&= Number(found.get(field)) === Number(amount);
     // The global figures are written with the first entry, or as zeros by a rebuild.
     if (!fits && found.size === 0 && name.endsWith(':global')) {
-      fits = [...expected.values()].every((amount) => amount === 0);
+      fits = [...expected.values()].every((amount) => amount === 0n);
     }
     if (fits) return true;
-    const text = (of: Map<string, unknown>): string => JSON.stringify(Object.fromEntries(of));
+    const text = (of: Map<string, unknown>): string =>
+      JSON.stringify(Object.fromEntries(Array.from(of, ([field, value]) => [field, String(value)])));
     this.trace.violated(`${name} at ${position} holds ${text(found)}, and should hold ${text(expected)}`);
     return false;
   }
