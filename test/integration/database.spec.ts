@@ -272,12 +272,16 @@ describe('A rush', () => {
   it('is no outage: who finds no free connection for too long may come again, and the others go on', async () => {
     const { url } = await aMigratedDatabase();
     const database = await started(url, 500);
-    let letGo!: () => void;
-    const free = new Promise<void>((resolve) => (letGo = resolve));
-    const held = Array.from({ length: 10 }, () => database.transaction(() => free));
+    let isFree = false;
+    const held = Array.from({ length: 10 }, () =>
+      database.transaction(async (tx) => {
+        // Idle for as long, it would be ended by the server.
+        while (!isFree) await tx.query(sql`select pg_sleep(0.01)`);
+      }),
+    );
     await expect(database.query(sql`select 1`)).rejects.toThrow(DatabaseUnavailable);
     expect(database.availability.up).toBe(true);
-    letGo();
+    isFree = true;
     await Promise.all(held);
     expect(await database.query(sql`select 1 as one`)).toEqual([{ one: 1 }]);
   });

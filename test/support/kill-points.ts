@@ -11,11 +11,19 @@ export const KILL_POINTS = [
   'after projection',
 ] as const;
 
-export type KillPoint = (typeof KILL_POINTS)[number] | 'rebuild';
+/** Where it holds locks that others wait for: it does for no longer than a statement takes, unless it is frozen there. */
+export const LOCK_POINTS = ['holding the head', 'holding stock'] as const;
+
+export type KillPoint = (typeof KILL_POINTS)[number] | (typeof LOCK_POINTS)[number] | 'rebuild';
 
 /** What a service process needs in its environment to die at a point when it comes by there for the nth time. */
 export function diesAt(point: KillPoint, nth: number): Record<string, string> {
   return { NODE_OPTIONS: loading('killed-at-point.cjs'), KILL_AT: point, KILL_NTH: String(nth) };
+}
+
+/** The same where it is frozen, as by SIGSTOP, and can go on after SIGCONT. */
+export function freezesAt(point: KillPoint, nth: number): Record<string, string> {
+  return { ...diesAt(point, nth), KILL_SIGNAL: 'SIGSTOP' };
 }
 
 /** The same with a bug in the service, see planted-bugs.cjs; without a point it does not die by that. */

@@ -14,6 +14,8 @@ const CONNECT_TIMEOUT_MS = 3_000;
 const POOL_SIZE = 10;
 /** More than an append ever needs. */
 const MIN_ROOM_MB = 64;
+/** After which a server gives up a connection whose other machine is gone. */
+const TCP_USER_TIMEOUT_MS = 15_000;
 /** A server that stalls answers no goodbye either. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
@@ -41,12 +43,17 @@ export class Database implements Executor, OnApplicationShutdown {
   private readonly pool: Pool;
   readonly availability: Availability;
   private wasUp = false;
+  private readonly begin: string;
 
   /** @param statementTimeoutMs after which PostgreSQL cancels a statement */
   constructor(
     private readonly url: string,
     statementTimeoutMs: number,
   ) {
+    const limits = limitsFor(statementTimeoutMs);
+    // Within the transaction, too: a PgBouncer that pools transactions passes nothing that was set for a session.
+    this.begin = ['begin', ...Object.entries(limits).map(([name, ms]) => `set local ${name} = ${ms}`)].join('; ');
+    const session = { ...limits, tcp_user_timeout: TCP_USER_TIMEOUT_MS, timezone: 'UTC' };
     this.pool = new Pool({
       connectionString: url,
       max: POOL_SIZE,
@@ -58,7 +65,9 @@ export class Database implements Executor, OnApplicationShutdown {
       query_timeout: statementTimeoutMs + 2_000,
       keepAlive: true,
       application_name: 'order-pipeline',
-      options: `-c statement_timeout=${statementTimeoutMs} -c lock_timeout=${Math.round(statementTimeoutMs / 2)} -c timezone=UTC -c default_transaction_isolation=read\\ committed`,
+      options: Object.entries({ ...session, default_transaction_isolation: 'read\\ committed' })
+        .map(([name, value]) => `-c ${name}=${value}`)
+        .join(' '),
     });
     this.availability = new Availability(
       'PostgreSQL',
@@ -80,7 +89,7 @@ export class Database implements Executor, OnApplicationShutdown {
     return this.guarded(async () => {
       const client = await this.pool.connect();
       try {
-        await client.query('begin');
+        await client.query(this.begin);
         const result = await work({ query: (statement) => run(client, statement) });
         // Where work went on after a failed statement, the server answers `commit` with a rollback and no error.
         const { command } = await client.query('commit');
@@ -158,6 +167,15 @@ export class Database implements Executor, OnApplicationShutdown {
       // A user who may not make such a table, or a server that is slow to, can't tell.
     }
   }
+}
+
+/**
+ * How long a connection may hold up others, ms. A process that is frozen within a transaction keeps its locks for no longer
+ * than somebody waits for one of them.
+ */
+function limitsFor(statementTimeoutMs: number): Record<string, number> {
+  const half = Math.round(statementTimeoutMs / 2);
+  return { statement_timeout: statementTimeoutMs, lock_timeout: half, idle_in_transaction_session_timeout: half };
 }
 
 /** A connection that gives up early where the server does not answer, however long the pool lets others wait for their turn. */

@@ -7,6 +7,8 @@ import { pathToFileURL } from 'node:url';
 import type { ClientBase } from 'pg';
 
 const FOLDER = join(dirname(findPackageJSON(pathToFileURL(__filename))!), 'migrations');
+/** A process that is frozen while it migrates keeps the lock no longer than this. */
+const IDLE_TIMEOUT_MS = 10_000;
 /** Any number, the same in all processes. */
 const MIGRATION_LOCK = 4_711_001;
 
@@ -35,7 +37,7 @@ export class SchemaTooNew extends Error {
  */
 export async function migrate(client: ClientBase, logger: Logger): Promise<void> {
   if ((await pendingOf(client)).length === 0) return;
-  await client.query('begin');
+  await client.query(`begin; set local idle_in_transaction_session_timeout = ${IDLE_TIMEOUT_MS}`);
   try {
     await lockMigrations(client, logger);
     await applyMigrations(client);
