@@ -31,9 +31,9 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  -- How many refunds may wait for one order, and of how many orders refunds are settled in one call.
+  -- How many refunds may wait for one order, and how large the bodies are of which one call settles the refunds.
   max_waiting constant integer := 1000;
-  max_orders constant integer := 50;
+  max_bytes constant integer := 8 * 1024 * 1024;
   head ledger_head%rowtype;
   waiting record;
   given record;
@@ -177,12 +177,17 @@ begin
 
     -- Those of one order in the order in which they came: it decides which of them are too much.
     for waiting in
-      select oldest.*
-      from (select refunds_due.order_id from refunds_due limit max_orders) due
-        cross join lateral (
-          select * from early_refunds where early_refunds.order_id = due.order_id order by number limit max_settled
-        ) oldest
-      order by oldest.number limit max_settled
+      with oldest as (
+        select next.*, sum(size) over (order by next.number) - size as bytes_before
+        from (select refunds_due.order_id from refunds_due limit max_settled) due
+          cross join lateral (
+            select number, octet_length(body) as size
+            from early_refunds where early_refunds.order_id = due.order_id order by number limit max_settled
+          ) next
+        order by next.number limit max_settled
+      )
+      select early_refunds.* from oldest join early_refunds using (number)
+      where bytes_before < max_bytes order by number
     loop
       refund := row(
         waiting.content_hash, waiting.refund_id, waiting.order_id, waiting.refunded_at, waiting.cents,
@@ -191,10 +196,10 @@ begin
       select * into strict settled from settle_refund(head, refund);
       head := settled.head;
       delete from early_refunds where number = waiting.number;
+      delete from refunds_due
+      where refunds_due.order_id = waiting.order_id
+        and not exists (select from early_refunds where early_refunds.order_id = waiting.order_id);
     end loop;
-
-    delete from refunds_due
-    where not exists (select from early_refunds where early_refunds.order_id = refunds_due.order_id);
   end if;
 
   for given in
@@ -227,8 +232,10 @@ begin
         reasons := array_append(reasons, 'conflicting_duplicate');
       end if;
     else
-      -- Behind those of its order that came before it.
-      if not exists (select from refunds_due where refunds_due.order_id = refund.order_id) then
+      -- Older refunds of this order are settled first; one that counts already is a duplicate at any time.
+      if not exists (select from refunds_due where refunds_due.order_id = refund.order_id)
+        or exists (select from counted_refunds where counted_refunds.refund_id = refund.refund_id)
+      then
         select * into strict settled from settle_refund(head, refund);
         head := settled.head;
         outcome := case when cardinality(settled.reasons) > 0 then 'failed' else 'accepted' end;
@@ -237,7 +244,7 @@ begin
       end if;
       if "position" is not null then
         duplicate := settled.duplicate;
-      elsif (
+      elsif not exists (select from refunds_due where refunds_due.order_id = refund.order_id) and (
         select count(*)
         from (select from early_refunds where early_refunds.order_id = refund.order_id limit max_waiting) those_waiting
       ) = max_waiting then

@@ -4,7 +4,8 @@
 --           recorded, with this very body, and is under way: then either the order counts (or counted before, with the
 --           same content) and an entry of kind repair follows it in the same transaction, or the repair ends with its
 --           reasons and nothing is appended. A message that names no such repair is an event like any other. A refund
---           that was put in an order's place repairs nothing. As many refunds that waited are settled as by append_entries.
+--           that was put in an order's place repairs nothing. In the whole call at most 200 refunds that waited are
+--           settled, as in one of append_entries.
 --
 -- Result: of each message its kind ('stored' or 'duplicate' as by append_entries, 'repaired' or 'not_repaired'), its
 -- outcome, its reasons and its position.
@@ -22,6 +23,7 @@ declare
   head ledger_head%rowtype;
   appended record;
   faults text[];
+  -- An append adds an entry of its own, and one for each refund that it settles.
   left_to_settle integer := 200;
 begin
   -- All that follows is decided under the head's lock, each statement with a snapshot taken after it.
@@ -29,6 +31,7 @@ begin
 
   for entry in select json_array_elements(entries) loop
     i := (entry ->> 'i')::integer;
+    select * into strict head from ledger_head;
 
     select repairs.* into repair
     from repairs join ledger on ledger.position = failed_position
@@ -42,8 +45,7 @@ begin
         case when entry ->> 'kind' = 'refund' then json_build_array(entry) end,
         max_settled => left_to_settle
       );
-      select left_to_settle - case when appended.duplicate then 0 else coalesce(ledger_head.position - appended.position, 0) end
-        into left_to_settle from ledger_head;
+      select left_to_settle - greatest(ledger_head.position - head.position - 1, 0) into left_to_settle from ledger_head;
       kind := case when appended.duplicate then 'duplicate' else 'stored' end;
       outcome := appended.outcome;
       reasons := appended.reasons;
@@ -91,8 +93,8 @@ begin
     end if;
 
     select * into strict appended from append_entries(json_build_array(entry), max_settled => left_to_settle);
+    select left_to_settle - greatest(ledger_head.position - head.position - 1, 0) into left_to_settle from ledger_head;
     select * into strict head from ledger_head;
-    left_to_settle := left_to_settle - case when appended.duplicate then 0 else head.position - appended.position end;
     select * into strict failed from ledger where ledger.position = repair.failed_position;
     head.position := head.position + 1;
     repair_entry := row(

@@ -78,7 +78,8 @@ export class AppendQueue {
       const batch = this.takeBatch();
       const messages = batch.flatMap((waiting) => waiting.messages);
       try {
-        const results = await this.store(messages);
+        const deadline = Math.min(...batch.map((waiting) => waiting.deadline));
+        const results = await this.store(messages, deadline);
         if (results.some(({ kind }) => kind === 'stored' || kind === 'repaired')) this.appended();
         let start = 0;
         for (const waiting of batch) waiting.resolve(results.slice(start, (start += waiting.messages.length)));
@@ -133,16 +134,20 @@ export class AppendQueue {
   }
 
   /** Where the database refuses a row, or takes too long, halves the append until only the cause is left out. */
-  private async store(messages: JudgedMessage[]): Promise<AppendResult[]> {
+  private async store(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
     try {
       return await this.statement(messages);
     } catch (error) {
       const takesTooLong = isStatementTimeout(error);
       if (!isFaultOfRow(error) && !takesTooLong) throw error;
+      if (takesTooLong && (performance.now() > deadline || this.impatience.signal.aborted)) throw error;
       if (takesTooLong) this.logger.warn(`Appending ${messages.length} messages took too long`);
       if (messages.length === 1) return [{ kind: 'refused', error }];
       const half = Math.ceil(messages.length / 2);
-      return [...(await this.store(messages.slice(0, half))), ...(await this.store(messages.slice(half)))];
+      return [
+        ...(await this.store(messages.slice(0, half), deadline)),
+        ...(await this.store(messages.slice(half), deadline)),
+      ];
     }
   }
 }

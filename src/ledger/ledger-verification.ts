@@ -15,7 +15,7 @@ const BYTES_PER_PAGE = 32 * 1024 * 1024;
 
 /** What verifying the ledger came to. */
 export interface LedgerVerificationResult {
-  /** The last entry that was looked at. */
+  /** The ledger's last entry when the verification began. */
   position: number;
   /** The first entry that is not what was appended, or is not there; null where there is none. */
   firstBadPosition: number | null;
@@ -116,7 +116,7 @@ export class LedgerVerification implements OnModuleDestroy {
     return claimed.length > 0;
   }
 
-  /** Up to where nothing has to be looked at again: the entry there still has the hash that it had. */
+  /** Where the scheduled run continues. It starts over where the last verified entry has another hash. */
   private async verifiedEnd(): Promise<VerifiedEnd> {
     const [row] = await this.database.query<VerifiedEnd>(
       sql`select position, encode(entry_hash, 'hex') as "entryHash" from ledger_verification

@@ -22,10 +22,10 @@ import { LedgerWitness } from './ledger-witness.js';
 const MOST_BODY_BYTES = 8 * 1024 * 1024;
 
 /**
- * The same where only the lines of orders are read, which are as many as their bodies are long. Above twice the size of the
- * largest message, so that a page of two entries is never cut to one.
+ * The same where only the lines of orders are read, which are as many as their bodies are long.
  */
 const MAX_PROJECTED_BYTES = 4 * 1024 * 1024;
+/** Of a page, however large they are: the projection reads the last entry that it has once more. */
 const MIN_ENTRIES = 2;
 
 /** Which entries to find; everything given must hold. */
@@ -107,7 +107,9 @@ export class Ledger {
    */
   async settleDueRefunds(): Promise<boolean> {
     const isDue = async (): Promise<boolean> => {
-      const [row] = await this.database.query<{ due: boolean }>(sql`select exists (select from refunds_due) as due`);
+      const [row] = await this.database.query<{ due: boolean }>(
+        sql`select exists (select from refunds_due join early_refunds using (order_id)) as due`,
+      );
       return row!.due;
     };
     if (!(await isDue())) return false;
@@ -179,7 +181,7 @@ export class Ledger {
 
   /**
    * Up to which entry a page goes that begins after a position: at most `limit` entries, and fewer where their bodies are
-   * together larger than `bytes`, but for the last one.
+   * together larger than `bytes`, but at least two.
    * @throws DatabaseUnavailable
    */
   async pageEnd(position: number, limit: number, bytes: number): Promise<PageEnd> {
@@ -191,8 +193,8 @@ export class Ledger {
             select position, row_number() over running as place, sum(size) over running - size as bytes_before
             from candidates window running as (order by position)
           )
-          select coalesce(max(position) filter (where place <= ${limit} and bytes_before < ${bytes}), ${position}) as position,
-            coalesce(bool_or(place > ${limit} or bytes_before >= ${bytes}), false) as more
+          select coalesce(max(position) filter (where place <= ${limit} and (bytes_before < ${bytes} or place <= ${MIN_ENTRIES})), ${position}) as position,
+            coalesce(bool_or(place > ${limit} or (bytes_before >= ${bytes} and place > ${MIN_ENTRIES})), false) as more
           from sized`,
     );
     return end!;

@@ -48,7 +48,9 @@ export class BusinessCalendar {
   /** The instant (ms UTC) at which a day, `YYYY-MM-DD`, begins; where it was skipped, the one after it. */
   beginOf(day: string): number {
     const midnight = dayNumberOf(day) * DAY_MS;
-    return Math.min(...this.offsets.map(({ offset }) => midnight - offset).filter((at) => this.dayOf(at) >= day));
+    // Where a clock jumps over midnight the day begins with the jump.
+    const candidates = this.offsets.flatMap(({ since, offset }) => [midnight - offset, since]);
+    return Math.min(...candidates.filter((at) => Number.isFinite(at) && this.dayOf(at) >= day));
   }
 
   private offsetAt(msUtc: number): number {

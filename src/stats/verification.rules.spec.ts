@@ -37,6 +37,15 @@ describe('what every key must hold', () => {
     ]);
     expect(['user:U1', 'users-by-spend', 'user:U2'].map((key) => expected.has(key))).toEqual([true, true, false]);
   });
+
+  it('has fields by names that every object has', () => {
+    const expected = new ExpectedFigures();
+    expected.add([{ key: 'product-revenue', action: 'add', pairs: ['constructor', '5', '__proto__', '7'] }]);
+    expect(Object.entries(expected.hashes.get('product-revenue')!)).toEqual([
+      ['constructor', 5n],
+      ['__proto__', 7n],
+    ]);
+  });
 });
 
 describe('a hash', () => {

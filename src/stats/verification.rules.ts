@@ -55,7 +55,8 @@ export class ExpectedFigures {
 
   private hash(key: string): Record<string, bigint> {
     let found = this.hashes.get(key);
-    if (!found) this.hashes.set(key, (found = {}));
+    // Fields are names that senders chose, such as `constructor`.
+    if (!found) this.hashes.set(key, (found = Object.create(null) as Record<string, bigint>));
     return found;
   }
 
@@ -97,7 +98,11 @@ export function compareHash(
 ): Mismatch[] {
   const fields = new Set([...Object.keys(expected), ...Object.keys(found)]);
   return [...fields].flatMap((field) =>
-    compareValue({ key, field, isMoney: isMoney(field) }, expected[field] ?? null, valueOf(found[field])),
+    compareValue(
+      { key, field, isMoney: isMoney(field) },
+      Object.hasOwn(expected, field) ? expected[field]! : null,
+      valueOf(found[field]),
+    ),
   );
 }
 

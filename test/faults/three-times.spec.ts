@@ -225,7 +225,10 @@ describe('Every message three times, shuffled, on several processes of which one
         });
       const orderly = await remainsOf(messages);
       const mixed = await remainsOf(random.shuffled([...messages, ...messages, ...messages]));
-      expect([...orderly.faults, ...mixed.faults]).toEqual([]);
+      // The hash of an entry covers its time, which the bug changes after it was made: that is found, too, and nothing else.
+      expect([...orderly.faults, ...mixed.faults].filter((fault) => !/whose hash does not follow/.test(fault))).toEqual(
+        [],
+      );
       const found = differences(mixed, orderly);
       for (const figure of ['day', 'month', 'month-user', 'month-users', 'user']) {
         expect(found).toContainEqual(expect.stringMatching(new RegExp(`^only in one: ${figure}:`)));

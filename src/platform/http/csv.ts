@@ -99,7 +99,7 @@ function csvOf<Answer, Row extends CsvRow<Row>>(table: CsvTable<Answer, Row>, an
     cast: {
       number: (value, { column }) => (money.some((name) => name === column) ? value.toFixed(2) : String(value)),
       // A number that a double can't hold, see decimalOfSum.
-      object: (value) => (value as { rawJSON: string }).rawJSON,
+      object: (value) => ({ value: (value as { rawJSON: string }).rawJSON, escape_formulas: false }),
     },
   });
 }
