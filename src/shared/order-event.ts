@@ -137,7 +137,10 @@ export interface JudgedMessage extends ReceivedMessage {
   claimed: Cents | null;
   /** Empty where the order failed, and of a refund. */
   lines: OrderLine[];
-  /** Tells a message that passes from others: two of the same content are the same order or refund. Else {@link failureHash}. */
+  /**
+   * Tells a message that passes, or that fails for its value alone, from others: two of the same content are the same order
+   * or refund. Else {@link failureHash}.
+   */
   contentHash: string;
   /** Tells what the body says, to the last field, from what any other says: by it a failed message is known again. */
   failureHash: string;

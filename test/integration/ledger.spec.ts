@@ -99,6 +99,12 @@ describe('what becomes of a message', () => {
     expect(await told(aJudgedMessage(order), aJudgedMessage(order))).toEqual(['duplicate of 1', 'duplicate of 1']);
   });
 
+  it('counts an order once that fails under a lower limit when it is delivered again', async () => {
+    const failing = aFailedMessage({ ...order, reasons: ['order_value_too_large'], wording: 'as a failure' });
+    expect(await told(aJudgedMessage(order))).toEqual(['1 accepted']);
+    expect(await told(failing)).toEqual(['duplicate of 1']);
+  });
+
   it('stores another content of a counted order once as a conflicting duplicate, within a batch and across batches', async () => {
     expect(await told(aJudgedMessage(order), aJudgedMessage(otherContent), aJudgedMessage(otherContent))).toEqual([
       '1 accepted',

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { type JudgedMessage, type JudgingPolicy, type Reason, REASONS } from '../order-event.js';
 import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
-import { MAX_CENTS } from '../money.js';
+import { cents, type Cents, MAX_CENTS } from '../money.js';
 
 const SENT_AT = Date.parse('2024-03-01T12:00:00Z');
 const correcting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS };
@@ -342,6 +342,16 @@ describe('the sum of an order', () => {
       expect(judgeItem({ price_per_unit })).toMatchObject({ reasons: ['non_positive_total'], value: null });
     }
     expect(judgeItem({ price_per_unit: 0.0025 })).toMatchObject({ reasons: [], value: 1 });
+  });
+
+  it('has the content that it has under a higher limit, where it fails for its value alone', () => {
+    const under = (maxOrderValue: Cents, changes: object = {}): JudgedMessage =>
+      judgeOrder(changes, { ...correcting, maxOrderValue });
+    const [counted, tooLarge] = [under(MAX_CENTS), under(cents(1))];
+    expect(tooLarge).toMatchObject({ outcome: 'failed', reasons: ['order_value_too_large'], value: null, lines: [] });
+    expect(tooLarge.contentHash).toBe(counted.contentHash);
+    const wrong = under(cents(1), { user_id: 'x' });
+    expect(wrong.contentHash).toBe(wrong.failureHash);
   });
 
   it('may be 100,000,000,000.00 and no cent more', () => {

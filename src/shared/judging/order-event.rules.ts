@@ -42,17 +42,20 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
     claimed,
     failureHash,
   };
-  if (faults.size > 0 || !orderId || !userId || orderedAt === null || !lines || !sums || total === null) {
-    const reasons = reasonsIn(faults);
-    return { ...judged, outcome: 'failed', reasons, value: null, lines: [], contentHash: failureHash };
+  const failed = { outcome: 'failed' as const, reasons: reasonsIn(faults), value: null, lines: [] };
+  const isReadable = orderId && userId && orderedAt !== null && lines && sums && total !== null;
+  if (!isReadable || [...faults].some((fault) => fault !== 'order_value_too_large')) {
+    return { ...judged, ...failed, contentHash: failureHash };
   }
-  const value = cents(total);
-  const outcome = claimed === value ? 'accepted' : 'corrected';
   const contentHash = orderHash({
     ...{ orderId, userId, orderedAt, lines, currency: policy.currency },
     shippingAddress: readable(order.shipping_address),
     paymentMethod: readable(order.payment_method),
   });
+  // Where it was counted under a higher limit, it is a duplicate.
+  if (faults.size > 0) return { ...judged, ...failed, contentHash };
+  const value = cents(total);
+  const outcome = claimed === value ? 'accepted' : 'corrected';
   return { ...judged, outcome, reasons: [], value, lines: allocate(lines, sums), contentHash };
 }
 
