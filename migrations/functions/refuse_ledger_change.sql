@@ -3,7 +3,7 @@ create or replace function refuse_ledger_change() returns trigger
 language plpgsql
 as $$ begin raise exception 'the ledger is only ever appended to'; end $$;
 
--- Whatever is taken out leaves a mark.
+-- An erasure leaves a mark.
 create or replace trigger ledger_is_kept before update on ledger for each row
 when (
   entry_item(old) is distinct from entry_item(new)

@@ -33,7 +33,7 @@ begin
     return;
   elsif counted.at is not null then
     reasons := array['conflicting_duplicate'];
-  -- A mistyped year, or the time zero of some system: it would change figures that nobody looks at any more.
+  -- More than 366 days earlier is a mistyped year or a zero timestamp.
   elsif refund.refunded_at < refunded.ordered_at - interval '366 days' then
     reasons := array['refund_before_order'];
   else

@@ -12,7 +12,7 @@ const MOST_PER_ADDRESS = 100;
 const SIGN_UP_WINDOW_SECONDS = 3_600;
 const MOST_SIGN_UPS = 100;
 /** Sign-ups from one address of the net that may meet an e-mail address with an account, in an hour. */
-const MOST_TAKEN = 20;
+const MAX_TAKEN_SIGN_UPS = 20;
 
 /** Too much was tried lately. */
 export class TooManyAttempts extends CallerError {
@@ -77,11 +77,11 @@ class Limit {
 
 /** An attempt that was counted. */
 export interface Attempt {
-  /** It told nothing to whoever guesses: it no longer counts. A right password also ends the count of the wrong ones before. */
+  /** Uncounts the attempt. A right password also ends the count of the wrong ones before. */
   succeeded(): Promise<void>;
 }
 
-/** Keeps whoever guesses passwords, or who has an account, from guessing many, across all processes. */
+/** Limits guessing of passwords and of registered addresses, across processes. */
 @Injectable()
 export class AttemptLimits {
   private readonly perAccount: Limit;
@@ -93,7 +93,7 @@ export class AttemptLimits {
     this.perAccount = new Limit(redis, 'login-account', MOST_PER_ACCOUNT, WINDOW_SECONDS);
     this.perAddress = new Limit(redis, 'login-address', MOST_PER_ADDRESS, WINDOW_SECONDS);
     this.signUps = new Limit(redis, 'signup-address', MOST_SIGN_UPS, SIGN_UP_WINDOW_SECONDS);
-    this.taken = new Limit(redis, 'signup-taken', MOST_TAKEN, SIGN_UP_WINDOW_SECONDS);
+    this.taken = new Limit(redis, 'signup-taken', MAX_TAKEN_SIGN_UPS, SIGN_UP_WINDOW_SECONDS);
   }
 
   /**

@@ -24,7 +24,7 @@ export class QualityReportController {
 
   /**
    * Reports on a range of days, and answers with the report or, where that takes long, with where to find it.
-   * @throws InvalidInput @throws TooManyReports @throws QualityReportStopped @throws DatabaseUnavailable
+   * @throws InvalidInput @throws TooManyReports @throws RunStopped @throws DatabaseUnavailable
    */
   @Get()
   @ApiOperation({

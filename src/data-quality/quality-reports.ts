@@ -1,10 +1,10 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
 import { type DayRange, Ledger } from '../ledger/ledger.js';
-import { type BackgroundRun, BackgroundRuns, type RunProgress } from '../platform/background-runs.js';
+import { type BackgroundRun, BackgroundRuns, type RunProgress, RunStopped } from '../platform/background-runs.js';
 import { BusinessCalendar } from '../shared/business-time.js';
 import { CONFIG, type Config } from '../shared/config.js';
-import { CallerError, UnavailableError } from '../shared/errors.js';
+import { CallerError } from '../shared/errors.js';
 import { type QualityFindings, QualityFold, type SuspectsWanted } from './quality-report.rules.js';
 import type { Suspect } from './suspects.rules.js';
 
@@ -24,14 +24,6 @@ export interface QualityReport extends QualityFindings {
 
 /** The making of a report. */
 export type QualityReportRun = BackgroundRun<QualityReport>;
-
-/** The service shuts down; the report was given up. */
-export class QualityReportStopped extends UnavailableError {
-  readonly code = 'report_stopped';
-  constructor() {
-    super('The service is shutting down; the report was given up.');
-  }
-}
 
 /** As many reports wait to be made as may. */
 export class TooManyReports extends CallerError {
@@ -73,7 +65,7 @@ export class QualityReports implements OnModuleDestroy {
   /**
    * Orders after a position that stand out among all there are, the most striking first.
    * @param most of each kind
-   * @throws QualityReportStopped @throws DatabaseUnavailable
+   * @throws RunStopped @throws DatabaseUnavailable
    */
   async suspectsAfter(position: number, most: number): Promise<Suspect[]> {
     const run = this.runs.begin(async (progress, stopping) => {
@@ -137,7 +129,7 @@ export class QualityReports implements OnModuleDestroy {
   ): Promise<QualityReport> {
     const turn = async (): Promise<void> => {
       await setImmediate();
-      if (stopping.aborted) throw new QualityReportStopped();
+      if (stopping.aborted) throw new RunStopped('report');
     };
     const fold = new QualityFold(this.calendar, wanted);
     progress.total = position;

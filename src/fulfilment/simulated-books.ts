@@ -5,7 +5,7 @@ import type { Executor } from '../platform/database/database.js';
  * Attempts to deliver a webhook before it is given up. The pause after one that failed begins with a second and doubles: some
  * 17 minutes in all.
  */
-export const MOST_DELIVERIES = 10;
+export const MAX_DELIVERIES = 10;
 
 /**
  * Deletes charges of the simulated provider that were refunded so long ago, with their refunds and webhooks. They balance to
@@ -29,13 +29,13 @@ export async function purgeRefunded(tx: Executor, days: number, most: number): P
   return purged.length;
 }
 
-/** Deletes so old webhooks that were delivered or given up, and so are never sent again. @param most at most @returns how many */
+/** Deletes webhooks older than `days` that were delivered or given up. @param most at most @returns how many */
 export async function purgeWebhooks(tx: Executor, days: number, most: number): Promise<number> {
   const purged = await tx.query(
     sql`delete from simulated_webhooks where id in (
           select id from simulated_webhooks
           where at < clock_timestamp() - make_interval(days => ${days})
-            and (delivered_at is not null or attempts >= ${MOST_DELIVERIES})
+            and (delivered_at is not null or attempts >= ${MAX_DELIVERIES})
           order by at limit ${most}
         ) returning 1`,
   );

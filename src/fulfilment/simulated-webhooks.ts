@@ -9,7 +9,7 @@ import { messageOf, UnavailableError } from '../shared/errors.js';
 import { isoOf } from '../shared/iso-time.js';
 import { type Cents, decimalOf } from '../shared/money.js';
 import type { ChargeEvent } from './payment-webhook.dto.js';
-import { MOST_DELIVERIES } from './simulated-books.js';
+import { MAX_DELIVERIES } from './simulated-books.js';
 import { WebhookSignatures } from './webhook-signatures.js';
 
 const PATH = '/api/v1/payments/webhook';
@@ -95,7 +95,7 @@ export class SimulatedWebhooks implements OnModuleDestroy {
           from simulated_charges as charge
           where charge.key = webhook.charge_key and webhook.id in (
             select id from simulated_webhooks
-            where delivered_at is null and attempts < ${MOST_DELIVERIES} and next_attempt_at <= clock_timestamp()
+            where delivered_at is null and attempts < ${MAX_DELIVERIES} and next_attempt_at <= clock_timestamp()
             order by next_attempt_at limit ${AT_ONCE} for update skip locked
           )
           returning webhook.id::text as id, webhook.attempts, webhook.at,
@@ -114,7 +114,7 @@ export class SimulatedWebhooks implements OnModuleDestroy {
       );
       return;
     }
-    if (attempts >= MOST_DELIVERIES) this.logger.warn(`The webhook ${id} is given up: ${refusal}`);
+    if (attempts >= MAX_DELIVERIES) this.logger.warn(`The webhook ${id} is given up: ${refusal}`);
     await this.database.query(
       sql`update simulated_webhooks
           set next_attempt_at = clock_timestamp() + make_interval(secs => ${2 ** (attempts - 1)}::float8)

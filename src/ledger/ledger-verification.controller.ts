@@ -4,9 +4,8 @@ import type { Response } from 'express';
 import { atMost } from '../platform/back-off.js';
 import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { progressOf } from '../platform/http/run-json.js';
+import { finishedRunOf, progressOf } from '../platform/http/run-json.js';
 import { NotFound } from '../shared/errors.js';
-import { isoOf } from '../shared/iso-time.js';
 import {
   LedgerVerificationPath,
   LedgerVerificationProgress,
@@ -27,7 +26,7 @@ export class LedgerVerificationController {
 
   /**
    * Verifies, and answers with the result or, where that takes long, with where to find it.
-   * @throws DatabaseUnavailable @throws LedgerVerificationStopped
+   * @throws DatabaseUnavailable @throws RunStopped
    */
   @Get()
   @ApiOperation({
@@ -77,16 +76,12 @@ export class LedgerVerificationController {
 }
 
 function answerOf(run: LedgerVerificationRun): LedgerVerificationReport | LedgerVerificationProgress {
-  const { id, state, startedAt, finishedAt, result } = run;
-  if (!result || state !== 'done') return progressOf(run);
+  const { result } = run;
+  if (!result) return progressOf(run);
   return {
-    id,
-    state,
+    ...finishedRunOf(run),
     verified: result.firstBadPosition === null,
     position: result.position,
     first_bad_position: result.firstBadPosition,
-    started_at: isoOf(startedAt!),
-    finished_at: isoOf(finishedAt!),
-    duration_ms: finishedAt! - startedAt!,
   };
 }

@@ -1,6 +1,6 @@
 import { ApiExtraModels, ApiProperty } from '@nestjs/swagger';
 import { IsUUID } from 'class-validator';
-import { RunJson } from '../platform/http/run-json.js';
+import { FinishedRunJson, RunJson } from '../platform/http/run-json.js';
 
 /** Which verification of the ledger is meant. */
 export class LedgerVerificationPath {
@@ -14,13 +14,7 @@ export class LedgerVerificationPath {
 }
 
 /** How a verification of the ledger ended. */
-export class LedgerVerificationReport {
-  @ApiProperty({ format: 'uuid', example: '7b0f6a52-6f3c-4c5e-9a0e-0f6f3f5d2b11' })
-  id!: string;
-
-  @ApiProperty({ enum: ['done'] })
-  state!: 'done';
-
+export class LedgerVerificationReport extends FinishedRunJson {
   @ApiProperty({ description: 'Whether every entry is what was appended', example: true })
   verified!: boolean;
 
@@ -34,15 +28,6 @@ export class LedgerVerificationReport {
     example: null,
   })
   first_bad_position!: number | null;
-
-  @ApiProperty({ format: 'date-time', example: '2026-01-31T12:00:00.000Z' })
-  started_at!: string;
-
-  @ApiProperty({ format: 'date-time', example: '2026-01-31T12:00:00.250Z' })
-  finished_at!: string;
-
-  @ApiProperty({ type: 'integer', example: 250 })
-  duration_ms!: number;
 }
 
 /** A verification of the ledger that has no result. */

@@ -1,7 +1,7 @@
 import { Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { sql } from 'drizzle-orm';
-import { type BackgroundRun, BackgroundRuns, type RunProgress } from '../platform/background-runs.js';
+import { type BackgroundRun, BackgroundRuns, type RunProgress, RunStopped } from '../platform/background-runs.js';
 import { Database } from '../platform/database/database.js';
 import { ERASED } from '../shared/erased.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
@@ -40,14 +40,6 @@ const BEGINNING: VerifiedEnd = {
   position: 0,
   entryHash: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', // sha256 of nothing
 };
-
-/** The service shuts down; the verification was given up. */
-export class LedgerVerificationStopped extends UnavailableError {
-  readonly code = 'verification_stopped';
-  constructor() {
-    super('The service is shutting down; the verification was given up.');
-  }
-}
 
 /**
  * Hashes the entries of the ledger again and compares: all of them for who asks, and once an hour those that were appended
@@ -135,7 +127,7 @@ export class LedgerVerification implements OnModuleDestroy {
     let verified = from;
     let firstBadPosition: number | null = null;
     while (verified.position < head.position && firstBadPosition === null) {
-      if (stopping.aborted) throw new LedgerVerificationStopped();
+      if (stopping.aborted) throw new RunStopped('verification');
       const end = await this.ledger.pageEnd(verified.position, ENTRIES_PER_PAGE, BYTES_PER_PAGE);
       const page = await this.verifyPage(verified, Math.min(end.position, head.position));
       ({ firstBadPosition } = page);

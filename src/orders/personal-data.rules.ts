@@ -1,7 +1,7 @@
 import { ERASED } from '../shared/erased.js';
 import type { FieldChange } from './repair-changes.rules.js';
 
-/** What judging reads of an order, a refund and an SNS envelope, but for free text. */
+/** Fields that validation reads of an order, a refund and an SNS envelope, without free text. */
 const READ_FIELDS = [
   ...['order_id', 'user_id', 'order_timestamp', 'order_value', 'currency'],
   ...['items', 'product_id', 'sku', 'quantity', 'price_per_unit'],

@@ -29,6 +29,16 @@ export interface BackgroundRun<Result> {
   ended: Promise<void>;
 }
 
+/** The service shuts down; a run was given up. */
+export class RunStopped extends UnavailableError {
+  readonly code: string;
+  /** @param what was run, in one word */
+  constructor(what: 'verification' | 'report') {
+    super(`The service is shutting down; the ${what} was given up.`);
+    this.code = `${what}_stopped`;
+  }
+}
+
 /** Runs work of one kind, one after the other, and remembers the latest runs. */
 export class BackgroundRuns<Result> {
   private readonly logger: Logger;

@@ -2,10 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { setImmediate } from 'node:timers/promises';
 import { Ledger } from '../ledger/ledger.js';
 import { pause } from '../platform/back-off.js';
-import type { RunProgress } from '../platform/background-runs.js';
+import { type RunProgress, RunStopped } from '../platform/background-runs.js';
 import { Redis } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
-import { UnavailableError } from '../shared/errors.js';
 import { Aggregation } from './aggregation.js';
 import { checkpointFields, type Checkpoint } from './checkpoint.js';
 import { FigurePages, type StoredHash } from './figure-pages.js';
@@ -30,7 +29,7 @@ const ENTRIES_PER_PAGE = 5_000;
 const KEYS_PER_PAGE = 500;
 const MEMBERS_PER_PAGE = 1_000;
 const MOST_MISMATCHES = 20;
-/** Figures that no entry is added to for so long stand still. */
+/** How long a verification waits for progress, ms. */
 const STALLED_AFTER_MS = 5_000;
 const POLL_MS = 20;
 /** How often a comparison begins anew because the figures were cleared or rebuilt meanwhile. */
@@ -45,14 +44,6 @@ export interface ComparisonResult {
   usersChecked: number;
   monthsChecked: number;
   mismatches: Mismatches;
-}
-
-/** The service shuts down; the comparison was given up. */
-export class VerificationStopped extends UnavailableError {
-  readonly code = 'verification_stopped';
-  constructor() {
-    super('The service is shutting down; the verification was given up.');
-  }
 }
 
 /** Others have come into service than those that are being compared. */
@@ -78,7 +69,7 @@ export class FigureComparison {
 
   /**
    * @param progress ledger entries aggregated and Redis values compared; is kept up to date
-   * @throws StatsRebuilding @throws VerificationStopped @throws DatabaseUnavailable @throws RedisUnavailable
+   * @throws StatsRebuilding @throws RunStopped @throws DatabaseUnavailable @throws RedisUnavailable
    */
   async run(progress: RunProgress, stopping: AbortSignal): Promise<ComparisonResult> {
     const { projector, ledger, aggregation, store, pages } = this;
@@ -293,7 +284,7 @@ class Comparison {
     this.mismatches.add(compareTexts(name, pairs, fields!));
   }
 
-  /** Tells of progress and lets everybody else have a turn. @throws VerificationStopped */
+  /** Tells of progress and lets everybody else have a turn. @throws RunStopped */
   private async step(): Promise<void> {
     const { base, position } = this.served;
     let values = this.expected.hashes.size;
@@ -301,7 +292,7 @@ class Comparison {
     this.progress.done = this.position - base + this.compared;
     this.progress.total = Math.max(position, this.position) - base + values;
     await setImmediate();
-    if (this.stopping.aborted) throw new VerificationStopped();
+    if (this.stopping.aborted) throw new RunStopped('verification');
   }
 }
 

@@ -66,8 +66,8 @@ export class FigureStore {
 
   constructor(private readonly redis: Redis) {
     this.project = redis.script('project', luaOf('project.lua'));
-    this.readMonthUsers = redis.script('monthUsers', luaOf('month-users.lua'));
-    this.readRankings = redis.script('rankings', luaOf('rankings.lua'));
+    this.readMonthUsers = redis.script('monthUsers', luaOf('answer-lines.lua') + luaOf('month-users.lua'));
+    this.readRankings = redis.script('rankings', luaOf('answer-lines.lua') + luaOf('rankings.lua'));
   }
 
   /** @returns null where there is none, or where figures may have been evicted @throws RedisUnavailable */

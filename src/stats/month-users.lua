@@ -8,20 +8,10 @@
 -- ARGV[3] score and
 -- ARGV[4] user id after which to go on; both empty for the first page
 --
--- Returns lines in one string, because that is what every Redis and model of it hands out alike (ids have no line
--- breaks): ledger_id, generation, fold_version, position, at, evicted, how many keys Redis has evicted so far, orders,
--- revenue, failed of the month (each empty where absent), then four lines a user: id, orders, revenue, failed.
+-- Runs behind answer-lines.lua. Returns its lines in one string, because that is what every Redis and model of it hands out
+-- alike (ids have no line breaks); then orders, revenue, failed of the month (each empty where absent), then four lines a
+-- user: id, orders, revenue, failed.
 
-local lines = {}
-local function put(value)
-  lines[#lines + 1] = type(value) == 'string' and value or ''
-end
-
-local fields = { 'ledger_id', 'generation', 'fold_version', 'position', 'at', 'evicted' }
-for i = 1, #fields do put(redis.call('HGET', KEYS[1], fields[i])) end
-local info = redis.call('INFO', 'stats')
--- The model in memory hands out no text here; it evicts nothing.
-put(type(info) == 'string' and string.match(info, 'evicted_keys:(%d+)') or '0')
 local counts = { 'orders', 'revenue', 'failed' }
 for i = 1, #counts do put(redis.call('HGET', KEYS[2], counts[i])) end
 

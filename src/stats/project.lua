@@ -16,7 +16,7 @@
 -- Returns 'applied'; 'moved' where the checkpoint is not where the increments begin; 'damaged' where a key holds
 -- something else than it should.
 
-local LARGEST_EXACT = 9007199254740991
+local MAX_EXACT = 9007199254740991
 local LIMB = 1e15
 local LIMB_DIGITS = 15
 local MAX_DIGITS = 30
@@ -32,7 +32,7 @@ local function double(digits)
 end
 
 local function is_exact(number)
-  return number <= LARGEST_EXACT and number >= -LARGEST_EXACT
+  return number <= MAX_EXACT and number >= -MAX_EXACT
 end
 
 -- A whole number as high * LIMB + low, both with its sign.

@@ -6,20 +6,8 @@
 -- ARGV[2…]  for each figure of a member two: what the keys of the members' hashes begin with, and a field of them; or the
 --           key of one hash that has the members for its fields, and an empty text
 --
--- Returns lines in one string, as month-users.lua does and for the same reason: ledger_id, generation, fold_version,
--- position, at, evicted (each empty where absent), how many keys Redis has evicted so far; then of each ranking the
--- number of members that follow, and of each of these its name and its figures.
-
-local lines = {}
-local function put(value)
-  lines[#lines + 1] = type(value) == 'string' and value or ''
-end
-
-local fields = { 'ledger_id', 'generation', 'fold_version', 'position', 'at', 'evicted' }
-for i = 1, #fields do put(redis.call('HGET', KEYS[1], fields[i])) end
-local info = redis.call('INFO', 'stats')
--- The model in memory hands out no text here; it evicts nothing.
-put(type(info) == 'string' and string.match(info, 'evicted_keys:(%d+)') or '0')
+-- Runs behind answer-lines.lua. Returns its lines in one string, as month-users.lua does and for the same reason; then of
+-- each ranking the number of members that follow, and of each of these its name and its figures.
 
 for k = 2, #KEYS do
   local members = redis.call('ZREVRANGE', KEYS[k], 0, tonumber(ARGV[1]) - 1)

@@ -22,7 +22,7 @@ import { UsersController } from './users.controller.js';
 import { Verification } from './verification.js';
 import { VerifyController } from './verify.controller.js';
 
-/** Entries are missing for so long without that one was added: whatever it is, it does not pass by itself. */
+/** The statistics are not ready after this long without progress, ms. */
 const STALLED_AFTER_MS = 30_000;
 
 /** Ledger → projector → Redis → REST. */

@@ -4,10 +4,9 @@ import type { Response } from 'express';
 import { atMost } from '../platform/back-off.js';
 import { Needs } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
-import { progressOf } from '../platform/http/run-json.js';
+import { finishedRunOf, progressOf } from '../platform/http/run-json.js';
 import { NotFound } from '../shared/errors.js';
 import { decimalOfSum, wholeNumberOf } from '../shared/money.js';
-import { isoOf } from '../shared/iso-time.js';
 import { ApiStatsUnavailable } from './stats.dto.js';
 import { Verification, type VerificationRun } from './verification.js';
 import type { Mismatch, StoredValue } from './verification.rules.js';
@@ -26,7 +25,7 @@ export class VerifyController {
 
   /**
    * Verifies, and answers with the result or, where that takes long, with where to find it.
-   * @throws StatsRebuilding @throws RedisUnavailable @throws DatabaseUnavailable @throws VerificationStopped
+   * @throws StatsRebuilding @throws RedisUnavailable @throws DatabaseUnavailable @throws RunStopped
    */
   @Get()
   @ApiOperation({
@@ -70,12 +69,11 @@ export class VerifyController {
 }
 
 function answerOf(run: VerificationRun): VerificationReport | VerificationProgress {
-  const { id, state, startedAt, finishedAt, result } = run;
-  if (!result || state !== 'done') return progressOf(run);
+  const { result } = run;
+  if (!result) return progressOf(run);
   const { position, entries, usersChecked, monthsChecked, mismatches } = result;
   return {
-    id,
-    state,
+    ...finishedRunOf(run),
     verified: mismatches.count === 0,
     position,
     entries,
@@ -84,9 +82,6 @@ function answerOf(run: VerificationRun): VerificationReport | VerificationProgre
     drift_cents: wholeNumberOf(mismatches.driftCents),
     mismatch_count: mismatches.count,
     mismatches: mismatches.first.map(shown),
-    started_at: isoOf(startedAt!),
-    finished_at: isoOf(finishedAt!),
-    duration_ms: finishedAt! - startedAt!,
   };
 }
 

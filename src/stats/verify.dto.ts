@@ -1,6 +1,6 @@
 import { ApiExtraModels, ApiProperty } from '@nestjs/swagger';
 import { IsUUID } from 'class-validator';
-import { RunJson } from '../platform/http/run-json.js';
+import { FinishedRunJson, RunJson } from '../platform/http/run-json.js';
 
 /** Which verification is meant. */
 export class VerificationPath {
@@ -41,13 +41,7 @@ export class VerificationMismatch {
 }
 
 /** How a verification ended. */
-export class VerificationReport {
-  @ApiProperty({ format: 'uuid', example: '7b0f6a52-6f3c-4c5e-9a0e-0f6f3f5d2b11' })
-  id!: string;
-
-  @ApiProperty({ enum: ['done'] })
-  state!: 'done';
-
+export class VerificationReport extends FinishedRunJson {
   @ApiProperty({ description: 'Whether Redis holds exactly what the ledger says', example: true })
   verified!: boolean;
 
@@ -75,15 +69,6 @@ export class VerificationReport {
 
   @ApiProperty({ type: [VerificationMismatch], description: 'The first 20' })
   mismatches!: VerificationMismatch[];
-
-  @ApiProperty({ format: 'date-time', example: '2026-01-31T12:00:00.000Z' })
-  started_at!: string;
-
-  @ApiProperty({ format: 'date-time', example: '2026-01-31T12:00:00.250Z' })
-  finished_at!: string;
-
-  @ApiProperty({ type: 'integer', example: 250 })
-  duration_ms!: number;
 }
 
 /** A verification that has no result. */

@@ -17,7 +17,7 @@ import { ORDERS_QUEUE, RealWorld } from '../support/real-world.js';
 
 const POINTS = atScale<KillPoint[]>([...LOCK_POINTS], [...KILL_POINTS, ...LOCK_POINTS]);
 const ORDERS = 40;
-const LONGEST_MS = 120_000;
+const TEST_TIMEOUT_MS = 120_000;
 
 let world: RealWorld;
 let sqs: SQSClient;
@@ -106,14 +106,14 @@ describe('A process that is frozen', () => {
         await eventually(async () => expect((await frozen.get('/health/ready')).status).toBe(200), 30_000);
         await orders.send(sqs, ORDERS);
         await eventually(() => allArrived(frozen), 30_000);
-        // Sweeps away what a rebuild has left that a clear made void.
+        // Garbage-collects the leftovers of a rebuild that a clear has invalidated.
         expect((await other.call('DELETE', '/clear_redis_db')).status).toBe(200);
         expect(await orders.faults(query)).toEqual([]);
         expect(
           await audit({ query, redis, redisKeyPrefix: world.environment.REDIS_KEY_PREFIX!, businessTimeZone: 'UTC' }),
         ).toEqual([]);
       },
-      LONGEST_MS,
+      TEST_TIMEOUT_MS,
     );
   }
 });

@@ -28,7 +28,7 @@ jest.mock('../../src/fulfilment/reservations.js', () => {
 });
 
 const ORDERS = atScale(200, 3_000);
-const LONGEST_MS = 900_000;
+const TEST_TIMEOUT_MS = 900_000;
 const LANES = 16;
 const SERVICES = 2;
 /** So often a service is killed. */
@@ -288,7 +288,7 @@ describe('Among cancellations, duplicates and services that are killed', () => {
       }
       for (const times of facts) expect(times).toBeGreaterThan(0);
     },
-    LONGEST_MS,
+    TEST_TIMEOUT_MS,
   );
 });
 

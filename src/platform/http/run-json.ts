@@ -24,6 +24,35 @@ export class RunJson {
   error!: string | null;
 }
 
+/** A run in the background that is done; what it came to is added by its feature. */
+export class FinishedRunJson {
+  @ApiProperty({ format: 'uuid', example: '7b0f6a52-6f3c-4c5e-9a0e-0f6f3f5d2b11' })
+  id!: string;
+
+  @ApiProperty({ enum: ['done'] })
+  state!: 'done';
+
+  @ApiProperty({ format: 'date-time', example: '2026-01-31T12:00:00.000Z' })
+  started_at!: string;
+
+  @ApiProperty({ format: 'date-time', example: '2026-01-31T12:00:00.250Z' })
+  finished_at!: string;
+
+  @ApiProperty({ type: 'integer', example: 250 })
+  duration_ms!: number;
+}
+
+/** When a run that is done was run. */
+export function finishedRunOf({ id, startedAt, finishedAt }: BackgroundRun<unknown>): FinishedRunJson {
+  return {
+    id,
+    state: 'done',
+    started_at: isoOf(startedAt!),
+    finished_at: isoOf(finishedAt!),
+    duration_ms: finishedAt! - startedAt!,
+  };
+}
+
 /** How a run goes, or why it failed. */
 export function progressOf({ id, state, progress, startedAt, failure }: BackgroundRun<unknown>): RunJson {
   return {

@@ -1,7 +1,7 @@
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { Injectable } from '@nestjs/common';
 
-/** Below it a time stays as it is. The SDK's measure is a second off, and validation allows five minutes. */
+/** Clock skew that is ignored. The SDK measures to about 1 s, and validation allows five minutes. */
 const TOLERANCE_MS = 60_000;
 
 /** The clock of the queue, by which the consumers of its messages validate times. */
@@ -10,7 +10,7 @@ export class QueueClock {
   constructor(private readonly sqs: SQSClient) {}
 
   /**
-   * Keeps a time of ours from lying ahead of the queue's clock, where an event that carries it would fail. The SDK measures with
+   * Caps a time at the queue's now, because validation fails events from the future. The SDK measures with
    * every answer of SQS how far this process's clock is from the queue's.
    * @param time by any clock, ms UTC @returns it, or the queue's now where it lies more than a minute after that
    */

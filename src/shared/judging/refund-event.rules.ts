@@ -7,7 +7,7 @@ import type { JsonObject } from './message-body.rules.js';
 import { type Cleaned, Unreadable } from './order-cleaning.rules.js';
 import { cleanRefund } from './refund-cleaning.rules.js';
 
-const MOST_UNITS = MAX_CENTS / 100;
+const MAX_UNITS = MAX_CENTS / 100;
 
 /** Whether an event says that it is a refund; white space and letter case don't matter. */
 export function isRefund(event: JsonObject): boolean {
@@ -63,7 +63,7 @@ function judgeAmount(amount: Cleaned<ExactNumber>, faults: Faults): Cents | null
     faults.add('invalid_amount');
   } else if (!exceeds(amount, 0)) {
     faults.add('non_positive_amount');
-  } else if (exceeds(amount, MOST_UNITS)) {
+  } else if (exceeds(amount, MAX_UNITS)) {
     faults.add('amount_too_large');
   } else {
     const whole = wholeParts(amount, 100);
