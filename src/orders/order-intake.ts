@@ -5,6 +5,7 @@ import { Ledger } from '../ledger/ledger.js';
 import type { AppendResult } from '../ledger/ledger-entry.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { OrdersQueue } from '../platform/queue/queue.js';
+import { ReceiveGate } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
 import {
   type JudgedMessage,
@@ -32,6 +33,7 @@ export class OrderIntake {
     private readonly failures: DeliveryFailures,
     private readonly metrics: Metrics,
     private readonly queue: OrdersQueue,
+    private readonly gate: ReceiveGate,
     @Inject(CONFIG) config: Config,
   ) {
     const { currency, orderValueMismatch, maxOrderValue } = config;
@@ -45,6 +47,16 @@ export class OrderIntake {
    * @throws DatabaseUnavailable when an outage lasts too long to keep the messages in hand
    */
   async handle(messages: Message[]): Promise<Message[]> {
+    const bytes = messages.reduce((sum, { Body }) => sum + Buffer.byteLength(Body ?? ''), 0);
+    this.gate.batchBegins(bytes);
+    try {
+      return await this.store(messages);
+    } finally {
+      this.gate.batchEnds(bytes);
+    }
+  }
+
+  private async store(messages: Message[]): Promise<Message[]> {
     const receivedAt = Date.now();
     this.metrics.messagesConsumed.inc(messages.length);
     const stop = this.metrics.processDuration.startTimer();

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Database } from '../database/database.js';
 import type { Queue } from './queue.js';
-import { ReceiveGate } from './receive-gate.js';
+import { MAX_BYTES_IN_FLIGHT, ReceiveGate } from './receive-gate.js';
 
 /** A part that is up or down as a test says. */
 class Part {
@@ -117,6 +117,30 @@ describe('The gate before receiving', () => {
     expect(await rest()).toEqual(['2 waiting for its turn']);
     for (let message = 0; message <= MOST_WAITING; message++) gate.waitEnds();
     expect((await rest()).filter((event) => event.endsWith('receiving'))).toHaveLength(POLLERS);
+  });
+
+  it('lets nobody through while the batches in flight and the next one would be too large', async () => {
+    begin();
+    const bytes = MAX_BYTES_IN_FLIGHT / 2;
+    gate.batchBegins(bytes);
+    come(1, 2);
+    expect(await rest()).toEqual(['1 receiving', '2 waiting for its turn']);
+    gate.leave(1);
+    gate.batchBegins(bytes);
+    expect(await rest()).toEqual(['2 waiting for its turn']);
+    gate.batchEnds(bytes);
+    expect(await rest()).toEqual(['2 receiving']);
+  });
+
+  it('lets one through at a time where a single batch is too large', async () => {
+    begin();
+    gate.batchBegins(MAX_BYTES_IN_FLIGHT * 2);
+    come(0, 1);
+    expect(await rest()).toEqual(['0 waiting for its turn', '1 waiting for its turn']);
+    gate.batchEnds(MAX_BYTES_IN_FLIGHT * 2);
+    expect(await rest()).toEqual(['0 receiving']);
+    gate.leave(0);
+    expect(await rest()).toEqual(['1 receiving']);
   });
 
   it('hears nothing more of what hung once it was started again', async () => {

@@ -96,8 +96,8 @@ export class SimulatedProcess implements Caller {
       activity: { faulted: () => undefined },
     } as unknown as OrdersQueue;
     const ignored = { record: () => undefined } as never;
-    this.intake = new OrderIntake(this.ledger, ignored, ignored, noMetrics(), this.orders, CONFIG);
     this.gate = new ReceiveGate(database, this.orders, POLLERS);
+    this.intake = new OrderIntake(this.ledger, ignored, ignored, noMetrics(), this.orders, this.gate, CONFIG);
     this.stores = { database, redis };
   }
 
