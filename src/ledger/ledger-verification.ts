@@ -123,19 +123,24 @@ export class LedgerVerification implements OnModuleDestroy {
     stopping: AbortSignal,
   ): Promise<LedgerVerificationResult> {
     const head = await this.ledger.head();
+    const known = await this.recorded();
     progress.total = head.position - from.position;
     let verified = from;
     let firstBadPosition: number | null = null;
     while (verified.position < head.position && firstBadPosition === null) {
       if (stopping.aborted) throw new RunStopped('verification');
-      const end = await this.ledger.pageEnd(verified.position, ENTRIES_PER_PAGE, BYTES_PER_PAGE);
-      const page = await this.verifyPage(verified, Math.min(end.position, head.position));
+      const page = await this.ledger.halvedOnTimeout(ENTRIES_PER_PAGE, async (limit) => {
+        const end = await this.ledger.pageEnd(verified.position, limit, BYTES_PER_PAGE);
+        return this.verifyPage(verified, Math.min(end.position, head.position));
+      });
       ({ firstBadPosition } = page);
       verified = page.end;
       progress.done = verified.position - from.position;
+      await this.recordProgress(verified);
     }
     if (firstBadPosition === null && verified.entryHash !== head.entryHash) firstBadPosition = head.position;
-    await this.record(verified, firstBadPosition);
+    if (firstBadPosition !== null) await this.recordBad(firstBadPosition);
+    else if (from === BEGINNING) await this.recordSound(verified, known.firstBadPosition);
     return { position: head.position, firstBadPosition };
   }
 
@@ -165,15 +170,32 @@ export class LedgerVerification implements OnModuleDestroy {
     return { end: { position: last, entryHash: hash! }, firstBadPosition: null };
   }
 
-  private async record(verified: VerifiedEnd, firstBadPosition: number | null): Promise<void> {
+  /** So that a run that is broken off is continued. Another process may be further. */
+  private async recordProgress({ position, entryHash }: VerifiedEnd): Promise<void> {
+    await this.database.query(
+      sql`update ledger_verification set position = ${position}, entry_hash = decode(${entryHash}, 'hex')
+          where position < ${position} and first_bad_position is null`,
+    );
+  }
+
+  private async recordBad(position: number): Promise<void> {
+    await this.database.query(
+      sql`update ledger_verification set first_bad_position = least(first_bad_position, ${position}::bigint)`,
+    );
+    this.logger.error(
+      `The ledger is not what was appended: entry ${position} is the first that was changed or is missing`,
+    );
+  }
+
+  /**
+   * All entries are right, so what was recorded before is over: a bad entry that was put right, or the end of a ledger that was
+   * longer. What another process has found meanwhile stays.
+   */
+  private async recordSound({ position, entryHash }: VerifiedEnd, knownBadPosition: number | null): Promise<void> {
     await this.database.query(
       sql`update ledger_verification
-          set position = ${verified.position}, entry_hash = decode(${verified.entryHash}, 'hex'),
-            first_bad_position = ${firstBadPosition}`,
-    );
-    if (firstBadPosition === null) return;
-    this.logger.error(
-      `The ledger is not what was appended: entry ${firstBadPosition} is the first that was changed or is missing`,
+          set position = ${position}, entry_hash = decode(${entryHash}, 'hex'), first_bad_position = null
+          where first_bad_position is not distinct from ${knownBadPosition}::bigint`,
     );
   }
 }

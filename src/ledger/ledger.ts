@@ -200,8 +200,11 @@ export class Ledger {
     return end!;
   }
 
-  /** Reads a page, and a smaller one where that takes the database too long. */
-  private async halvedOnTimeout<Page>(limit: number, read: (limit: number) => Promise<Page>): Promise<Page> {
+  /**
+   * Reads a page of at most `limit` entries, and half of it where that takes the database too long.
+   * @throws DatabaseUnavailable
+   */
+  async halvedOnTimeout<Page>(limit: number, read: (limit: number) => Promise<Page>): Promise<Page> {
     for (let entries = limit; ; entries = Math.max(MIN_ENTRIES, Math.ceil(entries / 2))) {
       try {
         return await read(entries);

@@ -156,6 +156,38 @@ describe('verifying the ledger', () => {
   });
 });
 
+describe('a verification that does not go through at once', () => {
+  it('is continued behind the last page that was verified', async () => {
+    const pages = jest.spyOn(ledger, 'pageEnd');
+    pages.mockResolvedValueOnce({ position: FAILED, more: true }).mockRejectedValueOnce(new Error('broken off'));
+    await verification.verifyWhenDue();
+    expect(await verification.recorded()).toEqual({ position: FAILED, firstBadPosition: null });
+
+    await verification.verifyWhenDue();
+    expect(pages.mock.calls.map(([after]) => after)).toEqual([0, FAILED, FAILED]);
+    expect(await verification.recorded()).toEqual({ position: LAST, firstBadPosition: null });
+  });
+
+  it('reads half a page where one takes the database too long', async () => {
+    const timeout = Object.assign(new Error('canceling statement due to statement timeout'), { code: '57014' });
+    const pages = jest.spyOn(ledger, 'pageEnd').mockRejectedValueOnce(timeout).mockRejectedValueOnce(timeout);
+    expect(await verify()).toEqual({ position: LAST, firstBadPosition: null });
+    expect(pages.mock.calls.map(([, limit]) => limit)).toEqual([5_000, 2_500, 1_250]);
+  });
+
+  it('leaves what another process has found meanwhile', async () => {
+    const { pageEnd } = ledger;
+    jest.spyOn(ledger, 'pageEnd').mockImplementationOnce(async (...page) => {
+      await database.query(sql`update ledger_verification set position = 2, first_bad_position = 3`);
+      return pageEnd.apply(ledger, page);
+    });
+    expect(await verify()).toEqual({ position: LAST, firstBadPosition: null });
+    expect(await verification.recorded()).toEqual({ position: 2, firstBadPosition: 3 });
+    expect(await verify()).toEqual({ position: LAST, firstBadPosition: null });
+    expect(await verification.recorded()).toEqual({ position: LAST, firstBadPosition: null });
+  });
+});
+
 describe('the ledger refuses', () => {
   it.each([
     ['an update', `update ledger set user_id = 'U2' where position = 1`],
