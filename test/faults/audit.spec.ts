@@ -250,6 +250,11 @@ describe('What an audit finds', () => {
       `update ledger set content_hash = sha256('x') where position = 3`,
       /^1 entries whose hash does not follow/,
     ],
+    [
+      'a content hash that is not that of its body',
+      `update ledger set content_hash = sha256('x') where position = 3`,
+      /^Content hashes that do not follow from their body: 3$/,
+    ],
     ['a position that is gone', `delete from ledger where position = 4`, /^Positions have a gap: 5 follows 3$/],
     [
       'a head that is elsewhere',

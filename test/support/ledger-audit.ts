@@ -1,3 +1,7 @@
+import { judge } from '../../src/shared/judging/order-event.rules.js';
+import { MAX_CENTS } from '../../src/shared/money.js';
+import type { JudgingPolicy } from '../../src/shared/order-event.js';
+
 /** Runs a statement on the ledger's database. */
 export type LedgerQuery = <Row>(text: string) => Promise<Row[]>;
 
@@ -22,6 +26,8 @@ export interface AuditedLedger {
 }
 
 const ENTRIES_PER_PAGE = 20_000;
+const BODIES_PER_PAGE = 500;
+const POLICY: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS };
 
 /** Reads all of it. @param timeZone in which days are cut */
 export async function readLedger(query: LedgerQuery, timeZone: string): Promise<AuditedLedger> {
@@ -107,6 +113,26 @@ const MUST_FIND_NOTHING: Record<string, string> = {
     select ref_position from ledger where kind = 'repair' group by ref_position having count(*) > 1`,
 };
 
+/** @returns the entries whose content hash does not follow from their body */
+async function entriesOfOtherContent(query: LedgerQuery): Promise<number[]> {
+  const wrong: number[] = [];
+  for (let after = 0; ;) {
+    const page = await query<{ position: number; body: string; sentAt: number; hash: string }>(
+      `select position::float8 as position, body, (extract(epoch from sent_at) * 1000)::float8 as "sentAt",
+         encode(content_hash, 'hex') as hash
+       from ledger
+       where position > ${after} and kind in ('order', 'refund') and position('[erased]' in body) = 0
+       order by ledger.position limit ${BODIES_PER_PAGE}`,
+    );
+    for (const { position, body, sentAt, hash } of page) {
+      const message = judge({ messageId: '', body, sentAt, receivedAt: sentAt }, POLICY);
+      if (hash !== message.contentHash && hash !== message.failureHash) wrong.push(position);
+    }
+    if (page.length < BODIES_PER_PAGE) return wrong;
+    after = page.at(-1)!.position;
+  }
+}
+
 /** @returns what is wrong with a ledger in itself */
 export async function ledgerFaults(query: LedgerQuery, { head, entries }: AuditedLedger): Promise<string[]> {
   const faults: string[] = [];
@@ -119,5 +145,8 @@ export async function ledgerFaults(query: LedgerQuery, { head, entries }: Audite
     const rows = await query<Record<string, unknown>>(statement);
     if (rows.length > 0) faults.push(`${rows.length} ${what}, such as ${JSON.stringify(rows[0])}`);
   }
+  const ofOtherContent = await entriesOfOtherContent(query);
+  if (ofOtherContent.length > 0)
+    faults.push(`Content hashes that do not follow from their body: ${ofOtherContent.join(', ')}`);
   return faults;
 }
