@@ -21,9 +21,6 @@ const JUMPS = atScale(4, 40);
 const YEARS = atScale([2025], [2007, 2010, 2019, 2024, 2025]);
 const ORDERS_NEAR_AN_EDGE = atScale(1, 20);
 const TIME_ZONES = ['America/New_York', 'Europe/Berlin', 'Australia/Lord_Howe'];
-const TEST_TIMEOUT_MS = 300_000;
-
-jest.setTimeout(TEST_TIMEOUT_MS);
 
 let world: World;
 let service: RunningService;

@@ -17,7 +17,6 @@ import { ORDERS_QUEUE, RealWorld } from '../support/real-world.js';
 
 const POINTS = atScale<KillPoint[]>([...LOCK_POINTS], [...KILL_POINTS, ...LOCK_POINTS]);
 const ORDERS = 40;
-const TEST_TIMEOUT_MS = 120_000;
 
 let world: RealWorld;
 let sqs: SQSClient;
@@ -32,7 +31,7 @@ beforeAll(async () => {
   sqs = createSqsClient({ sqsEndpoint: world.queue.endpoint, awsRegion: 'us-east-1', awsCredentialsGiven: false });
   pool = new Pool({ connectionString: world.postgres.url });
   redis = new IORedis(world.redis.url);
-}, 60_000);
+});
 
 afterEach(async () => {
   for (const service of services) await service.end();
@@ -77,43 +76,39 @@ async function allArrived(service: ServiceProcess): Promise<void> {
 
 describe('A process that is frozen', () => {
   for (const point of POINTS) {
-    itWithRedis(
-      `keeps no other from its work: ${point}`,
-      async () => {
-        const random = seededFor(`frozen ${point}`);
-        const name = point.replaceAll(' ', '-').toUpperCase();
-        const orders = new KnownOrders(random, ORDERS_QUEUE, name);
-        const other = await start();
-        await aProduct(other, { sku: name, stock: { EAST: 100_000 } });
-        const frozen = await start(freezesAt(point, 1));
-        await freeze(frozen, name, orders);
+    itWithRedis(`keeps no other from its work: ${point}`, async () => {
+      const random = seededFor(`frozen ${point}`);
+      const name = point.replaceAll(' ', '-').toUpperCase();
+      const orders = new KnownOrders(random, ORDERS_QUEUE, name);
+      const other = await start();
+      await aProduct(other, { sku: name, stock: { EAST: 100_000 } });
+      const frozen = await start(freezesAt(point, 1));
+      await freeze(frozen, name, orders);
 
-        await orders.send(sqs, ORDERS);
-        const placed = await Promise.all(
-          Array.from({ length: ORDERS }, () => requestOrder(other, { items: [{ sku: name, quantity: 1 }] })),
-        );
-        expect(placed.map(({ status }) => status)).toEqual(placed.map(() => 202));
-        await eventually(async () => {
-          await allArrived(other);
-          for (const { body } of placed) {
-            const { order_status } = (await other.get(`/api/v1/orders/${body.order_id}`)).body;
-            expect(['pending', 'reserved', 'payment_unknown']).not.toContain(order_status);
-          }
-        });
-        expect(isFrozen(frozen)).toBe(true);
+      await orders.send(sqs, ORDERS);
+      const placed = await Promise.all(
+        Array.from({ length: ORDERS }, () => requestOrder(other, { items: [{ sku: name, quantity: 1 }] })),
+      );
+      expect(placed.map(({ status }) => status)).toEqual(placed.map(() => 202));
+      await eventually(async () => {
+        await allArrived(other);
+        for (const { body } of placed) {
+          const { order_status } = (await other.get(`/api/v1/orders/${body.order_id}`)).body;
+          expect(['pending', 'reserved', 'payment_unknown']).not.toContain(order_status);
+        }
+      });
+      expect(isFrozen(frozen)).toBe(true);
 
-        frozen.child.kill('SIGCONT');
-        await eventually(async () => expect((await frozen.get('/health/ready')).status).toBe(200), 30_000);
-        await orders.send(sqs, ORDERS);
-        await eventually(() => allArrived(frozen), 30_000);
-        // Garbage-collects the leftovers of a rebuild that a clear has invalidated.
-        expect((await other.call('DELETE', '/clear_redis_db')).status).toBe(200);
-        expect(await orders.faults(query)).toEqual([]);
-        expect(
-          await audit({ query, redis, redisKeyPrefix: world.environment.REDIS_KEY_PREFIX!, businessTimeZone: 'UTC' }),
-        ).toEqual([]);
-      },
-      TEST_TIMEOUT_MS,
-    );
+      frozen.child.kill('SIGCONT');
+      await eventually(async () => expect((await frozen.get('/health/ready')).status).toBe(200), 30_000);
+      await orders.send(sqs, ORDERS);
+      await eventually(() => allArrived(frozen), 30_000);
+      // Garbage-collects the leftovers of a rebuild that a clear has invalidated.
+      expect((await other.call('DELETE', '/clear_redis_db')).status).toBe(200);
+      expect(await orders.faults(query)).toEqual([]);
+      expect(
+        await audit({ query, redis, redisKeyPrefix: world.environment.REDIS_KEY_PREFIX!, businessTimeZone: 'UTC' }),
+      ).toEqual([]);
+    });
   }
 });

@@ -28,7 +28,6 @@ jest.mock('../../src/fulfilment/reservations.js', () => {
 });
 
 const ORDERS = atScale(200, 3_000);
-const TEST_TIMEOUT_MS = 900_000;
 const LANES = 16;
 const SERVICES = 2;
 /** So often a service is killed. */
@@ -250,46 +249,42 @@ describe('Among cancellations, duplicates and services that are killed', () => {
 
   afterAll(() => fleet?.destroy());
 
-  it(
-    `each of ${ORDERS} orders is paid in full or not at all, and stock and statistics are right to the piece and cent`,
-    async () => {
-      const { placed, cancelled, duplicated } = await chaosOn(fleet, seededFor('fulfilment among chaos'));
-      expect(new Set(placed).size).toBe(ORDERS);
-      await eventually(async () => {
-        // First what costs the database nothing.
-        await fleet.expectQueuesEmpty();
-        expect(await fulfilmentFaults(fleet.database)).toEqual({});
-      }, SETTLES_WITHOUT_PROGRESS_MS);
+  it(`each of ${ORDERS} orders is paid in full or not at all, and stock and statistics are right to the piece and cent`, async () => {
+    const { placed, cancelled, duplicated } = await chaosOn(fleet, seededFor('fulfilment among chaos'));
+    expect(new Set(placed).size).toBe(ORDERS);
+    await eventually(async () => {
+      // First what costs the database nothing.
+      await fleet.expectQueuesEmpty();
+      expect(await fulfilmentFaults(fleet.database)).toEqual({});
+    }, SETTLES_WITHOUT_PROGRESS_MS);
 
-      expect(await countOf(fleet.database, sql`select 1 from orders`)).toBe(ORDERS);
-      await eventually(() => expectStatisticsOf(fleet, fleet.database));
-      const { body } = await fleet.call('GET', '/stats/verify');
-      expect(body).toMatchObject({ state: 'done', verified: true, drift_cents: 0 });
-      for (const queue of fleet.queues) {
-        expect([queue, await queueDepth(fleet.sqs, deadLetterQueueOf(queue))]).toEqual([queue, NO_MESSAGES]);
-      }
+    expect(await countOf(fleet.database, sql`select 1 from orders`)).toBe(ORDERS);
+    await eventually(() => expectStatisticsOf(fleet, fleet.database));
+    const { body } = await fleet.call('GET', '/stats/verify');
+    expect(body).toMatchObject({ state: 'done', verified: true, drift_cents: 0 });
+    for (const queue of fleet.queues) {
+      expect([queue, await queueDepth(fleet.sqs, deadLetterQueueOf(queue))]).toEqual([queue, NO_MESSAGES]);
+    }
 
-      // All of it really happened.
-      const happened = async (event: string): Promise<number> =>
-        countOf(fleet.database, sql`select 1 from order_timeline where event = ${event}`);
-      const facts = [
-        cancelled,
-        duplicated,
-        await countOf(fleet.database, sql`select 1 from orders where status = 'failed_no_stock'`),
-      ];
-      for (const event of [
-        'payment.timed_out',
-        'payment.unavailable',
-        'payment.declined',
-        'payment.refunded',
-        'order.completed',
-      ]) {
-        facts.push(await happened(event));
-      }
-      for (const times of facts) expect(times).toBeGreaterThan(0);
-    },
-    TEST_TIMEOUT_MS,
-  );
+    // All of it really happened.
+    const happened = async (event: string): Promise<number> =>
+      countOf(fleet.database, sql`select 1 from order_timeline where event = ${event}`);
+    const facts = [
+      cancelled,
+      duplicated,
+      await countOf(fleet.database, sql`select 1 from orders where status = 'failed_no_stock'`),
+    ];
+    for (const event of [
+      'payment.timed_out',
+      'payment.unavailable',
+      'payment.declined',
+      'payment.refunded',
+      'order.completed',
+    ]) {
+      facts.push(await happened(event));
+    }
+    for (const times of facts) expect(times).toBeGreaterThan(0);
+  });
 });
 
 describe('What is wrong with orders is found', () => {

@@ -24,7 +24,6 @@ const GROUPS = atScale<KillPoint[][]>(
 const LANES = 2;
 /** Each time a point is passed, up to so many times, a service may be killed there. */
 const MOST_PASSES = 4;
-const LONGEST_MS = 900_000;
 const PLENTY = 30;
 const MORE_THAN_ALL_STEPS = 1_000;
 
@@ -47,7 +46,7 @@ beforeAll(async () => {
   redis = new IORedis(world.redis.url);
   // Makes the queue and the tables.
   await (await ServiceProcess.ready(world)).kill('SIGTERM');
-}, 120_000);
+});
 
 afterEach(async () => {
   for (const service of services) await service.end();
@@ -141,111 +140,90 @@ async function faultsAtTheEnd(orders: KnownOrders): Promise<string[]> {
 
 describe('A service that is killed again and again', () => {
   for (const points of GROUPS) {
-    itWithRedis(
-      `loses nothing and counts nothing twice: ${points.join(', ')}`,
-      async () => {
-        const random = seededFor(`kills ${points.join(', ')}`);
-        const orders = new KnownOrders(
-          random.branch(0),
-          ORDERS_QUEUE,
-          `K${points[0]!.length}${points[0]!.replace(' ', '-').toUpperCase()}`,
-        );
-        const kills = points.flatMap((point) => Array<KillPoint>(KILLS).fill(point));
-        const due = [...kills.entries()];
-        const lane = async (): Promise<void> => {
-          for (let next = due.shift(); next; next = due.shift())
-            await dieAt(next[1], random.branch(1 + next[0]), orders);
-        };
-        await Promise.all(Array.from({ length: LANES }, lane));
-        expect(await faultsAtTheEnd(orders)).toEqual([]);
-        tell(`${kills.length} kills, ${orders.count} orders, none lost, none counted twice, drift 0`);
-      },
-      LONGEST_MS,
-    );
+    itWithRedis(`loses nothing and counts nothing twice: ${points.join(', ')}`, async () => {
+      const random = seededFor(`kills ${points.join(', ')}`);
+      const orders = new KnownOrders(
+        random.branch(0),
+        ORDERS_QUEUE,
+        `K${points[0]!.length}${points[0]!.replace(' ', '-').toUpperCase()}`,
+      );
+      const kills = points.flatMap((point) => Array<KillPoint>(KILLS).fill(point));
+      const due = [...kills.entries()];
+      const lane = async (): Promise<void> => {
+        for (let next = due.shift(); next; next = due.shift()) await dieAt(next[1], random.branch(1 + next[0]), orders);
+      };
+      await Promise.all(Array.from({ length: LANES }, lane));
+      expect(await faultsAtTheEnd(orders)).toEqual([]);
+      tell(`${kills.length} kills, ${orders.count} orders, none lost, none counted twice, drift 0`);
+    });
   }
 
-  itWithRedis(
-    'serves proven figures after each start: between any two steps of a rebuild',
-    async () => {
-      const random = seededFor('kills between the steps of a rebuild');
-      const orders = new KnownOrders(random.branch(0), ORDERS_QUEUE, 'REBUILD');
-      const steps = (await dieBeforeStep(MORE_THAN_ALL_STEPS, orders))!;
-      expect(steps).toBeGreaterThan(10);
-      const due = atScale(
-        [random.between(1, steps), steps - 1],
-        random.shuffled(Array.from({ length: Math.max(KILLS + 2, 2 * steps) }, (_, i) => 1 + (i % steps))),
-      );
-      const killedBefore: number[] = [];
-      for (const step of due) {
-        await leasesRunOut();
-        if ((await dieBeforeStep(step, orders)) === null) killedBefore.push(step);
-      }
+  itWithRedis('serves proven figures after each start: between any two steps of a rebuild', async () => {
+    const random = seededFor('kills between the steps of a rebuild');
+    const orders = new KnownOrders(random.branch(0), ORDERS_QUEUE, 'REBUILD');
+    const steps = (await dieBeforeStep(MORE_THAN_ALL_STEPS, orders))!;
+    expect(steps).toBeGreaterThan(10);
+    const due = atScale(
+      [random.between(1, steps), steps - 1],
+      random.shuffled(Array.from({ length: Math.max(KILLS + 2, 2 * steps) }, (_, i) => 1 + (i % steps))),
+    );
+    const killedBefore: number[] = [];
+    for (const step of due) {
       await leasesRunOut();
-      // What rebuilds that came to nothing have left in Redis is swept away by one that does.
-      const outlived = await dieBeforeStep(MORE_THAN_ALL_STEPS, orders);
-      expect(outlived).not.toBeNull();
-      expect(await faultsAtTheEnd(orders)).toEqual([]);
-      tell(`${killedBefore.length} kills before one of ${steps} steps, ${orders.count} orders`);
-      expect(killedBefore.length).toBeGreaterThanOrEqual(atScale(1, KILLS));
-      // Where nothing came meanwhile, a rebuild has a step less.
-      expect(due.filter((step) => step < steps && !killedBefore.includes(step))).toEqual([]);
-    },
-    LONGEST_MS,
-  );
+      if ((await dieBeforeStep(step, orders)) === null) killedBefore.push(step);
+    }
+    await leasesRunOut();
+    // What rebuilds that came to nothing have left in Redis is swept away by one that does.
+    const outlived = await dieBeforeStep(MORE_THAN_ALL_STEPS, orders);
+    expect(outlived).not.toBeNull();
+    expect(await faultsAtTheEnd(orders)).toEqual([]);
+    tell(`${killedBefore.length} kills before one of ${steps} steps, ${orders.count} orders`);
+    expect(killedBefore.length).toBeGreaterThanOrEqual(atScale(1, KILLS));
+    // Where nothing came meanwhile, a rebuild has a step less.
+    expect(due.filter((step) => step < steps && !killedBefore.includes(step))).toEqual([]);
+  });
 });
 
 describe('Controls: a service that is killed', () => {
-  itWithRedis(
-    'and acknowledges before it appends is found to lose orders',
-    async () => {
-      const orders = new KnownOrders(seededFor('control: acknowledges first'), ORDERS_QUEUE, 'FIRST');
-      await orders.send(sqs, PLENTY);
-      const service = ServiceProcess.launch(world, withBug('acknowledges first', diesAt('before append', 1)));
-      services.push(service);
-      expect((await service.exited).signal).toBe('SIGKILL');
-      expect(await faultsAtTheEnd(orders)).toContainEqual(expect.stringMatching(/^ORD-FIRST-\d+ is lost$/));
-    },
-    LONGEST_MS,
-  );
+  itWithRedis('and acknowledges before it appends is found to lose orders', async () => {
+    const orders = new KnownOrders(seededFor('control: acknowledges first'), ORDERS_QUEUE, 'FIRST');
+    await orders.send(sqs, PLENTY);
+    const service = ServiceProcess.launch(world, withBug('acknowledges first', diesAt('before append', 1)));
+    services.push(service);
+    expect((await service.exited).signal).toBe('SIGKILL');
+    expect(await faultsAtTheEnd(orders)).toContainEqual(expect.stringMatching(/^ORD-FIRST-\d+ is lost$/));
+  });
 
-  itWithRedis(
-    'and adds figures before it moves the checkpoint is found to count twice',
-    async () => {
-      const orders = new KnownOrders(seededFor('control: adds before it moves'), ORDERS_QUEUE, 'TWICE');
-      await orders.send(sqs, PLENTY);
-      const service = ServiceProcess.launch(world, withBug('adds before it moves', diesAt('after projection', 1)));
-      services.push(service);
-      expect((await service.exited).signal).toBe('SIGKILL');
-      const faults = await faultsAtTheEnd(orders);
-      const tooMuch = faults.flatMap((fault) => {
-        const [, found, wanted] = / is (\d+) instead of (\d+)$/.exec(fault) ?? [];
-        return found === undefined ? [] : [Number(found) - Number(wanted)];
-      });
-      expect(tooMuch).not.toEqual([]);
-      expect(tooMuch.filter((more) => more <= 0)).toEqual([]);
-      expect(faults).toContainEqual(expect.stringMatching(/^Verifying found .*"verified":false/));
+  itWithRedis('and adds figures before it moves the checkpoint is found to count twice', async () => {
+    const orders = new KnownOrders(seededFor('control: adds before it moves'), ORDERS_QUEUE, 'TWICE');
+    await orders.send(sqs, PLENTY);
+    const service = ServiceProcess.launch(world, withBug('adds before it moves', diesAt('after projection', 1)));
+    services.push(service);
+    expect((await service.exited).signal).toBe('SIGKILL');
+    const faults = await faultsAtTheEnd(orders);
+    const tooMuch = faults.flatMap((fault) => {
+      const [, found, wanted] = / is (\d+) instead of (\d+)$/.exec(fault) ?? [];
+      return found === undefined ? [] : [Number(found) - Number(wanted)];
+    });
+    expect(tooMuch).not.toEqual([]);
+    expect(tooMuch.filter((more) => more <= 0)).toEqual([]);
+    expect(faults).toContainEqual(expect.stringMatching(/^Verifying found .*"verified":false/));
 
-      const mending = await ServiceProcess.ready(world);
-      services.push(mending);
-      await mending.call('POST', '/stats/rebuild', {});
-      await proven(mending);
-    },
-    LONGEST_MS,
-  );
+    const mending = await ServiceProcess.ready(world);
+    services.push(mending);
+    await mending.call('POST', '/stats/rebuild', {});
+    await proven(mending);
+  });
 
-  itWithRedis(
-    'and switches to figures before they are complete is found to have wrong ones',
-    async () => {
-      const orders = new KnownOrders(seededFor('control: switches before it fills'), ORDERS_QUEUE, 'SWITCH');
-      await orders.send(sqs, PLENTY);
-      expect(await faultsAtTheEnd(orders)).toEqual([]);
-      const service = await startProven(withBug('switches before it fills'));
-      await service.call('POST', '/stats/rebuild', {}).catch(() => null);
-      expect((await service.exited).signal).toBe('SIGKILL');
-      expect(await faultsAtTheEnd(orders)).toContainEqual(
-        expect.stringMatching(/^global orders is missing instead of \d+$/),
-      );
-    },
-    LONGEST_MS,
-  );
+  itWithRedis('and switches to figures before they are complete is found to have wrong ones', async () => {
+    const orders = new KnownOrders(seededFor('control: switches before it fills'), ORDERS_QUEUE, 'SWITCH');
+    await orders.send(sqs, PLENTY);
+    expect(await faultsAtTheEnd(orders)).toEqual([]);
+    const service = await startProven(withBug('switches before it fills'));
+    await service.call('POST', '/stats/rebuild', {}).catch(() => null);
+    expect((await service.exited).signal).toBe('SIGKILL');
+    expect(await faultsAtTheEnd(orders)).toContainEqual(
+      expect.stringMatching(/^global orders is missing instead of \d+$/),
+    );
+  });
 });

@@ -100,90 +100,74 @@ describe('Where a third of the entries of every batch fail', () => {
     return { count, invalid_rate: INVALID, seed: random.below(2 ** 31), run_id: id, as_of: AS_OF };
   }
 
-  it(
-    'every order that was asked for is in the ledger once, and what could not be sent is told',
-    async () => {
-      const random = seededFor('a third of the entries of every batch fail');
-      failFrom(random);
-      const began = performance.now();
-      const asked = Array.from({ length: RUNS }, (_, i) => aRun(ORDERS_A_RUN, `partial-${i}`, random));
-      for (const run of asked) {
-        const { calls, unsentAtFirst } = await produceUntilSent(run);
-        tell(`of ${run.count} orders ${unsentAtFirst} were reported as not sent; all were after ${calls} calls`);
-      }
-      await service.settled(WITHIN_MS);
-      expect(await misfits(asked.flatMap(bodiesOf))).toEqual([]);
-      expect(await auditOf(service)).toEqual([]);
-      tell(
-        `${front.failed.SendMessageBatch} entries failed to be sent, ${front.failed.DeleteMessageBatch} to be deleted; ` +
-          `a message was received up to ${Math.max(...front.receives.values())} times; ` +
-          `${Math.round((performance.now() - began) / 1000)} s`,
-      );
-      expect(front.failed.SendMessageBatch).toBeGreaterThan(0);
-      expect(front.failed.DeleteMessageBatch).toBeGreaterThan(0);
-      // What the ledger has is no dead letter, however often it was not deleted.
-      expect(await queueDepth(service.sqs, deadLetterQueueOf(service.config.queue.name))).toMatchObject({ visible: 0 });
-    },
-    2 * WITHIN_MS,
-  );
+  it('every order that was asked for is in the ledger once, and what could not be sent is told', async () => {
+    const random = seededFor('a third of the entries of every batch fail');
+    failFrom(random);
+    const began = performance.now();
+    const asked = Array.from({ length: RUNS }, (_, i) => aRun(ORDERS_A_RUN, `partial-${i}`, random));
+    for (const run of asked) {
+      const { calls, unsentAtFirst } = await produceUntilSent(run);
+      tell(`of ${run.count} orders ${unsentAtFirst} were reported as not sent; all were after ${calls} calls`);
+    }
+    await service.settled(WITHIN_MS);
+    expect(await misfits(asked.flatMap(bodiesOf))).toEqual([]);
+    expect(await auditOf(service)).toEqual([]);
+    tell(
+      `${front.failed.SendMessageBatch} entries failed to be sent, ${front.failed.DeleteMessageBatch} to be deleted; ` +
+        `a message was received up to ${Math.max(...front.receives.values())} times; ` +
+        `${Math.round((performance.now() - began) / 1000)} s`,
+    );
+    expect(front.failed.SendMessageBatch).toBeGreaterThan(0);
+    expect(front.failed.DeleteMessageBatch).toBeGreaterThan(0);
+    // What the ledger has is no dead letter, however often it was not deleted.
+    expect(await queueDepth(service.sqs, deadLetterQueueOf(service.config.queue.name))).toMatchObject({ visible: 0 });
+  });
 
-  it(
-    'a message that SQS fails to delete is deleted at once by another call, not after another delivery',
-    async () => {
-      const messages = 50;
-      const failed = new Set<string>();
-      front.faultOf = (action, { ReceiptHandle }) => {
-        if (action !== 'DeleteMessageBatch' || failed.has(ReceiptHandle!)) return null;
-        failed.add(ReceiptHandle!);
-        return 'not done';
-      };
-      await service.send(...Array.from({ length: messages }, () => anOrderEvent()));
-      await service.settled(WITHIN_MS);
-      expect(front.failed.DeleteMessageBatch).toBe(messages);
-      expect([...front.receives.values()]).toEqual(Array(messages).fill(1));
-    },
-    2 * WITHIN_MS,
-  );
+  it('a message that SQS fails to delete is deleted at once by another call, not after another delivery', async () => {
+    const messages = 50;
+    const failed = new Set<string>();
+    front.faultOf = (action, { ReceiptHandle }) => {
+      if (action !== 'DeleteMessageBatch' || failed.has(ReceiptHandle!)) return null;
+      failed.add(ReceiptHandle!);
+      return 'not done';
+    };
+    await service.send(...Array.from({ length: messages }, () => anOrderEvent()));
+    await service.settled(WITHIN_MS);
+    expect(front.failed.DeleteMessageBatch).toBe(messages);
+    expect([...front.receives.values()]).toEqual(Array(messages).fill(1));
+  });
 
-  it(
-    'control: that a sender reports what failed as sent is found',
-    async () => {
-      const random = seededFor('control: a sender reports what failed as sent');
-      failFrom(random);
-      const sender = service.app.get(QueueSender);
-      // So that enough stay unsent.
-      Reflect.set(sender, 'retryDelaysMs', []);
-      const sendAll = sender.sendAll.bind(sender);
-      jest.spyOn(sender, 'sendAll').mockImplementation(async (bodies): Promise<SendReport> => {
-        const { messageIds } = await sendAll(bodies);
-        return { messageIds: messageIds.map((id) => id ?? 'none'), failed: [] };
-      });
-      const run = aRun(100, 'control', random);
-      await produceUntilSent(run);
-      await service.settled(WITHIN_MS);
-      expect(await misfits(bodiesOf(run))).toContainEqual(expect.stringMatching(/^0 times: /));
-    },
-    2 * WITHIN_MS,
-  );
+  it('control: that a sender reports what failed as sent is found', async () => {
+    const random = seededFor('control: a sender reports what failed as sent');
+    failFrom(random);
+    const sender = service.app.get(QueueSender);
+    // So that enough stay unsent.
+    Reflect.set(sender, 'retryDelaysMs', []);
+    const sendAll = sender.sendAll.bind(sender);
+    jest.spyOn(sender, 'sendAll').mockImplementation(async (bodies): Promise<SendReport> => {
+      const { messageIds } = await sendAll(bodies);
+      return { messageIds: messageIds.map((id) => id ?? 'none'), failed: [] };
+    });
+    const run = aRun(100, 'control', random);
+    await produceUntilSent(run);
+    await service.settled(WITHIN_MS);
+    expect(await misfits(bodiesOf(run))).toContainEqual(expect.stringMatching(/^0 times: /));
+  });
 
-  it(
-    'control: that a ledger counts again what could not be deleted is found',
-    async () => {
-      const random = seededFor('control: a ledger counts again what could not be deleted');
-      const run = aRun(100, 'control', random);
-      await makeForgetful(partsOf(service).query);
-      // What is delivered for the first time can't be deleted, however often that is tried.
-      const undeletable = new Set<string>();
-      front.faultOf = (action, { ReceiptHandle }) => {
-        if (action !== 'DeleteMessageBatch') return null;
-        if (undeletable.size < run.count) undeletable.add(ReceiptHandle!);
-        return undeletable.has(ReceiptHandle!) ? 'not done' : null;
-      };
-      await produceUntilSent(run);
-      await service.settled(WITHIN_MS);
-      expect(Math.max(...front.receives.values())).toBeGreaterThan(1);
-      expect(await misfits(bodiesOf(run))).toContainEqual(expect.stringMatching(/^2 times: /));
-    },
-    2 * WITHIN_MS,
-  );
+  it('control: that a ledger counts again what could not be deleted is found', async () => {
+    const random = seededFor('control: a ledger counts again what could not be deleted');
+    const run = aRun(100, 'control', random);
+    await makeForgetful(partsOf(service).query);
+    // What is delivered for the first time can't be deleted, however often that is tried.
+    const undeletable = new Set<string>();
+    front.faultOf = (action, { ReceiptHandle }) => {
+      if (action !== 'DeleteMessageBatch') return null;
+      if (undeletable.size < run.count) undeletable.add(ReceiptHandle!);
+      return undeletable.has(ReceiptHandle!) ? 'not done' : null;
+    };
+    await produceUntilSent(run);
+    await service.settled(WITHIN_MS);
+    expect(Math.max(...front.receives.values())).toBeGreaterThan(1);
+    expect(await misfits(bodiesOf(run))).toContainEqual(expect.stringMatching(/^2 times: /));
+  });
 });

@@ -9,14 +9,12 @@ import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
 
-const LONGEST_TEST_MS = 300_000;
-
 let world: RealWorld;
 let broken: ServiceUnderFaults | null = null;
 
 beforeAll(async () => {
   if (hasRedisServer) world = await RealWorld.make();
-}, 120_000);
+});
 
 afterEach(async () => {
   jest.restoreAllMocks();
@@ -104,90 +102,77 @@ describe('A ledger that is restored to an earlier state', () => {
       tell(`${times} times restored, ${lostInAll} orders lost by it and counted again; ${lines[0]}`);
       tell(`${watch.answers} answers; Redis was seen ahead of the ledger ${watch.sightings} times, and served never`);
     },
-    LONGEST_TEST_MS,
   );
 
-  itWithRedis(
-    'while nothing happens is noticed before figures of what is gone are served',
-    async () => {
-      const lines = linesOfLoss();
-      const under = await withOrdersSinceSaved('PostgreSQL restored at rest');
-      const watch = new FiguresWatch(under);
-      await watch.whileReplaced(() => world.postgres.restore());
-      await eventually(() => expect(lines).toHaveLength(1), 60_000);
-      const lost = await lostOf(under);
-      expect(lost.length).toBeGreaterThan(0);
-      await under.service.settled();
-      expect(await watch.stop()).toEqual([]);
-      expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
-    },
-    LONGEST_TEST_MS,
-  );
+  itWithRedis('while nothing happens is noticed before figures of what is gone are served', async () => {
+    const lines = linesOfLoss();
+    const under = await withOrdersSinceSaved('PostgreSQL restored at rest');
+    const watch = new FiguresWatch(under);
+    await watch.whileReplaced(() => world.postgres.restore());
+    await eventually(() => expect(lines).toHaveLength(1), 60_000);
+    const lost = await lostOf(under);
+    expect(lost.length).toBeGreaterThan(0);
+    await under.service.settled();
+    expect(await watch.stop()).toEqual([]);
+    expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
+  });
 
   for (const [then, orders] of [
     ['nothing comes', 0],
     ['others come in its place', 80],
   ] as const) {
-    itWithRedis(
-      `of which what is gone was not counted yet is noticed and said, where ${then} after it`,
-      async () => {
-        const lines = linesOfLoss();
-        const under = await ready(`PostgreSQL restored before anything was counted, ${then}`);
-        await under.traffic.send(50);
-        await under.service.settled();
-        await world.postgres.save();
-        await under.service.isReady();
-        world.redis.stall();
-        try {
-          await under.traffic.send(50);
-          await under.traffic.isThrough();
-          await world.postgres.restore();
-        } finally {
-          world.redis.resume();
-        }
-        if (orders > 0) await under.traffic.send(orders);
-        await eventually(() => expect(lines).toHaveLength(1), 60_000);
-        await under.service.isReady();
-        await under.traffic.isThrough();
-        const lost = await lostOf(under);
-        expect(lost.length).toBeGreaterThan(0);
-        expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
-        expect(lines).toHaveLength(1);
-      },
-      LONGEST_TEST_MS,
-    );
-  }
-
-  itWithRedis(
-    'while figures are on their way to Redis that it still has is noticed and said',
-    async () => {
+    itWithRedis(`of which what is gone was not counted yet is noticed and said, where ${then} after it`, async () => {
       const lines = linesOfLoss();
-      const under = await ready('PostgreSQL restored during a fold');
-      const store = under.service.app.get(FigureStore);
-      const add = store.add.bind(store);
-      let release!: () => void;
-      const released = new Promise<void>((resolve) => (release = resolve));
-      const adding = jest.spyOn(store, 'add').mockImplementation(async (...figures) => {
-        await released;
-        return add(...figures);
-      });
-      await under.traffic.send(20);
-      await eventually(() => expect(adding).toHaveBeenCalled());
-      await under.traffic.isThrough();
+      const under = await ready(`PostgreSQL restored before anything was counted, ${then}`);
+      await under.traffic.send(50);
+      await under.service.settled();
       await world.postgres.save();
-      await under.traffic.send(20);
-      await under.traffic.isThrough();
-      await world.postgres.restore();
-      await eventually(() => expect(under.service.database.availability.up).toBe(true), 60_000);
-      release();
+      await under.service.isReady();
+      world.redis.stall();
+      try {
+        await under.traffic.send(50);
+        await under.traffic.isThrough();
+        await world.postgres.restore();
+      } finally {
+        world.redis.resume();
+      }
+      if (orders > 0) await under.traffic.send(orders);
       await eventually(() => expect(lines).toHaveLength(1), 60_000);
       await under.service.isReady();
+      await under.traffic.isThrough();
       const lost = await lostOf(under);
       expect(lost.length).toBeGreaterThan(0);
       expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
-    },
-    LONGEST_TEST_MS,
-  );
+      expect(lines).toHaveLength(1);
+    });
+  }
+
+  itWithRedis('while figures are on their way to Redis that it still has is noticed and said', async () => {
+    const lines = linesOfLoss();
+    const under = await ready('PostgreSQL restored during a fold');
+    const store = under.service.app.get(FigureStore);
+    const add = store.add.bind(store);
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const adding = jest.spyOn(store, 'add').mockImplementation(async (...figures) => {
+      await released;
+      return add(...figures);
+    });
+    await under.traffic.send(20);
+    await eventually(() => expect(adding).toHaveBeenCalled());
+    await under.traffic.isThrough();
+    await world.postgres.save();
+    await under.traffic.send(20);
+    await under.traffic.isThrough();
+    await world.postgres.restore();
+    await eventually(() => expect(under.service.database.availability.up).toBe(true), 60_000);
+    release();
+    await eventually(() => expect(lines).toHaveLength(1), 60_000);
+    await under.service.isReady();
+    const lost = await lostOf(under);
+    expect(lost.length).toBeGreaterThan(0);
+    expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
+  });
 
   itWithRedis(
     'while no service runs is noticed and said by the next, even where the figures were rebuilt since',
@@ -205,22 +190,17 @@ describe('A ledger that is restored to an earlier state', () => {
       expect(lost.length).toBeGreaterThan(0);
       expect(await faultsOnceSentAgain(under, lost)).toEqual([]);
     },
-    LONGEST_TEST_MS,
   );
 
-  itWithRedis(
-    'control: figures that are ahead of the ledger and served are found',
-    async () => {
-      const under = await withOrdersSinceSaved('a ledger put back unnoticed');
-      const projector = under.service.app.get(Projector);
-      jest.spyOn(projector as unknown as { distrust(): void }, 'distrust').mockImplementation();
-      const watch = new FiguresWatch(under);
-      await watch.whileReplaced(() => world.postgres.restore());
-      await under.service.isReady();
-      await eventually(() => {
-        expect(watch.found).toContainEqual(expect.stringMatching(/were served, and the ledger ends at/));
-      }, 60_000);
-    },
-    LONGEST_TEST_MS,
-  );
+  itWithRedis('control: figures that are ahead of the ledger and served are found', async () => {
+    const under = await withOrdersSinceSaved('a ledger put back unnoticed');
+    const projector = under.service.app.get(Projector);
+    jest.spyOn(projector as unknown as { distrust(): void }, 'distrust').mockImplementation();
+    const watch = new FiguresWatch(under);
+    await watch.whileReplaced(() => world.postgres.restore());
+    await under.service.isReady();
+    await eventually(() => {
+      expect(watch.found).toContainEqual(expect.stringMatching(/were served, and the ledger ends at/));
+    }, 60_000);
+  });
 });

@@ -20,7 +20,7 @@ let broken: ServiceUnderFaults | null = null;
 beforeAll(async () => {
   // Small files of the write-ahead log, which a quota on files is to let through.
   if (hasRedisServer) world = await RealWorld.make({}, { walSegmentMb: 1 });
-}, 120_000);
+});
 
 afterEach(async () => {
   jest.restoreAllMocks();
@@ -100,7 +100,6 @@ describe('PostgreSQL under load', () => {
       );
       expect(completed).toBeGreaterThan(0);
     },
-    LONGEST_TEST_MS,
   );
 
   itWithRedis(
@@ -120,7 +119,6 @@ describe('PostgreSQL under load', () => {
       expect(await watch.stop()).toEqual([]);
       tell(`${times} times full, ${await under.head()} entries`);
     },
-    LONGEST_TEST_MS,
   );
 });
 
@@ -133,80 +131,64 @@ describe('PostgreSQL killed', () => {
     return database;
   }
 
-  itWithRedis(
-    'in the middle of a transaction fails that transaction, and not the process',
-    async () => {
-      const database = await aDatabase();
-      try {
-        const held = database.transaction(async (tx) => {
-          await tx.query(sql`select 1`);
-          await world.postgres.kill();
-          await tx.query(sql`select 1`);
-        });
-        await expect(held).rejects.toThrow(DatabaseUnavailable);
-        await world.postgres.start();
-        await eventually(async () => expect(await database.query(sql`select 1 as one`)).toEqual([{ one: 1 }]), 60_000);
-      } finally {
-        await database.onApplicationShutdown();
-      }
-    },
-    LONGEST_TEST_MS,
-  );
-
-  itWithRedis(
-    'while nobody asks it anything is noticed: what comes in its place may hold something else',
-    async () => {
-      const database = await aDatabase();
-      try {
-        await database.query(sql`select 1`);
+  itWithRedis('in the middle of a transaction fails that transaction, and not the process', async () => {
+    const database = await aDatabase();
+    try {
+      const held = database.transaction(async (tx) => {
+        await tx.query(sql`select 1`);
         await world.postgres.kill();
-        await eventually(() => expect(database.availability.up).toBe(false), 60_000);
-        await world.postgres.start();
-        await eventually(() => expect(database.availability.up).toBe(true), 60_000);
-      } finally {
-        await database.onApplicationShutdown();
-      }
-    },
-    LONGEST_TEST_MS,
-  );
+        await tx.query(sql`select 1`);
+      });
+      await expect(held).rejects.toThrow(DatabaseUnavailable);
+      await world.postgres.start();
+      await eventually(async () => expect(await database.query(sql`select 1 as one`)).toEqual([{ one: 1 }]), 60_000);
+    } finally {
+      await database.onApplicationShutdown();
+    }
+  });
+
+  itWithRedis('while nobody asks it anything is noticed: what comes in its place may hold something else', async () => {
+    const database = await aDatabase();
+    try {
+      await database.query(sql`select 1`);
+      await world.postgres.kill();
+      await eventually(() => expect(database.availability.up).toBe(false), 60_000);
+      await world.postgres.start();
+      await eventually(() => expect(database.availability.up).toBe(true), 60_000);
+    } finally {
+      await database.onApplicationShutdown();
+    }
+  });
 });
 
 describe('What these tests find', () => {
-  itWithRedis(
-    'control: messages that are acknowledged before their append has resolved are found',
-    async () => {
-      const under = await underLoad('acknowledged too early');
-      const intake = under.service.app.get(OrderIntake);
-      const handle = intake.handle.bind(intake);
-      jest.spyOn(intake, 'handle').mockImplementation(async (messages: Message[]) => {
-        handle(messages).catch(() => undefined);
-        return messages;
-      });
-      Reflect.set(intake, 'patienceMs', 0);
-      await world.postgres.kill();
-      await isDown(under);
-      await world.postgres.start();
-      expect(await under.faults()).toContainEqual(
-        expect.stringMatching(/orders are acknowledged, but not in the ledger/),
-      );
-    },
-    LONGEST_TEST_MS,
-  );
+  itWithRedis('control: messages that are acknowledged before their append has resolved are found', async () => {
+    const under = await underLoad('acknowledged too early');
+    const intake = under.service.app.get(OrderIntake);
+    const handle = intake.handle.bind(intake);
+    jest.spyOn(intake, 'handle').mockImplementation(async (messages: Message[]) => {
+      handle(messages).catch(() => undefined);
+      return messages;
+    });
+    Reflect.set(intake, 'patienceMs', 0);
+    await world.postgres.kill();
+    await isDown(under);
+    await world.postgres.start();
+    expect(await under.faults()).toContainEqual(
+      expect.stringMatching(/orders are acknowledged, but not in the ledger/),
+    );
+  });
 
-  itWithRedis(
-    'control: an append that is repeated as if it were new is found',
-    async () => {
-      const under = await underLoad('repeated as new');
-      under.repeatAppendsAsNew();
-      world.postgres.stall();
-      await isDown(under);
-      await under.traffic.isGivenBack();
-      world.postgres.resume();
-      await under.traffic.isThrough();
-      expect(await under.faults()).toContainEqual(expect.stringMatching(/orders are in the ledger more than once/));
-    },
-    LONGEST_TEST_MS,
-  );
+  itWithRedis('control: an append that is repeated as if it were new is found', async () => {
+    const under = await underLoad('repeated as new');
+    under.repeatAppendsAsNew();
+    world.postgres.stall();
+    await isDown(under);
+    await under.traffic.isGivenBack();
+    world.postgres.resume();
+    await under.traffic.isThrough();
+    expect(await under.faults()).toContainEqual(expect.stringMatching(/orders are in the ledger more than once/));
+  });
 
   itWithRedis(
     'control: dead letters are found where a database without room for the ledger counts as well',
@@ -218,6 +200,5 @@ describe('What these tests find', () => {
       world.postgres.makeRoom();
       expect(await under.faults()).toContainEqual(expect.stringMatching(/messages are dead letters/));
     },
-    LONGEST_TEST_MS,
   );
 });

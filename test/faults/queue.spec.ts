@@ -20,7 +20,6 @@ import type { SeededRandom } from '../support/seeded-random.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
 const FAULT_MS = atScale(1_000, 6_000);
-const TEST_TIMEOUT_MS = 180_000;
 
 const BACK_WITHIN_MS = 5_000;
 /** Of a queue, or of the outbox for it: that it is away, that it is back, and that it comes and goes. */
@@ -35,8 +34,6 @@ const QUEUE_NAMES = {
 const QUEUES = Object.values(QUEUE_NAMES);
 /** The queues, and the outbox for each. */
 const THINGS_THAT_FAIL = 2 * QUEUES.length;
-
-jest.setTimeout(TEST_TIMEOUT_MS);
 
 let world: World;
 let sqs: FailingSqs;

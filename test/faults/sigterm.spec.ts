@@ -24,12 +24,9 @@ const CLIENTS = 8;
 const QUEUES = [ORDERS_QUEUE, 'inventory-queue', 'payment-queue', 'shipment-queue'];
 const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 const SHUTDOWN_LIMIT_MS = 10_000;
-const TEST_TIMEOUT_MS = 30 * 60_000;
 const WITNESS = { NODE_OPTIONS: `--require=${join(__dirname, '..', 'support', 'request-witness.cjs')}` };
 /** Numbers of requests of one round stay below it. */
 const MOST_PROBES = 1_000_000;
-
-jest.setTimeout(TEST_TIMEOUT_MS);
 
 let world: RealWorld | null = null;
 let sqs: SQSClient | null = null;
