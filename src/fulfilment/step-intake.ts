@@ -28,8 +28,8 @@ const GIVEN_BACK_FOR_SECONDS = 3;
 @Injectable()
 export class StepIntake {
   private readonly logger = new Logger('StepIntake');
-  /** Messages that wait for their turn; each is called in it, or to be told that there is none. */
-  private readonly queued: ((hasTurn: boolean) => void)[] = [];
+  /** Messages that wait for their turn, those that were received most often first: they would be dead letters soonest. */
+  private readonly queued: { receiveCount: number; call: (hasTurn: boolean) => void }[] = [];
   private underWay = 0;
   private turnsAreOver = false;
 
@@ -72,7 +72,7 @@ export class StepIntake {
   stop(since: number): void {
     const giveBack = (): void => {
       this.turnsAreOver = true;
-      for (const call of this.queued.splice(0)) call(false);
+      for (const { call } of this.queued.splice(0)) call(false);
     };
     const left = since + LATEST_CLEARANCE_MS - performance.now();
     setTimeout(giveBack, Math.max(0, Math.min(LONGEST_CLEARANCE_MS, left))).unref();
@@ -80,18 +80,18 @@ export class StepIntake {
 
   /** @returns null where the message is done, else the seconds until it is to come again */
   private async inTurn(step: StepQueue, message: Message): Promise<number | null> {
-    if (!(await this.turn(step))) return GIVEN_BACK_FOR_SECONDS;
+    if (!(await this.turn(step, receiveCountOf(message)))) return GIVEN_BACK_FOR_SECONDS;
     try {
       return await this.run(step, message);
     } finally {
       const next = this.queued.shift();
-      if (next) next(true);
+      if (next) next.call(true);
       else this.underWay--;
     }
   }
 
   /** @returns whether there is one, now or after a while */
-  private async turn(step: StepQueue): Promise<boolean> {
+  private async turn(step: StepQueue, receiveCount: number): Promise<boolean> {
     if (this.turnsAreOver) return false;
     if (this.underWay < MOST_STEPS_AT_ONCE) {
       this.underWay++;
@@ -99,7 +99,9 @@ export class StepIntake {
     }
     const { gate } = this.queues.of(step);
     gate.waitBegins();
-    const hasTurn = await new Promise<boolean>((resolve) => this.queued.push(resolve));
+    const behind = this.queued.findIndex((other) => other.receiveCount < receiveCount);
+    const place = behind === -1 ? this.queued.length : behind;
+    const hasTurn = await new Promise<boolean>((call) => this.queued.splice(place, 0, { receiveCount, call }));
     gate.waitEnds();
     return hasTurn;
   }

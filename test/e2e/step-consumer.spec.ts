@@ -1,3 +1,4 @@
+import type { Message } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { randomUUID } from 'node:crypto';
@@ -191,6 +192,24 @@ describe('A queue with many steps', () => {
     letGo();
     await isEmpty(service, 'reserve');
     expect(underWay).toHaveLength(steps.length);
+  });
+});
+
+describe('Steps that wait for their turn', () => {
+  it('are handled by how often they were received, so that none is a dead letter before it was tried', async () => {
+    const { underWay, letGo } = hold();
+    const received = (orderId: string, receiveCount: number): Message => ({
+      Body: stepMessageText(aStep({ orderId })),
+      Attributes: { ApproximateReceiveCount: String(receiveCount) },
+    });
+    const first = Array.from({ length: MOST_STEPS_AT_ONCE }, (_, i) => received(`ORD-${i}`, 1));
+    const waiting = [received('ONCE', 1), received('FOUR-TIMES', 4), received('TWICE', 2), received('ONCE-LATER', 1)];
+    const handled = service.app.get(StepIntake).handle('inventory', [...first, ...waiting]);
+    await eventually(() => expect(underWay).toHaveLength(MOST_STEPS_AT_ONCE));
+    letGo();
+    expect(await handled).toHaveLength(first.length + waiting.length);
+    const order = underWay.slice(MOST_STEPS_AT_ONCE).map(({ orderId }) => orderId);
+    expect(order).toEqual(['FOUR-TIMES', 'TWICE', 'ONCE', 'ONCE-LATER']);
   });
 });
 
