@@ -128,6 +128,10 @@ describe('What a body says', () => {
       '{"a":" 1"}',
       '{"a":1,"b":null}',
       '{"A":1}',
+      '{"a":2,"a":1}',
+      '{"a":3,"a":1}',
+      '{"a":[{"b":2,"b":1}]}',
+      '{"a":[{"b":1}]}',
       '{"a":1.0000000000000000000001}',
       '{"a":1.0000000000000000000002}',
       '{"a":1e-400}',
@@ -145,6 +149,10 @@ describe('What a body says', () => {
     expect(new Set(bodies.map(failureOf)).size).toBe(bodies.length);
   });
 
+  it('does not take what stands within a text for a name', () => {
+    expect(failureOf('{"a":"\\"b\\":1","b":"\\\\"}')).toBe(failureOf('{"b" : "\\\\", "a" : "\\"b\\":1"}'));
+  });
+
   it('does not take digits within a text for a number', () => {
     expect(failureOf('{"a":"4e1 12345678901234567890","b":1}')).toBe(
       failureOf('{"b":1,"a":"4e1 12345678901234567890"}'),
@@ -155,6 +163,7 @@ describe('What a body says', () => {
     ['is longer than 64 KiB', `{"a":"${'x'.repeat(65_536)}"}`],
     ['is nested deeper than 100 levels', `{"a":${'['.repeat(101)}${']'.repeat(101)}}`],
     ['is nested very deeply', `{"a":${'['.repeat(500_000)}${']'.repeat(500_000)}}`],
+    ['has a name twice in one object', '{"a":[{"b":"x","b" :"\\""}]}'],
     ['stands within a text', JSON.stringify('{"a":1}')],
     ['is no object', '[1]'],
     ['is no JSON', '{'],

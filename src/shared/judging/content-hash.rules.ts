@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { Cents } from '../money.js';
 import { plainDecimal, readNumber } from './exact-number.rules.js';
 import { isJsonObject, type JsonObject } from './message-body.rules.js';
+import { namesIn } from './shallow-json.rules.js';
 import type { PricedLine } from './order-value.rules.js';
 
 /** A fixed bound, because where the stack ends differs from call to call, and a hash must not. */
@@ -55,14 +56,14 @@ export function refundHash({ refundId, orderId, refundedAt, amount, currency }: 
 
 /**
  * Tells bodies that say the same to the last field from others: SHA-256, lower-case hex, over the JSON value with its fields
- * sorted; over the body as received where that is longer than 64 KiB, is nested deeper than 100 levels, or has a number that
- * a double does not hold exactly.
+ * sorted; over the body as received where that is longer than 64 KiB, is nested deeper than 100 levels, or says what
+ * JSON.parse does not keep: a number that a double does not hold exactly, or a name twice in one object.
  * @param event the body as JSON.parse reads it; null where it is no JSON object, or one within a string or an envelope
  */
 export function bodyHash(body: string, event: JsonObject | null): string {
   if (event === null || body.length > LONGEST || mayLoseDigits(body)) return rawHash(body);
   const text = canonicalJson(event, 0);
-  return rawHash(text ?? body);
+  return rawHash(text !== undefined && namesIn(text) === namesIn(body) ? text : body);
 }
 
 /** SHA-256 of a text's UTF-8, lower-case hex. */

@@ -45,6 +45,16 @@ export function withoutDepths(text: string, levels: number): string {
   return pieces.join('') + text.slice(kept);
 }
 
+/** How many names of fields a JSON text has, those that stand twice in one object counted twice. */
+export function namesIn(text: string): number {
+  let names = 0;
+  for (let at = text.indexOf('"'); at !== -1; at = text.indexOf('"', at)) {
+    at = behindSpace(text, endOfText(text, at));
+    if (text.charCodeAt(at) === COLON) names++;
+  }
+  return names;
+}
+
 /** Also counts what stands within texts. */
 function hasManyOpenings(text: string): boolean {
   let openings = 0;
