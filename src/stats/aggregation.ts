@@ -9,7 +9,7 @@ import { CONFIG, type Config } from '../shared/config.js';
 import { addFigures, noFigures, type Figures, type Tally } from './figures.rules.js';
 
 /** Of the bodies of one page, which are as large as the lines that are aggregated. */
-const MAX_PAGE_BYTES = 32 * 1024 * 1024;
+const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 
 interface TallyRow {
   by: 'all' | 'user' | 'day' | 'month' | 'month-user';

@@ -7,18 +7,20 @@ import { Redis } from '../platform/redis/redis.js';
 import type { GenerationKeys } from '../platform/redis/redis-keys.js';
 import { Aggregation } from './aggregation.js';
 import { checkpointFields, type Checkpoint } from './checkpoint.js';
-import { FigurePages, type StoredHash } from './figure-pages.js';
+import { FigurePages, type LargeKeyType, type StoredHash } from './figure-pages.js';
 import { FigureStore } from './figure-store.js';
 import { noFigures, type Figures } from './figures.rules.js';
 import { Projector, StatsRebuilding } from './projector.js';
 import {
   anotherType,
   behind,
+  compareField,
   compareHash,
   compareScore,
   compareTexts,
   ExpectedFigures,
   expires,
+  type Mismatch,
   Mismatches,
   strayKey,
 } from './verification.rules.js';
@@ -116,7 +118,7 @@ interface Sources {
 
 /** The comparison of one generation. */
 class Comparison {
-  private readonly expected = new ExpectedFigures();
+  private readonly expected: ExpectedFigures;
   private readonly mismatches = new Mismatches(MOST_MISMATCHES);
   /** Up to which entry `expected` goes. */
   private position: number;
@@ -131,6 +133,8 @@ class Comparison {
     private readonly stopping: AbortSignal,
   ) {
     this.position = served.base;
+    const { productRevenue, productQuantity } = from.keys;
+    this.expected = new ExpectedFigures([productRevenue, productQuantity]);
     this.expect(noFigures());
   }
 
@@ -138,7 +142,8 @@ class Comparison {
   async run(): Promise<ComparisonResult> {
     await this.advanceTo(this.served.position);
     await this.compareHashes();
-    await this.compareRankings();
+    for (const [key, fields] of this.expected.largeHashes) await this.compareLarge(key, 'hash', fields);
+    for (const [key, members] of this.expected.rankings) await this.compareLarge(key, 'sorted set', members);
     await this.findStrayKeys();
     await this.compareCheckpoint();
     const { position, usersChecked, monthsChecked, mismatches } = this;
@@ -199,47 +204,43 @@ class Comparison {
     if (!isUnwritten) this.mismatches.add(compareHash(name, expected, fields, isMoney));
   }
 
-  private async compareRankings(): Promise<void> {
-    for (const [key, members] of this.expected.rankings) await this.compareRanking(key, members);
-  }
-
   /** Compares every member that must be there; only where the size does not fit, others are looked for. */
-  private async compareRanking(key: string, members: Map<string, bigint>): Promise<void> {
+  private async compareLarge(key: string, type: LargeKeyType, members: Map<string, bigint>): Promise<void> {
     const { keys, pages } = this.from;
     const name = keys.nameOf(key);
     const isMoney = (member: string): boolean => keys.isMoney(key, member);
     let complete = true;
     let saidExpiry = false;
     for (const some of inPages(members.keys(), MEMBERS_PER_PAGE)) {
-      const { checkpoint, found } = await pages.scores(this.served.generation, key, some);
+      const { checkpoint, found } = await pages.some(this.served.generation, key, type, some);
       await this.acceptAt(checkpoint);
       if (!found) {
         const money = [...members].flatMap(([member, amount]) => (isMoney(member) ? [amount] : []));
-        return this.mismatches.add([anotherType(name, 'sorted set', money)]);
+        return this.mismatches.add([anotherType(name, type, money)]);
       }
       if (found.expires && !saidExpiry) this.mismatches.add([expires(name)]);
       saidExpiry ||= found.expires;
-      complete &&= found.size === members.size && !found.scores.includes(null);
+      complete &&= found.size === members.size && !found.values.includes(null);
       for (const [i, member] of some.entries()) {
         const place = { key: name, field: member, isMoney: isMoney(member) };
-        this.mismatches.add(compareScore(place, members.get(member)!, found.scores[i]!));
+        this.mismatches.add(compare(type, place, members.get(member)!, found.values[i]!));
       }
       this.compared += some.length;
     }
-    if (!complete) await this.findStrayMembers(key, members);
+    if (!complete) await this.findStrayMembers(key, type, members);
   }
 
-  private async findStrayMembers(key: string, members: Map<string, bigint>): Promise<void> {
+  private async findStrayMembers(key: string, type: LargeKeyType, members: Map<string, bigint>): Promise<void> {
     const { keys, pages } = this.from;
-    const stray = [...(await pages.members(key))].filter((member) => !members.has(member));
+    const stray = [...(await pages.members(key, type))].filter((member) => !members.has(member));
     for (const some of inPages(stray, MEMBERS_PER_PAGE)) {
-      const { checkpoint, found } = await pages.scores(this.served.generation, key, some);
+      const { checkpoint, found } = await pages.some(this.served.generation, key, type, some);
       await this.acceptAt(checkpoint);
       for (const [i, member] of some.entries()) {
         // What came with an entry meanwhile is no stray.
         if (members.has(member)) continue;
         const place = { key: keys.nameOf(key), field: member, isMoney: keys.isMoney(key, member) };
-        this.mismatches.add(compareScore(place, null, found?.scores[i] ?? null));
+        this.mismatches.add(compare(type, place, null, found?.values[i] ?? null));
       }
     }
   }
@@ -261,7 +262,7 @@ class Comparison {
 
   private async reportStrayKey(key: string, type: string): Promise<void> {
     const { keys, pages } = this.from;
-    if (type === 'zset') return this.findStrayMembers(key, new Map());
+    if (type === 'zset') return this.findStrayMembers(key, 'sorted set', new Map());
     const name = keys.nameOf(key);
     if (type !== 'hash') return this.mismatches.add(type === 'none' ? [] : [strayKey(name, type)]);
     const { checkpoint, found } = await pages.hashes(this.served.generation, [key]);
@@ -288,12 +289,22 @@ class Comparison {
   private async step(): Promise<void> {
     const { base, position } = this.served;
     let values = this.expected.hashes.size;
-    for (const members of this.expected.rankings.values()) values += members.size;
+    const { largeHashes, rankings } = this.expected;
+    for (const members of [...largeHashes.values(), ...rankings.values()]) values += members.size;
     this.progress.done = this.position - base + this.compared;
     this.progress.total = Math.max(position, this.position) - base + values;
     await setImmediate();
     if (this.stopping.aborted) throw new RunStopped('verification');
   }
+}
+
+function compare(
+  type: LargeKeyType,
+  place: Parameters<typeof compareScore>[0],
+  expected: bigint | null,
+  found: string | null,
+): Mismatch[] {
+  return type === 'hash' ? compareField(place, expected, found) : compareScore(place, expected, found);
 }
 
 /** In lists of at most so many; what is added while it is gone through comes too. */

@@ -18,12 +18,15 @@ export interface StoredHash {
   expires: boolean;
 }
 
-/** A part of a sorted set as it is stored. */
-export interface StoredScores {
-  /** How many members there are in all. */
+/** What a key with very many members is. */
+export type LargeKeyType = 'hash' | 'sorted set';
+
+/** A part of a large hash or sorted set as it is stored. */
+export interface StoredMembers {
+  /** How many fields or members there are in all. */
   size: number;
-  /** The scores of the members asked for, in their order; null for those that are none. */
-  scores: (string | null)[];
+  /** The values or scores of those asked for, in their order; null for those that are not there. */
+  values: (string | null)[];
   expires: boolean;
 }
 
@@ -50,18 +53,24 @@ export class FigurePages {
     };
   }
 
-  /** The size of a sorted set and the scores of some members; null where the key is of another type. */
-  async scores(generation: number, key: string, members: string[]): Promise<Page<StoredScores | null>> {
+  /** The size of a large key and some of its members; null where the key is of another type. */
+  async some(
+    generation: number,
+    key: string,
+    type: LargeKeyType,
+    members: string[],
+  ): Promise<Page<StoredMembers | null>> {
+    const [read, count] = type === 'hash' ? ['hmget', 'hlen'] : ['zmscore', 'zcard'];
     const { checkpoint, found } = await this.read(generation, [
-      ['zmscore', key, ...members],
-      ['zcard', key],
+      [read, key, ...members],
+      [count, key],
       ['pttl', key],
     ]);
-    const [scores, size, ttl] = found;
-    if (scores instanceof Error || size instanceof Error) return { checkpoint, found: null };
+    const [values, size, ttl] = found;
+    if (values instanceof Error || size instanceof Error) return { checkpoint, found: null };
     return {
       checkpoint,
-      found: { scores: scores as (string | null)[], size: size as number, expires: isTtl(ttl) },
+      found: { values: values as (string | null)[], size: size as number, expires: isTtl(ttl) },
     };
   }
 
@@ -74,12 +83,16 @@ export class FigurePages {
     return { checkpoint, found: found as string[] };
   }
 
-  /** All members of a sorted set that are there all the time it takes to read them; others may be among them. */
-  async members(key: string): Promise<Set<string>> {
+  /** All members of a large key that are there all the time it takes to read them; others may be among them. */
+  async members(key: string, type: LargeKeyType): Promise<Set<string>> {
     const members = new Set<string>();
     let cursor = '0';
     do {
-      const [next, found] = await this.redis.guarded((client) => client.zscan(key, cursor, 'COUNT', MEMBERS_PER_SCAN));
+      const [next, found] = await this.redis.guarded((client) =>
+        type === 'hash'
+          ? client.hscan(key, cursor, 'COUNT', MEMBERS_PER_SCAN)
+          : client.zscan(key, cursor, 'COUNT', MEMBERS_PER_SCAN),
+      );
       cursor = next;
       for (let i = 0; i < found.length; i += 2) members.add(found[i]!);
     } while (cursor !== '0');

@@ -101,6 +101,8 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** One fold, examination or clearing of this process at a time. */
   private turn: Promise<unknown> = Promise.resolve();
   private saidFailure = '';
+  /** How often in a row it failed. */
+  private failures = 0;
   /** When the figures were last at the ledger's end, or entries were added to them, ms of performance.now(). */
   private progressAt = performance.now();
   /** The hash of the entry that the ledger was last said to have lost. */
@@ -258,15 +260,25 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       try {
         await this.inTurn(() => (this.current ? this.goOn(this.current) : this.examine()));
         this.saidFailure = '';
+        this.failures = 0;
         // Whatever keeps the figures from being trusted must not make this loop run hot.
         await pause(this.current ? PAUSE_BETWEEN_FOLDS_MS : PAUSE_AFTER_DISTRUST_MS, this.stopping.signal);
       } catch (error) {
-        // A part that is down says so itself.
-        if (!(error instanceof UnavailableError) || isStatementTimeout(error)) this.say(messageOf(error));
+        this.failures++;
+        if (this.isReportedHereOnly(error)) this.say(messageOf(error));
         await pause(PAUSE_AFTER_FAILURE_MS, this.stopping.signal);
         this.poked = true;
       }
     }
+  }
+
+  /**
+   * A part that is down logs that itself. One that is up and lets us wait too long, again and again, does not: Redis for
+   * example, where it is slow.
+   */
+  private isReportedHereOnly(error: unknown): boolean {
+    if (!(error instanceof UnavailableError) || isStatementTimeout(error)) return true;
+    return this.failures > 1 && this.database.availability.up && this.redis.availability.up;
   }
 
   private async goOn(current: Checkpoint): Promise<void> {

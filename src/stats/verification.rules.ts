@@ -25,24 +25,24 @@ export interface Mismatch {
 /** What every key must hold: the same changes as Redis was told, made of figures that came another way. */
 export class ExpectedFigures {
   readonly hashes = new Map<string, Record<string, bigint>>();
+  /** Hashes that may have very many fields. */
+  readonly largeHashes = new Map<string, Map<string, bigint>>();
   readonly rankings = new Map<string, Map<string, bigint>>();
+
+  /** @param large keys of {@link largeHashes} */
+  constructor(private readonly large: string[] = []) {}
 
   /** Adds what a later run of entries changes. */
   add(changes: Iterable<Change>): void {
     for (const { key, action, pairs } of changes) {
-      if (action === 'rank') this.addTo(this.ranking(key), pairs);
+      if (action === 'rank') addTo(membersOf(this.rankings, key), pairs);
+      else if (this.large.includes(key)) addTo(membersOf(this.largeHashes, key), pairs);
       else this.change(this.hash(key), action, pairs);
     }
   }
 
   has(key: string): boolean {
-    return this.hashes.has(key) || this.rankings.has(key);
-  }
-
-  private addTo(ranking: Map<string, bigint>, pairs: string[]): void {
-    for (let i = 0; i < pairs.length; i += 2) {
-      ranking.set(pairs[i]!, (ranking.get(pairs[i]!) ?? 0n) + BigInt(pairs[i + 1]!));
-    }
+    return this.hashes.has(key) || this.largeHashes.has(key) || this.rankings.has(key);
   }
 
   private change(hash: Record<string, bigint>, action: 'add' | 'max', pairs: string[]): void {
@@ -59,11 +59,17 @@ export class ExpectedFigures {
     if (!found) this.hashes.set(key, (found = Object.create(null) as Record<string, bigint>));
     return found;
   }
+}
 
-  private ranking(key: string): Map<string, bigint> {
-    let found = this.rankings.get(key);
-    if (!found) this.rankings.set(key, (found = new Map<string, bigint>()));
-    return found;
+function membersOf(keys: Map<string, Map<string, bigint>>, key: string): Map<string, bigint> {
+  let found = keys.get(key);
+  if (!found) keys.set(key, (found = new Map<string, bigint>()));
+  return found;
+}
+
+function addTo(members: Map<string, bigint>, pairs: string[]): void {
+  for (let i = 0; i < pairs.length; i += 2) {
+    members.set(pairs[i]!, (members.get(pairs[i]!) ?? 0n) + BigInt(pairs[i + 1]!));
   }
 }
 
@@ -111,6 +117,15 @@ export function compareTexts(key: string, expected: string[], found: Record<stri
   const values: Record<string, StoredValue> = {};
   for (let i = 0; i < expected.length; i += 2) values[expected[i]!] = valueOf(expected[i + 1]);
   return compareHash(key, values, found, () => false);
+}
+
+/** Compares one field of a hash. @param expected null where it must not be there */
+export function compareField(
+  place: Pick<Mismatch, 'key' | 'isMoney'> & { field: string },
+  expected: bigint | null,
+  found: string | null,
+): Mismatch[] {
+  return compareValue(place, expected, valueOf(found ?? undefined));
 }
 
 /**

@@ -28,6 +28,7 @@ export class Verification implements OnModuleDestroy {
   private readonly logger = new Logger('Verification');
   private readonly runs = new BackgroundRuns<ComparisonResult>('verification');
   private latest: VerificationRun | null = null;
+  private reportedFailure = '';
 
   constructor(
     private readonly comparison: FigureComparison,
@@ -71,13 +72,25 @@ export class Verification implements OnModuleDestroy {
       if (!(await this.claimScheduled())) return;
       const run = this.request();
       await run.ended;
-      if (run.state === 'failed') await this.giveBackScheduled();
-      else if (run.result!.mismatches.count === 0) this.logger.debug('The live figures are what the ledger says');
+      if (run.state === 'failed') {
+        this.reportFailure(run.failure);
+        return await this.giveBackScheduled();
+      }
+      this.reportedFailure = '';
+      if (run.result!.mismatches.count === 0) this.logger.debug('The live figures are what the ledger says');
     } catch (error) {
       // A part that is down says so itself.
       if (!(error instanceof UnavailableError))
         this.logger.error(`The verification that is due failed: ${messageOf(error)}`);
     }
+  }
+
+  /** Logs why nothing could be verified, once for each reason: it is tried again every minute. */
+  private reportFailure(failure: unknown): void {
+    const reason = messageOf(failure);
+    if (reason === this.reportedFailure || this.runs.isStopping || !(failure instanceof UnavailableError)) return;
+    this.logger.warn(`The verification that is due failed: ${reason}; it is tried again every minute`);
+    this.reportedFailure = reason;
   }
 
   private tell({ mismatches }: ComparisonResult): void {

@@ -446,7 +446,7 @@ describe('on the stores', () => {
 
     it('writes the same by several pipelines as project.lua adds by one script', async () => {
       const many = foldAll(
-        Array.from({ length: 700 }, (_, i) => anEntry(i + 1, { userId: `U${i}` })),
+        Array.from({ length: 1_500 }, (_, i) => anEntry(i + 1, { userId: `U${i}` })),
         'UTC',
       );
       const pipelined = jest.spyOn(redis, 'pipelined');
@@ -457,6 +457,18 @@ describe('on the stores', () => {
       await store.begin(before);
       expect(await store.add(many, before, { position: 1, entryHash: 'e', at: 1 })).toBe('applied');
       expect(await figuresOf(redis, 1)).toEqual(await figuresOf(redis, 2));
+    });
+
+    it('keeps Redis from others for a short time at once, however many products there are', async () => {
+      const lines = Array.from({ length: 30_000 }, (_, i) => ({ product_id: `P${i}`, quantity: 1, cents: cents(1) }));
+      const pipelined = jest.spyOn(redis, 'pipelined');
+      await store.fill(foldAll([anEntry(1, { lines })], 'UTC'), aCheckpoint);
+      const sizes = pipelined.mock.calls.map(([commands]) =>
+        commands.reduce((sum, command) => sum + command.length, 0),
+      );
+      pipelined.mockRestore();
+      expect(Math.max(...sizes)).toBeLessThan(25_000); // of two arguments a figure
+      expect(await redis.client.hlen(redis.keys.generation(1).productQuantity)).toBe(lines.length);
     });
 
     it('gives it none where Redis was emptied meanwhile, or it would pass for complete', async () => {
