@@ -26,6 +26,7 @@ import fc from 'fast-check';
 import { ApiProblem } from '../../src/platform/http/api-problem.js';
 import { decodeCursor, encodeCursor } from '../../src/platform/http/cursor.js';
 import { ProblemFilter } from '../../src/platform/http/problem.filter.js';
+import type { Caller } from '../../src/shared/access.js';
 import { RequestBodyGuard } from '../../src/platform/http/request-body.guard.js';
 import { sameMachineOnly } from '../../src/platform/http/same-machine.middleware.js';
 import {
@@ -107,7 +108,9 @@ let handled = 0;
 /** Refuses requests with a header that asks for it, and keeps others until their client has left. */
 class Doorman implements CanActivate {
   async canActivate(context: ExecutionContext): Promise<true> {
-    const { headers, socket } = context.switchToHttp().getRequest<Request>();
+    const request = context.switchToHttp().getRequest<Request>();
+    const { headers, socket } = request;
+    if (!headers['x-stranger']) request.caller = { name: 'somebody' } as Caller;
     if (headers['x-refuse']) throw new Mistake('too_many');
     if (headers['x-outwait']) await new Promise((closed) => socket.once('close', closed));
     return true;
@@ -381,7 +384,16 @@ describe('a request that reaches no handler', () => {
   it('gets 413 for a body of more than 1 MiB', async () => {
     const bodyOf = (bytes: number): string => JSON.stringify({ name: 'x'.repeat(bytes - 11) });
     expect((await post('/body', bodyOf(1_048_576))).status).toBe(201);
-    expectProblem(await post('/body', bodyOf(1_048_577)), 413, 'body_too_large');
+    const tooLarge = await post('/body', bodyOf(1_048_577));
+    expectProblem(tooLarge, 413, 'body_too_large');
+    expect(tooLarge.json.detail).toBe('The body is larger than 1048576 bytes.');
+  });
+
+  it('gets 413 for a body of more than 64 KiB where nobody shows who sends it', async () => {
+    const bodyOf = (bytes: number): string => JSON.stringify({ name: 'x'.repeat(bytes - 11) });
+    const stranger = { 'x-stranger': 'yes' };
+    expect((await post('/body', bodyOf(65_536), stranger)).status).toBe(201);
+    expectProblem(await post('/body', bodyOf(65_537), stranger), 413, 'body_too_large');
   });
 
   it.each([

@@ -111,7 +111,7 @@ function judge(error: unknown, request: Request): Verdict {
   if (error instanceof HttpException && error.getStatus() !== 500) return judgeHttpException(error, request);
   if (isRefusalOfExpress(error)) {
     const code = error.status === 400 ? codeOfMalformed(request) : CODE_OF_BODY_FAULT[error.type ?? ''];
-    return { status: error.status, code: code ?? codeOfStatus(error.status), detail: sentence(error.message) };
+    return { status: error.status, code: code ?? codeOfStatus(error.status), detail: detailOf(error) };
   }
   return { status: 500, code: 'internal_error', detail: 'Something went wrong on our side; it has been logged.' };
 }
@@ -144,10 +144,19 @@ function isHealthReport(answer: string | object): answer is HealthReport {
   return typeof answer === 'object' && 'error' in answer && typeof answer.error === 'object' && answer.error !== null;
 }
 
-/** An error of Express's own parts (made by http-errors) that the caller may see. */
-function isRefusalOfExpress(error: unknown): error is Error & { status: number; type?: string } {
+/** As http-errors makes it. */
+type RefusalOfExpress = Error & { status: number; type?: string; limit?: number };
+
+/** An error of Express's own parts that the caller may see. */
+function isRefusalOfExpress(error: unknown): error is RefusalOfExpress {
   if (!(error instanceof Error) || !('status' in error) || !('expose' in error)) return false;
   return error.expose === true && typeof error.status === 'number' && error.status >= 400 && error.status < 500;
+}
+
+function detailOf({ type, limit, message }: RefusalOfExpress): string {
+  if (type === 'entity.too.large' && limit !== undefined) return `The body is larger than ${limit} bytes.`;
+  if (type === 'encoding.unsupported') return 'Send the body as it is: no compression is taken.';
+  return sentence(message);
 }
 
 /** Nest hands over bad bodies and bad URLs as the same exception; the request tells which it was. */
