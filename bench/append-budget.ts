@@ -13,7 +13,7 @@ const LINES = 10_000;
 const REFUNDS = 1_000;
 const SMALL_ORDERS = 240;
 const TIMEOUT_MS = 10_000;
-const POLICY = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS } as const;
+const POLICY = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS } as const;
 
 /** How long the ledger's head is locked at most, whatever orders come. */
 export const APPEND_BUDGET: Measurement = {

@@ -116,7 +116,7 @@ export class Orders {
     return this.workflow.transaction(async (tx) => {
       const first = await this.keys.take<Answer>(tx, request);
       if (first) return { ...first, replayed: true };
-      const lines = await priced(tx, given.items, wanted, this.config.maxOrderValue);
+      const lines = await priced(tx, given.items, wanted, this.config.maxOrderCents);
       const id = await this.insert(tx, given, lines, caller, actor);
       const made = answer(id);
       await this.keys.keep(tx, request, made);
@@ -256,7 +256,7 @@ async function priced(
   tx: Executor,
   items: NewOrder['items'],
   wanted: Map<string, number>,
-  maxOrderValue: Cents,
+  maxOrderCents: number,
 ): Promise<OrderedLine[]> {
   const products = await tx.query<Omit<OrderedLine, 'quantity'>>(
     sql`select sku, name, price_cents as price from products
@@ -269,8 +269,8 @@ async function priced(
   );
   if (unknown.length > 0) throw new InvalidInput(unknown);
   const lines = products.map((product) => ({ ...product, quantity: wanted.get(product.sku)! }));
-  if (lines.reduce((sum, { price, quantity }) => sum + price * quantity, 0) > maxOrderValue) {
-    const most = decimalOf(maxOrderValue).toFixed(2);
+  if (lines.reduce((sum, { price, quantity }) => sum + price * quantity, 0) > maxOrderCents) {
+    const most = decimalOf(cents(maxOrderCents)).toFixed(2);
     throw new InvalidInput([{ field: 'items', message: `must come to at most ${most} altogether` }]);
   }
   return lines;

@@ -36,8 +36,8 @@ export class OrderIntake {
     private readonly gate: ReceiveGate,
     @Inject(CONFIG) config: Config,
   ) {
-    const { currency, orderValueMismatch, maxOrderValue } = config;
-    this.policy = { currency, orderValueMismatch, maxOrderValue };
+    const { currency, orderValueMismatch, maxOrderCents } = config;
+    this.policy = { currency, orderValueMismatch, maxOrderCents };
     this.patienceMs = config.queue.visibilityTimeout * 1000 * PATIENCE;
   }
 

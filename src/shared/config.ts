@@ -17,7 +17,6 @@ import {
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { isEmailAddress, LEAST_PASSWORD_LENGTH, MOST_PASSWORD_LENGTH } from './credentials.js';
-import { cents, type Cents, MAX_CENTS } from './money.js';
 
 const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost'];
 const LEAST_SECRET_BYTES = 32;
@@ -188,7 +187,7 @@ class Environment {
   @IsIn(['correct', 'reject'], { message: 'ORDER_VALUE_MISMATCH must be correct or reject' })
   ORDER_VALUE_MISMATCH: 'correct' | 'reject' = 'correct';
 
-  @WholeNumber(1, MAX_CENTS / 100)
+  @WholeNumber(1, 100_000_000_000)
   MAX_ORDER_VALUE = 10_000_000;
 
   @Satisfies(
@@ -379,8 +378,8 @@ export interface Config {
     readonly shipment: QueueConfig;
   };
   readonly orderValueMismatch: 'correct' | 'reject';
-  /** The most that one order may be worth. */
-  readonly maxOrderValue: Cents;
+  /** The most that one order may be worth, in cents. */
+  readonly maxOrderCents: number;
   readonly currency: string;
   readonly businessTimeZone: string;
   /** The share of orders whose payment the simulated provider declines, 0 to 1. */
@@ -485,7 +484,7 @@ export function loadConfig(environment: NodeJS.ProcessEnv = process.env): Config
       shipment: queue(env.SHIPMENT_QUEUE_NAME, env.STEP_POLLERS),
     },
     orderValueMismatch: env.ORDER_VALUE_MISMATCH,
-    maxOrderValue: cents(env.MAX_ORDER_VALUE * 100),
+    maxOrderCents: env.MAX_ORDER_VALUE * 100,
     currency: env.CURRENCY,
     businessTimeZone: env.BUSINESS_TIME_ZONE,
     paymentFailureRate: env.PAYMENT_FAILURE_RATE,

@@ -151,6 +151,6 @@ export interface JudgingPolicy {
   /** ISO 4217 code, upper case; an order event without a currency means this one. */
   currency: string;
   orderValueMismatch: 'correct' | 'reject';
-  /** The most that one order may be worth; at most {@link MAX_CENTS}. */
-  maxOrderValue: Cents;
+  /** The most that one order may be worth, in cents; at most MAX_CENTS. */
+  maxOrderCents: number;
 }

@@ -30,7 +30,7 @@ function judged(event: object): JudgedMessage {
   const body = JSON.stringify(event);
   const now = Date.now();
   const message = { messageId: 'made-by-the-test', body, sentAt: now, receivedAt: now };
-  return judge(message, { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS });
+  return judge(message, { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS });
 }
 
 /** One order_id with two contents. */

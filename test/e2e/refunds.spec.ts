@@ -59,7 +59,7 @@ async function rebuilt(service: RunningService, body = {}): Promise<void> {
 function judged(event: object): JudgedMessage {
   const now = Date.now();
   const message = { messageId: 'made-by-the-test', body: JSON.stringify(event), sentAt: now, receivedAt: now };
-  return judge(message, { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS });
+  return judge(message, { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS });
 }
 
 function inWords(result: AppendResult): string {
@@ -602,7 +602,7 @@ describe('in the ledger', () => {
     const order = anOrderEvent();
     const refund = aRefund({ order_id: order.order_id, amount: 11 });
     const now = Date.parse(refund.refund_timestamp);
-    const policy = { currency: 'USD', orderValueMismatch: 'correct' as const, maxOrderValue: MAX_CENTS };
+    const policy = { currency: 'USD', orderValueMismatch: 'correct' as const, maxOrderCents: MAX_CENTS };
     const at = (sentAt: number): JudgedMessage =>
       judge({ messageId: 'm', body: JSON.stringify(refund), sentAt, receivedAt: sentAt }, policy);
     const results = await ledger.append([at(now - 3_600_000), at(now), judged(order)], NO_HURRY);

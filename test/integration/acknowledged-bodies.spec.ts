@@ -6,7 +6,7 @@ import { ModelLedger } from '../support/simulation/model-ledger.js';
 import { MAX_CENTS } from '../../src/shared/money.js';
 
 const SENT_AT = Date.UTC(2024, 4, 1);
-const POLICY = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS } as const;
+const POLICY = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS } as const;
 
 /** Few different values, so that bodies often say almost the same. */
 const anOrder = fc.record(

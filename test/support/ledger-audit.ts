@@ -27,7 +27,7 @@ export interface AuditedLedger {
 
 const ENTRIES_PER_PAGE = 20_000;
 const BODIES_PER_PAGE = 500;
-const POLICY: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS };
+const POLICY: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS };
 
 /** Reads all of it. @param timeZone in which days are cut */
 export async function readLedger(query: LedgerQuery, timeZone: string): Promise<AuditedLedger> {

@@ -29,7 +29,7 @@ function judged(event: object | string): JudgedMessage {
   const at = Date.UTC(2024, 4, 1);
   return judge(
     { messageId: 'm', body, sentAt: at, receivedAt: at },
-    { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS },
+    { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS },
   );
 }
 

@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { type JudgedMessage, type JudgingPolicy, type Reason, REASONS } from '../order-event.js';
+import { loadConfig } from '../config.js';
 import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
-import { cents, type Cents, MAX_CENTS } from '../money.js';
+import { cents, MAX_CENTS } from '../money.js';
 
 const SENT_AT = Date.parse('2024-03-01T12:00:00Z');
-const correcting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderValue: MAX_CENTS };
-const rejecting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderValue: MAX_CENTS };
+const correcting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS };
+const rejecting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderCents: MAX_CENTS };
 
 function anItem(changes: object = {}): object {
   return { product_id: 'P1', quantity: 2, price_per_unit: 2.5, ...changes };
@@ -345,8 +346,8 @@ describe('the sum of an order', () => {
   });
 
   it('has the content that it has under a higher limit, where it fails for its value alone', () => {
-    const under = (maxOrderValue: Cents, changes: object = {}): JudgedMessage =>
-      judgeOrder(changes, { ...correcting, maxOrderValue });
+    const under = (maxOrderCents: number, changes: object = {}): JudgedMessage =>
+      judgeOrder(changes, { ...correcting, maxOrderCents });
     const [counted, tooLarge] = [under(MAX_CENTS), under(cents(1))];
     expect(tooLarge).toMatchObject({ outcome: 'failed', reasons: ['order_value_too_large'], value: null, lines: [] });
     expect(tooLarge.contentHash).toBe(counted.contentHash);
@@ -355,6 +356,8 @@ describe('the sum of an order', () => {
   });
 
   it('may be 100,000,000,000.00 and no cent more', () => {
+    expect(loadConfig({ MAX_ORDER_VALUE: '100000000000' }).maxOrderCents).toBe(MAX_CENTS);
+    expect(() => loadConfig({ MAX_ORDER_VALUE: '100000000001' })).toThrow('MAX_ORDER_VALUE');
     const most = anItem({ quantity: 100, price_per_unit: 1e9 });
     expect(judgeOrder({ order_value: 1e11, items: [most] })).toMatchObject({ outcome: 'accepted', value: 1e13 });
     const over = [most, anItem({ quantity: 1, price_per_unit: 0.01 })];

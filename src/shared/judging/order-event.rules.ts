@@ -158,10 +158,10 @@ function judgePrice(price: Cleaned<ExactNumber>, faults: Faults): ExactNumber | 
   return null;
 }
 
-function judgeTotal(total: number | null, { maxOrderValue }: JudgingPolicy, faults: Faults): void {
+function judgeTotal(total: number | null, { maxOrderCents }: JudgingPolicy, faults: Faults): void {
   if (total === null) return;
   if (total <= 0) faults.add('non_positive_total');
-  if (total > maxOrderValue) faults.add('order_value_too_large');
+  if (total > maxOrderCents) faults.add('order_value_too_large');
 }
 
 /** Judges the claimed value; what it says of the total is only asked where the total is one that an order may have. */
@@ -179,7 +179,7 @@ function judgeClaim(
   const claimed = roundedCents(claim);
   if (!exceeds(claim, 0)) {
     faults.add('non_positive_order_value');
-  } else if (rejecting && total !== null && total <= policy.maxOrderValue && claimed !== total) {
+  } else if (rejecting && total !== null && total <= policy.maxOrderCents && claimed !== total) {
     faults.add('order_value_mismatch');
   }
   return claimed;

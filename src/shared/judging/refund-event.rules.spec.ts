@@ -4,7 +4,7 @@ import { judge } from './order-event.rules.js';
 import { MAX_CENTS } from '../money.js';
 
 const SENT_AT = Date.parse('2024-03-01T12:00:00Z');
-const policy: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderValue: MAX_CENTS };
+const policy: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderCents: MAX_CENTS };
 
 /** A refund of 2.50; a change to undefined leaves the field out. */
 function aRefund(changes: object = {}): object {

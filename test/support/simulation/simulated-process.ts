@@ -33,7 +33,7 @@ const CONFIG = {
   businessTimeZone: TIME_ZONE,
   currency: 'EUR',
   orderValueMismatch: 'correct',
-  maxOrderValue: MAX_CENTS,
+  maxOrderCents: Number(MAX_CENTS),
   queue: { visibilityTimeout: VISIBILITY_TIMEOUT_S },
 } as Config;
 
