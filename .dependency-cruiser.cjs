@@ -1,10 +1,10 @@
 /**
- * Who may import whom: app.module → features → platform → shared. Every folder of src that is not shared, platform
- * or cli is a feature, so a new one is held to this from its first file. test/integration/architecture.spec.ts breaks each
+ * Who may import whom: app.module → features → platform → domain → shared. Every folder of src that is not shared, domain,
+ * platform or cli is a feature, so a new one is held to this from its first file. test/integration/architecture.spec.ts breaks each
  * rule; what an import can't show (a clock, randomness) is refused by eslint.config.mjs.
  */
 
-const FEATURE = '^src/(?!shared/|platform/|cli/)([^/]+)/';
+const FEATURE = '^src/(?!shared/|domain/|platform/|cli/)([^/]+)/';
 const RULES = '\\.rules\\.ts$';
 const PRODUCTION = { path: '^src/', pathNot: '\\.spec\\.ts$' };
 
@@ -24,10 +24,10 @@ module.exports = {
     },
     {
       name: 'shared-takes-no-package',
-      comment: 'shared/ knows no Nest and no driver; it takes arithmetic and validation only.',
+      comment: 'shared/ knows no Nest and no driver; it takes validation only.',
       severity: 'error',
       from: { path: '^src/shared/', pathNot: '\\.spec\\.ts$' },
-      to: { path: PACKAGE, pathNot: npm('decimal\\.js', 'class-transformer', 'class-validator') },
+      to: { path: PACKAGE, pathNot: npm('class-transformer', 'class-validator') },
     },
     {
       name: 'shared-does-no-io',
@@ -44,18 +44,39 @@ module.exports = {
       to: { dependencyTypes: ['core'], pathNot: core('net', 'path') },
     },
     {
+      name: 'domain-knows-shared-only',
+      comment: 'domain/ is what an order event means; it needs nothing of the outside world.',
+      severity: 'error',
+      from: { path: '^src/domain/' },
+      to: { path: '^src/', pathNot: '^src/(domain|shared)/' },
+    },
+    {
+      name: 'domain-takes-no-package',
+      comment: 'domain/ takes exact arithmetic only.',
+      severity: 'error',
+      from: { path: '^src/domain/', pathNot: '\\.spec\\.ts$' },
+      to: { path: PACKAGE, pathNot: npm('decimal\\.js') },
+    },
+    {
+      name: 'domain-does-no-io',
+      comment: 'domain/ takes values and returns values. Of Node it takes hashes.',
+      severity: 'error',
+      from: { path: '^src/domain/', pathNot: '\\.spec\\.ts$' },
+      to: { dependencyTypes: ['core'], pathNot: core('crypto') },
+    },
+    {
       name: 'platform-knows-no-feature',
       comment: 'platform/ is the outside world behind small modules; it does not know what it is used for.',
       severity: 'error',
       from: { path: '^src/platform/' },
-      to: { path: '^src/', pathNot: '^src/(platform|shared)/' },
+      to: { path: '^src/', pathNot: '^src/(platform|domain|shared)/' },
     },
     {
       name: 'features-are-islands',
       comment: 'Features meet on the queue and in the ledger, not in each other’s files.',
       severity: 'error',
       from: { path: FEATURE },
-      to: { path: '^src/', pathNot: ['^src/(platform|shared|ledger)/', '^src/$1/'] },
+      to: { path: '^src/', pathNot: ['^src/(platform|domain|shared|ledger)/', '^src/$1/'] },
     },
     {
       name: 'ledger-has-three-users',
@@ -69,7 +90,7 @@ module.exports = {
       comment: 'Commands talk to the running app; of the features they may use the producer’s pure rules.',
       severity: 'error',
       from: { path: '^src/cli/' },
-      to: { path: '^src/', pathNot: ['^src/(cli|platform|shared)/', '^src/producer/.*\\.rules\\.ts$'] },
+      to: { path: '^src/', pathNot: ['^src/(cli|platform|domain|shared)/', '^src/producer/.*\\.rules\\.ts$'] },
     },
     {
       name: 'cli-without-nest',
@@ -80,10 +101,11 @@ module.exports = {
     },
     {
       name: 'rules-use-rules',
-      comment: 'Rules take values and return values: of ours they import shared/ and other rules. A type does nothing.',
+      comment:
+        'Rules take values and return values: of ours they import domain/, shared/ and other rules. A type does nothing.',
       severity: 'error',
       from: { path: RULES },
-      to: { path: '^src/', pathNot: ['^src/shared/', RULES], dependencyTypesNot: ['type-only'] },
+      to: { path: '^src/', pathNot: ['^src/(domain|shared)/', RULES], dependencyTypesNot: ['type-only'] },
     },
     {
       name: 'rules-read-no-environment',

@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
-import { Ledger } from '../src/ledger/ledger.js';
+import { Ledger } from '../src/ledger/ledger.repository.js';
 import { Database } from '../src/platform/database/database.js';
-import { judge } from '../src/shared/judging/order-event.rules.js';
-import { MAX_CENTS } from '../src/shared/money.js';
-import type { JudgedMessage } from '../src/shared/order-event.js';
+import { judge } from '../src/domain/validation/order-event.rules.js';
+import { MAX_CENTS } from '../src/domain/money.js';
+import type { JudgedMessage } from '../src/domain/order-event.js';
 import { type Measurement, type Reading, scaled } from './measurement.js';
 import { ownParts } from './parts.js';
 

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { Client } from 'pg';
-import { orderIdFrom } from '../src/fulfilment/order-id.rules.js';
+import { orderIdFrom } from '../src/fulfilment/orders/order-id.rules.js';
 import { skusOfOrder } from './order-items.js';
 import type { Kind, OrderScript, ScriptStatement, ScriptTransaction } from './order-script.js';
 

@@ -1,8 +1,8 @@
-import { QualityFold } from '../src/data-quality/quality-report.rules.js';
+import { QualityFold } from '../src/data-quality/report/quality-report.rules.js';
 import type { ReportedEntry } from '../src/ledger/ledger-entry.js';
-import { BusinessCalendar } from '../src/shared/business-time.js';
+import { BusinessCalendar } from '../src/domain/business-time.js';
 import { isoOf } from '../src/shared/iso-time.js';
-import { cents, decimalOf } from '../src/shared/money.js';
+import { cents, decimalOf } from '../src/domain/money.js';
 import { scaled, type Measurement, type Reading } from './measurement.js';
 
 const ENTRIES = 1_000_000;

@@ -3,21 +3,21 @@ import { APP_GUARD, DiscoveryModule } from '@nestjs/core';
 import { JwtModule } from '@nestjs/jwt';
 import { DemoData } from '../platform/demo/demo-data.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
-import { AccessGuard } from './access.guard.js';
-import { AccessTokens } from './access-tokens.js';
-import { AdmissionCheck } from './admission-check.js';
-import { AccountErasure } from './account-erasure.js';
-import { AccountsController } from './accounts.controller.js';
-import { Accounts } from './accounts.js';
-import { ApiKeysController } from './api-keys.controller.js';
-import { ApiKeys } from './api-keys.js';
-import { AttemptLimits } from './attempt-limits.js';
-import { AuthController } from './auth.controller.js';
-import { Callers } from './callers.js';
-import { DemoAccounts } from './demo-accounts.js';
-import { FirstAdmin } from './first-admin.js';
-import { RequestLimits } from './request-limits.js';
-import { Sessions } from './sessions.js';
+import { AccessGuard } from './access/access.guard.js';
+import { AccessTokens } from './sessions/access-tokens.service.js';
+import { AdmissionCheck } from './access/access-check.js';
+import { AccountErasure } from './accounts/account-erasure.service.js';
+import { AccountsController } from './accounts/accounts.controller.js';
+import { Accounts } from './accounts/accounts.service.js';
+import { ApiKeysController } from './api-keys/api-keys.controller.js';
+import { ApiKeys } from './api-keys/api-keys.service.js';
+import { AttemptLimits } from './sessions/attempt-limits.js';
+import { AuthController } from './sessions/auth.controller.js';
+import { Callers } from './access/authenticator.js';
+import { DemoAccounts } from './accounts/demo-accounts.js';
+import { FirstAdmin } from './accounts/first-admin.service.js';
+import { RequestLimits } from './access/request-limits.js';
+import { Sessions } from './sessions/sessions.service.js';
 
 /** Who calls, and what they may do. */
 @Module({

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { readSheet } from 'read-excel-file/node';
 import { type Entry, Parse } from 'unzipper-esm';
 import { messageOf } from '../shared/errors.js';
-import { ORDER_FIELDS } from '../shared/order-event.js';
+import { ORDER_FIELDS } from '../domain/order-event.js';
 
 /** A row that can be sent as it is; whether it is a good order is for the pipeline to judge. */
 export interface OrderRow {

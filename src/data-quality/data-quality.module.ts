@@ -1,16 +1,16 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { LedgerModule } from '../ledger/ledger.module.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
-import { FindingsController } from './findings.controller.js';
-import { FindingsErasure } from './findings-erasure.js';
-import { FindingsSchedule } from './findings-schedule.js';
-import { Findings } from './findings.js';
-import { LanguageModel } from './language-model.js';
-import { OrderCheckController } from './order-check.controller.js';
-import { OrderChecks } from './order-checks.js';
-import { QualityReportController } from './quality-report.controller.js';
-import { QualityReports } from './quality-reports.js';
-import { ScheduleClaims } from './schedule-claims.js';
+import { FindingsController } from './findings/findings.controller.js';
+import { FindingsErasure } from './findings/findings-erasure.service.js';
+import { FindingsSchedule } from './findings/findings-schedule.worker.js';
+import { Findings } from './findings/findings.repository.js';
+import { LanguageModel } from './check/language-model.service.js';
+import { OrderCheckController } from './check/order-check.controller.js';
+import { OrderChecks } from './check/order-checks.service.js';
+import { QualityReportController } from './report/quality-report.controller.js';
+import { QualityReports } from './report/quality-reports.service.js';
+import { ScheduleClaims } from './findings/schedule-claims.repository.js';
 
 /**
  * How good the orders are that arrive: a report on all of them, checks of single ones by the rules and by a language model,

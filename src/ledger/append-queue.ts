@@ -4,7 +4,7 @@ import type { Availability } from '../platform/availability.js';
 import { DatabaseUnavailable } from '../platform/database/database.js';
 import { isFaultOfRow, isStatementTimeout } from '../platform/database/sql-state.js';
 import { pause } from '../platform/back-off.js';
-import type { JudgedMessage } from '../shared/order-event.js';
+import type { JudgedMessage } from '../domain/order-event.js';
 import { isRetry, type AppendStatement } from './append-statement.js';
 import type { AppendResult } from './ledger-entry.js';
 

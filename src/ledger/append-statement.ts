@@ -1,6 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm';
 import type { Database } from '../platform/database/database.js';
-import type { EventKind, JudgedMessage, OrderLine, Outcome, Reason } from '../shared/order-event.js';
+import type { EventKind, JudgedMessage, OrderLine, Outcome, Reason } from '../domain/order-event.js';
 import type { AppendResult, RepairFault } from './ledger-entry.js';
 
 /**

@@ -1,6 +1,6 @@
 import type { CsvTable } from '../platform/http/csv.js';
-import type { EntryJson } from './entry-json.js';
-import type { EntryPage } from './entry-page.js';
+import type { EntryJson } from './entry.dto.js';
+import type { EntryPage } from './entry-page.dto.js';
 
 /** An entry in one row: its items are counted only, the body has them. */
 type EntryRow = Omit<EntryJson, 'items' | 'reasons'> & { items: number; reasons: string };

@@ -1,5 +1,5 @@
-import type { Cents } from '../shared/money.js';
-import type { EventKind, OrderLine, Outcome, Reason } from '../shared/order-event.js';
+import type { Cents } from '../domain/money.js';
+import type { EventKind, OrderLine, Outcome, Reason } from '../domain/order-event.js';
 
 /** Why a retry of a failed entry failed: what is wrong with the order, or that the entry was mended otherwise meanwhile. */
 export type RepairFault = Reason | 'already_repaired' | 'not_an_order' | 'not_processed';

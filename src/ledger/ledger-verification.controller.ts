@@ -11,7 +11,7 @@ import {
   LedgerVerificationProgress,
   LedgerVerificationReport,
 } from './ledger-verification.dto.js';
-import { LedgerVerification, type LedgerVerificationRun } from './ledger-verification.js';
+import { LedgerVerification, type LedgerVerificationRun } from './ledger-verification.service.js';
 
 const MAX_WAIT_MS = 10_000;
 

@@ -1,10 +1,10 @@
 import { Module } from '@nestjs/common';
 import { Metrics } from '../platform/observability/metrics.js';
 import { LedgerVerificationController } from './ledger-verification.controller.js';
-import { LedgerVerification } from './ledger-verification.js';
-import { Ledger } from './ledger.js';
+import { LedgerVerification } from './ledger-verification.service.js';
+import { Ledger } from './ledger.repository.js';
 import { RefundSettlementWorker } from './refund-settlement.worker.js';
-import { WaitingRefunds } from './waiting-refunds.js';
+import { WaitingRefunds } from './waiting-refunds.repository.js';
 
 /** The book of record: append, read, find, verify. */
 @Module({

@@ -2,7 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { Database } from '../platform/database/database.js';
 import { messageOf, UnavailableError } from '../shared/errors.js';
-import { Ledger } from './ledger.js';
+import { Ledger } from './ledger.repository.js';
 
 const INTERVAL_MS = 1_000;
 

@@ -3,7 +3,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { SqsModule } from '@ssut/nestjs-sqs';
 import type { SqsConsumerOptions } from '@ssut/nestjs-sqs/dist/sqs.types.js';
 import { LedgerModule } from '../ledger/ledger.module.js';
-import { WaitingRefunds } from '../ledger/waiting-refunds.js';
+import { WaitingRefunds } from '../ledger/waiting-refunds.repository.js';
 import { Database } from '../platform/database/database.js';
 import { Metrics } from '../platform/observability/metrics.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
@@ -12,29 +12,29 @@ import { OrdersQueue } from '../platform/queue/queue.js';
 import { redeliverySeconds } from '../platform/queue/redelivery.rules.js';
 import { ReceiveGate } from '../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../shared/config.js';
-import { REPAIR_ATTRIBUTE } from '../shared/order-event.js';
-import { ConsumerLog } from './consumer-log.js';
-import { ConsumerLogsController } from './consumer-logs.controller.js';
-import { DeadLetters } from './dead-letters.js';
-import { DeadLettersController } from './dead-letters.controller.js';
-import { DeliveryFailures } from './delivery-failures.js';
-import { LogStreams } from './log-streams.js';
-import { OrderConsumer } from './order-consumer.js';
-import { OrderEventsController } from './order-events.controller.js';
-import { OrderIntake } from './order-intake.js';
-import { pollLoopClasses, pollLoopNames } from './order-pollers.js';
-import { keptFields } from './personal-data.rules.js';
+import { REPAIR_ATTRIBUTE } from '../domain/order-event.js';
+import { ConsumerLog } from './consumer-log/consumer-log.service.js';
+import { ConsumerLogsController } from './consumer-log/consumer-logs.controller.js';
+import { DeadLetters } from './dead-letters/dead-letters.service.js';
+import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
+import { DeliveryFailures } from './consumer/delivery-failures.repository.js';
+import { LogStreams } from './consumer-log/log-streams.service.js';
+import { OrderConsumer } from './consumer/order-consumer.worker.js';
+import { OrderEventsController } from './events/order-events.controller.js';
+import { OrderIntake } from './consumer/order-intake.service.js';
+import { pollLoopClasses, pollLoopNames } from './consumer/order-pollers.js';
+import { keptFields } from './erasure/personal-data.rules.js';
 import {
   KEPT_FIELDS,
   OrderErasure,
   RefundErasure,
   RepairErasure,
   WaitingRefundErasure,
-} from './personal-data-erasure.js';
-import { RepairDispatch } from './repair-dispatch.js';
-import { RepairsController } from './repairs.controller.js';
-import { Repairs } from './repairs.js';
-import { WaitingRefundsController } from './waiting-refunds.controller.js';
+} from './erasure/order-erasure.service.js';
+import { RepairDispatch } from './repairs/repair-dispatch.worker.js';
+import { RepairsController } from './repairs/repairs.controller.js';
+import { Repairs } from './repairs/repairs.service.js';
+import { WaitingRefundsController } from './events/waiting-refunds.controller.js';
 
 /** What a poll loop needs before it receives. A module of its own, because the library wants it before the handlers. */
 @Module({

@@ -1,4 +1,4 @@
-import { cents, decimalOf, type Cents } from '../shared/money.js';
+import { cents, decimalOf, type Cents } from '../domain/money.js';
 
 /** The ways in which sample orders are wrong; each takes its turn. All but `wrong_value` end as failed. */
 export const INVALID_KINDS = [

@@ -1,4 +1,4 @@
-import type { Reason } from '../../src/shared/order-event.js';
+import type { Reason } from '../../src/domain/order-event.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
 /** What a body says besides: which content it is. The service keeps fields that it does not know. */

@@ -3,7 +3,7 @@ import { DiscoveryModule } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
 import { Test } from '@nestjs/testing';
 import { join } from 'node:path';
-import { AdmissionCheck } from '../../src/auth/admission-check.js';
+import { AdmissionCheck } from '../../src/auth/access/access-check.js';
 import { Needs, OpenToAll } from '../../src/platform/http/access.js';
 import { A_JWT_SECRET, A_METRICS_TOKEN, anAccount, asAdmin, bearer, SECURED } from '../support/accounts.js';
 import { aWorld, RunningService, type World } from '../support/app.js';

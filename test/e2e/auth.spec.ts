@@ -4,9 +4,9 @@ import { sql } from 'drizzle-orm';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { ApiKeys } from '../../src/auth/api-keys.js';
-import { Callers } from '../../src/auth/callers.js';
-import { Sessions } from '../../src/auth/sessions.js';
+import { ApiKeys } from '../../src/auth/api-keys/api-keys.service.js';
+import { Callers } from '../../src/auth/access/authenticator.js';
+import { Sessions } from '../../src/auth/sessions/sessions.service.js';
 import { networkOf } from '../../src/platform/http/access.js';
 import {
   A_JWT_SECRET,

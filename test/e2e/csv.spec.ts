@@ -1,8 +1,8 @@
 import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import { request } from 'node:http';
-import { LiveFigures } from '../../src/stats/live-figures.js';
-import { StatsRebuilding } from '../../src/stats/projector.js';
+import { LiveFigures } from '../../src/stats/api/live-statistics.service.js';
+import { StatsRebuilding } from '../../src/stats/projection/projector.worker.js';
 import { aWorld, RunningService, type Answer, type World } from '../support/app.js';
 import { anOrderEvent, type SentOrderEvent } from '../support/order-events.js';
 

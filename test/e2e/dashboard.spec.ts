@@ -1,7 +1,7 @@
-import { FindingsSchedule } from '../../src/data-quality/findings-schedule.js';
-import { QualityReportController } from '../../src/data-quality/quality-report.controller.js';
-import { QualityReports } from '../../src/data-quality/quality-reports.js';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { FindingsSchedule } from '../../src/data-quality/findings/findings-schedule.worker.js';
+import { QualityReportController } from '../../src/data-quality/report/quality-report.controller.js';
+import { QualityReports } from '../../src/data-quality/report/quality-reports.service.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { ADMIN, anAccount, SECURED } from '../support/accounts.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';

@@ -1,10 +1,10 @@
 import { Logger } from '@nestjs/common';
 import { readFileSync } from 'node:fs';
-import { QualityReportController } from '../../src/data-quality/quality-report.controller.js';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { BusinessCalendar } from '../../src/shared/business-time.js';
+import { QualityReportController } from '../../src/data-quality/report/quality-report.controller.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { BusinessCalendar } from '../../src/domain/business-time.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
-import { REASONS } from '../../src/shared/order-event.js';
+import { REASONS } from '../../src/domain/order-event.js';
 import { asAdmin, anAccount, SECURED } from '../support/accounts.js';
 import { type Answer, RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';

@@ -8,9 +8,9 @@ import {
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { DeadLetters } from '../../src/orders/dead-letters.js';
-import { DeliveryFailures } from '../../src/orders/delivery-failures.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { DeadLetters } from '../../src/orders/dead-letters/dead-letters.service.js';
+import { DeliveryFailures } from '../../src/orders/consumer/delivery-failures.repository.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { aBreakableQueue, type PartBehindNetwork } from '../support/breakable-parts.js';

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm';
 import { PassThrough } from 'node:stream';
-import { Accounts } from '../../src/auth/accounts.js';
+import { Accounts } from '../../src/auth/accounts/accounts.service.js';
 import { run as seed } from '../../src/cli/seed.js';
 import { Database } from '../../src/platform/database/database.js';
 import { DemoData } from '../../src/platform/demo/demo-data.js';

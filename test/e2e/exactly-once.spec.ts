@@ -4,17 +4,17 @@ import { PgDialect } from 'drizzle-orm/pg-core';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AppendResult } from '../../src/ledger/ledger-entry.js';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { judge } from '../../src/shared/judging/order-event.rules.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { judge } from '../../src/domain/validation/order-event.rules.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { sampleOrders } from '../../src/producer/sample-orders.rules.js';
-import type { JudgedMessage } from '../../src/shared/order-event.js';
+import type { JudgedMessage } from '../../src/domain/order-event.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { dumpOfGeneration, sumOver, type Dump } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { shuffled } from '../support/shuffled.js';
-import { MAX_CENTS } from '../../src/shared/money.js';
+import { MAX_CENTS } from '../../src/domain/money.js';
 
 const REAL_ORDERS = join(__dirname, '../data/online-retail-2010-12-early.jsonl');
 

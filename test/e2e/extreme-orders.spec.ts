@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { cents, MAX_CENTS } from '../../src/shared/money.js';
-import { FigureComparison } from '../../src/stats/figure-comparison.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { Projector } from '../../src/stats/projector.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { cents, MAX_CENTS } from '../../src/domain/money.js';
+import { FigureComparison } from '../../src/stats/verification/statistics-comparison.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures } from '../support/exact-figures.js';

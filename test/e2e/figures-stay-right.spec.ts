@@ -1,11 +1,11 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { Aggregation } from '../../src/stats/aggregation.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
-import { Projector } from '../../src/stats/projector.js';
-import { Rebuild } from '../../src/stats/rebuild.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
+import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures, expectNoStrayKeys, servedGeneration } from '../support/exact-figures.js';

@@ -1,12 +1,12 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { randomBytes } from 'node:crypto';
-import { FindingsSchedule } from '../../src/data-quality/findings-schedule.js';
-import { Findings } from '../../src/data-quality/findings.js';
-import { OrderChecks } from '../../src/data-quality/order-checks.js';
-import { QualityReports } from '../../src/data-quality/quality-reports.js';
-import { ScheduleClaims } from '../../src/data-quality/schedule-claims.js';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { FindingsSchedule } from '../../src/data-quality/findings/findings-schedule.worker.js';
+import { Findings } from '../../src/data-quality/findings/findings.repository.js';
+import { OrderChecks } from '../../src/data-quality/check/order-checks.service.js';
+import { QualityReports } from '../../src/data-quality/report/quality-reports.service.js';
+import { ScheduleClaims } from '../../src/data-quality/findings/schedule-claims.repository.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { type Answer, RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';

@@ -1,8 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { Client } from 'pg';
-import { FulfilmentSchedule } from '../../src/fulfilment/fulfilment-schedule.js';
-import { PaymentGateway, PaymentTimeout } from '../../src/fulfilment/payment-gateway.js';
+import { FulfilmentSchedule } from '../../src/fulfilment/workflow/fulfilment-schedule.worker.js';
+import { PaymentGateway, PaymentTimeout } from '../../src/fulfilment/payments/payment-gateway.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { aProduct, eventsOf, orderIs, placeOrder, QUICK, requestOrder, stockOf } from '../support/fulfilment.js';

@@ -1,4 +1,4 @@
-import { OrderChecks } from '../../src/data-quality/order-checks.js';
+import { OrderChecks } from '../../src/data-quality/check/order-checks.service.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { dumpOfGeneration } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';

@@ -9,9 +9,9 @@ import { SqsService } from '@ssut/nestjs-sqs';
 import { Redis as IORedis } from 'ioredis';
 import { randomUUID } from 'node:crypto';
 import type { Pool } from 'pg';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { OrderConsumer } from '../../src/orders/order-consumer.js';
-import { OrderIntake } from '../../src/orders/order-intake.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { OrderConsumer } from '../../src/orders/consumer/order-consumer.worker.js';
+import { OrderIntake } from '../../src/orders/consumer/order-intake.service.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import {

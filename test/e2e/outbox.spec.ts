@@ -1,9 +1,14 @@
 import { sql } from 'drizzle-orm';
 import { setImmediate as turn } from 'node:timers/promises';
-import { OrderWorkflow, WORKFLOW } from '../../src/fulfilment/order-workflow.js';
-import { OutboxRelay } from '../../src/fulfilment/outbox-relay.js';
-import { type ClaimedMessage, type Destination, Outbox, type OutgoingMessage } from '../../src/fulfilment/outbox.js';
-import type { StepQueues } from '../../src/fulfilment/step-queues.js';
+import { OrderWorkflow, WORKFLOW } from '../../src/fulfilment/workflow/order-workflow.service.js';
+import { OutboxRelay } from '../../src/fulfilment/messaging/outbox-relay.worker.js';
+import {
+  type ClaimedMessage,
+  type Destination,
+  Outbox,
+  type OutgoingMessage,
+} from '../../src/fulfilment/messaging/outbox.repository.js';
+import type { StepQueues } from '../../src/fulfilment/messaging/step-queues.js';
 import { Audit } from '../../src/platform/audit/audit.js';
 import { Database, type Executor } from '../../src/platform/database/database.js';
 import { type QueueSender, type SendListener, type SendTotals } from '../../src/platform/queue/queue-sender.js';

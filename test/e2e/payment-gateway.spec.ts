@@ -9,11 +9,11 @@ import {
   PaymentProviderUnavailable,
   PaymentTimeout,
   type Refund,
-} from '../../src/fulfilment/payment-gateway.js';
-import { SimulatedProvider } from '../../src/fulfilment/simulated-provider.js';
+} from '../../src/fulfilment/payments/payment-gateway.js';
+import { SimulatedProvider } from '../../src/fulfilment/payments/simulated-provider.service.js';
 import { Database } from '../../src/platform/database/database.js';
 import { loadConfig } from '../../src/shared/config.js';
-import { cents } from '../../src/shared/money.js';
+import { cents } from '../../src/domain/money.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { aDatabase, type OwnPart } from '../support/stores.js';
 

@@ -1,12 +1,15 @@
 import { sql } from 'drizzle-orm';
 import { createHmac, randomUUID } from 'node:crypto';
-import { type Charge, type ChargeResult, PaymentGateway } from '../../src/fulfilment/payment-gateway.js';
-import { type PaymentNotice, PaymentNotices } from '../../src/fulfilment/payment-notices.js';
-import { SimulatedWebhooks } from '../../src/fulfilment/simulated-webhooks.js';
-import { InvalidWebhookSignature, WebhookSignatures } from '../../src/fulfilment/webhook-signatures.js';
+import { type Charge, type ChargeResult, PaymentGateway } from '../../src/fulfilment/payments/payment-gateway.js';
+import { type PaymentNotice, PaymentNotices } from '../../src/fulfilment/payments/payment-notices.js';
+import { SimulatedWebhooks } from '../../src/fulfilment/payments/simulated-webhooks.worker.js';
+import {
+  InvalidWebhookSignature,
+  WebhookSignatures,
+} from '../../src/fulfilment/payments/webhook-signatures.service.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { loadConfig } from '../../src/shared/config.js';
-import { cents } from '../../src/shared/money.js';
+import { cents } from '../../src/domain/money.js';
 import { SECURED } from '../support/accounts.js';
 import { type Answer, aWorld, RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';

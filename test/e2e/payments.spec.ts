@@ -1,10 +1,10 @@
 import { sql } from 'drizzle-orm';
-import { FulfilmentSchedule } from '../../src/fulfilment/fulfilment-schedule.js';
-import { PaymentGateway, PaymentProviderUnavailable } from '../../src/fulfilment/payment-gateway.js';
-import { PaymentNotices } from '../../src/fulfilment/payment-notices.js';
-import { Shipments } from '../../src/fulfilment/shipments.js';
-import { SimulatedWebhooks } from '../../src/fulfilment/simulated-webhooks.js';
-import { cents } from '../../src/shared/money.js';
+import { FulfilmentSchedule } from '../../src/fulfilment/workflow/fulfilment-schedule.worker.js';
+import { PaymentGateway, PaymentProviderUnavailable } from '../../src/fulfilment/payments/payment-gateway.js';
+import { PaymentNotices } from '../../src/fulfilment/payments/payment-notices.js';
+import { Shipments } from '../../src/fulfilment/shipments/shipments.service.js';
+import { SimulatedWebhooks } from '../../src/fulfilment/payments/simulated-webhooks.worker.js';
+import { cents } from '../../src/domain/money.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { aProduct, eventsOf, orderIs, placeOrder, QUICK, stockOf } from '../support/fulfilment.js';

@@ -1,9 +1,9 @@
 import { sql } from 'drizzle-orm';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { Audit } from '../../src/platform/audit/audit.js';
 import { PersonalData } from '../../src/platform/privacy/personal-data.js';
-import { OrderErasure } from '../../src/orders/personal-data-erasure.js';
-import { Repairs } from '../../src/orders/repairs.js';
+import { OrderErasure } from '../../src/orders/erasure/order-erasure.service.js';
+import { Repairs } from '../../src/orders/repairs/repairs.service.js';
 import { type Answer, RunningService } from '../support/app.js';
 import { allKeys, type Dump, dumpOfGeneration } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';

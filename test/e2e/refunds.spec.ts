@@ -2,12 +2,12 @@ import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
 import type { AppendResult } from '../../src/ledger/ledger-entry.js';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { judge } from '../../src/shared/judging/order-event.rules.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { judge } from '../../src/domain/validation/order-event.rules.js';
 import { Database } from '../../src/platform/database/database.js';
 import { DeadLetterQueue } from '../../src/platform/queue/dead-letter-queue.js';
-import { type JudgedMessage, REPAIR_ATTRIBUTE } from '../../src/shared/order-event.js';
-import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
+import { type JudgedMessage, REPAIR_ATTRIBUTE } from '../../src/domain/order-event.js';
+import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { dumpOfGeneration, sumOver } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
@@ -15,7 +15,7 @@ import { expectExactFigures } from '../support/exact-figures.js';
 import { anOrderEvent, type SentOrderEvent } from '../support/order-events.js';
 import { aRefund, type SentRefund } from '../support/refunds.js';
 import { aDatabase, emptyLedger, type OwnPart } from '../support/stores.js';
-import { MAX_CENTS } from '../../src/shared/money.js';
+import { MAX_CENTS } from '../../src/domain/money.js';
 
 type Json = Answer['body'];
 

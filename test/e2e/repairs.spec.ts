@@ -1,12 +1,12 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { RepairDispatch } from '../../src/orders/repair-dispatch.js';
-import { RepairUnderWay, Repairs } from '../../src/orders/repairs.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { RepairDispatch } from '../../src/orders/repairs/repair-dispatch.worker.js';
+import { RepairUnderWay, Repairs } from '../../src/orders/repairs/repairs.service.js';
 import { Audit } from '../../src/platform/audit/audit.js';
-import { REPAIR_ATTRIBUTE } from '../../src/shared/order-event.js';
-import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
+import { REPAIR_ATTRIBUTE } from '../../src/domain/order-event.js';
+import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures } from '../support/exact-figures.js';

@@ -1,7 +1,7 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { addDays, addMonths } from '../../src/shared/business-time.js';
-import { Projector } from '../../src/stats/projector.js';
+import { addDays, addMonths } from '../../src/domain/business-time.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { aWorld, RunningService, type Answer, type World } from '../support/app.js';
 import { allKeys } from '../support/dump.js';
 import { EventStream } from '../support/event-stream.js';

@@ -2,16 +2,16 @@ import type { Message } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { randomUUID } from 'node:crypto';
-import { StepHandlers, type StepDelivery, type StepHandler } from '../../src/fulfilment/step-handlers.js';
-import { MOST_STEPS_AT_ONCE, StepIntake } from '../../src/fulfilment/step-intake.js';
+import { StepHandlers, type StepDelivery, type StepHandler } from '../../src/fulfilment/workflow/step-handlers.js';
+import { MOST_STEPS_AT_ONCE, StepIntake } from '../../src/fulfilment/messaging/step-intake.service.js';
 import {
   STEP_QUEUES,
   STEP_TASKS,
   stepMessageText,
   type StepMessage,
   type StepTask,
-} from '../../src/fulfilment/step-messages.js';
-import { MOST_WAITING, StepQueues } from '../../src/fulfilment/step-queues.js';
+} from '../../src/fulfilment/messaging/step-messages.js';
+import { MOST_WAITING, StepQueues } from '../../src/fulfilment/messaging/step-queues.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { createService } from '../../src/service.js';
 import { loadConfig } from '../../src/shared/config.js';

@@ -1,18 +1,18 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { GenerationKeys } from '../../src/platform/redis/redis-keys.js';
 import { RedisUnavailable, type RedisCommand } from '../../src/platform/redis/redis.js';
-import { cents } from '../../src/shared/money.js';
-import { Aggregation } from '../../src/stats/aggregation.js';
-import { FigureComparison } from '../../src/stats/figure-comparison.js';
-import { FigurePages } from '../../src/stats/figure-pages.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { fold } from '../../src/stats/figures.rules.js';
-import { Projector } from '../../src/stats/projector.js';
-import { Rebuild } from '../../src/stats/rebuild.js';
-import { Verification } from '../../src/stats/verification.js';
-import { VerifyController } from '../../src/stats/verify.controller.js';
+import { cents } from '../../src/domain/money.js';
+import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
+import { FigureComparison } from '../../src/stats/verification/statistics-comparison.js';
+import { FigurePages } from '../../src/stats/verification/statistics-pages.repository.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { fold } from '../../src/stats/projection/statistics.rules.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
+import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
+import { Verification } from '../../src/stats/verification/verification.service.js';
+import { VerifyController } from '../../src/stats/verification/verify.controller.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { aBreakableRedis } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
@@ -23,14 +23,14 @@ import { aRefund } from '../support/refunds.js';
 import { restoreFigures, storedFigures, type StoredFigures } from '../support/stored-figures.js';
 import { Traffic } from '../support/traffic.js';
 
-jest.mock('../../src/stats/figures.rules.js', () => {
-  const rules = jest.requireActual<Record<string, unknown>>('../../src/stats/figures.rules.js');
+jest.mock('../../src/stats/projection/statistics.rules.js', () => {
+  const rules = jest.requireActual<Record<string, unknown>>('../../src/stats/projection/statistics.rules.js');
   return { ...rules, fold: jest.fn(rules.fold as typeof fold) };
 });
 
 type Json = Answer['body'];
 
-const rightFold = jest.requireActual<{ fold: typeof fold }>('../../src/stats/figures.rules.js').fold;
+const rightFold = jest.requireActual<{ fold: typeof fold }>('../../src/stats/projection/statistics.rules.js').fold;
 const NOBODY = '7b0f6a52-6f3c-4c5e-9a0e-0f6f3f5d2b11';
 
 beforeAll(() => Logger.overrideLogger(false));

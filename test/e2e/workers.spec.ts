@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { StepHandlers, type StepHandler } from '../../src/fulfilment/step-handlers.js';
-import { stepMessageText } from '../../src/fulfilment/step-messages.js';
-import { StepQueues } from '../../src/fulfilment/step-queues.js';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { StepHandlers, type StepHandler } from '../../src/fulfilment/workflow/step-handlers.js';
+import { stepMessageText } from '../../src/fulfilment/messaging/step-messages.js';
+import { StepQueues } from '../../src/fulfilment/messaging/step-queues.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { QueueSender } from '../../src/platform/queue/queue-sender.js';
 import { deadLetterQueueOf } from '../../src/platform/queue/queue-setup.js';
 import { aWorld, RunningService, type World } from '../support/app.js';

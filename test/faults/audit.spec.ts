@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm';
-import { Projector } from '../../src/stats/projector.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { audit, auditOf, partsOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';

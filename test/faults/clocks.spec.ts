@@ -1,11 +1,11 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
-import { StepConsumer } from '../../src/fulfilment/step-consumer.js';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { OrderConsumer } from '../../src/orders/order-consumer.js';
-import { OrderIntake } from '../../src/orders/order-intake.js';
+import { StepConsumer } from '../../src/fulfilment/messaging/step-consumer.worker.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { OrderConsumer } from '../../src/orders/consumer/order-consumer.worker.js';
+import { OrderIntake } from '../../src/orders/consumer/order-intake.service.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
-import { BusinessCalendar } from '../../src/shared/business-time.js';
+import { BusinessCalendar } from '../../src/domain/business-time.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { auditOf } from '../support/audit.js';
 import { type EdgeOrder, edgesOf, ordersAround } from '../support/edge-orders.js';

@@ -6,11 +6,11 @@ import {
 } from '@aws-sdk/client-sqs';
 import { sql, type SQL } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
-import { PaymentGateway } from '../../src/fulfilment/payment-gateway.js';
-import { Outbox } from '../../src/fulfilment/outbox.js';
-import { Payments } from '../../src/fulfilment/payments.js';
-import { takeOut } from '../../src/fulfilment/reservations.js';
-import { Shipments } from '../../src/fulfilment/shipments.js';
+import { PaymentGateway } from '../../src/fulfilment/payments/payment-gateway.js';
+import { Outbox } from '../../src/fulfilment/messaging/outbox.repository.js';
+import { Payments } from '../../src/fulfilment/payments/payments.service.js';
+import { takeOut } from '../../src/fulfilment/inventory/reservations.repository.js';
+import { Shipments } from '../../src/fulfilment/shipments/shipments.service.js';
 import { Database, type Executor } from '../../src/platform/database/database.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
 import { createSqsClient } from '../../src/platform/queue/sqs-client.js';
@@ -22,8 +22,10 @@ import { type FulfilmentFault, fulfilmentFaults, paidOrders } from '../support/f
 import { ServiceProcess } from '../support/process.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 
-jest.mock('../../src/fulfilment/reservations.js', () => {
-  const reservations = jest.requireActual<Record<string, unknown>>('../../src/fulfilment/reservations.js');
+jest.mock('../../src/fulfilment/inventory/reservations.repository.js', () => {
+  const reservations = jest.requireActual<Record<string, unknown>>(
+    '../../src/fulfilment/inventory/reservations.repository.js',
+  );
   return { ...reservations, takeOut: jest.fn(reservations.takeOut as typeof takeOut) };
 });
 

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { Projector } from '../../src/stats/projector.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
 import { FiguresWatch } from '../support/figures-watch.js';

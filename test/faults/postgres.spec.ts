@@ -1,7 +1,7 @@
 import type { Message } from '@aws-sdk/client-sqs';
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
-import { OrderIntake } from '../../src/orders/order-intake.js';
+import { OrderIntake } from '../../src/orders/consumer/order-intake.service.js';
 import { Database, DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';

@@ -2,7 +2,7 @@ import { DeleteQueueCommand, GetQueueAttributesCommand, type SQSClient } from '@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { Availability } from '../../src/platform/availability.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { OutageNotice } from '../../src/platform/outage-notice.js';

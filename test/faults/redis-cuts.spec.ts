@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
-import { Ledger } from '../../src/ledger/ledger.js';
-import type { Checkpoint } from '../../src/stats/checkpoint.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { Projector } from '../../src/stats/projector.js';
-import { Rebuild } from '../../src/stats/rebuild.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import type { Checkpoint } from '../../src/stats/projection/checkpoint.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
+import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import type { RunningService } from '../support/app.js';
 import { audit, auditOf, partsOf } from '../support/audit.js';
 import { CheckedTraffic } from '../support/checked-traffic.js';

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
-import { Ledger } from '../../src/ledger/ledger.js';
-import { OrderIntake } from '../../src/orders/order-intake.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
+import { OrderIntake } from '../../src/orders/consumer/order-intake.service.js';
 import type { RunningService } from '../support/app.js';
 import { auditOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';

@@ -1,10 +1,10 @@
 import { Logger } from '@nestjs/common';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { RedisUnavailable } from '../../src/platform/redis/redis.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
-import { Projector } from '../../src/stats/projector.js';
-import { Rebuild } from '../../src/stats/rebuild.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
+import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import { RunningService } from '../support/app.js';
 import { audit, auditOf, partsOf } from '../support/audit.js';
 import { CheckedTraffic } from '../support/checked-traffic.js';

@@ -1,4 +1,4 @@
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { EmbeddedQueue } from '../../src/platform/embedded/embedded-queue.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { audit, auditOf, partsOf } from '../support/audit.js';

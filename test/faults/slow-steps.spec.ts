@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { StepHandlers } from '../../src/fulfilment/step-handlers.js';
-import { MOST_STEPS_AT_ONCE } from '../../src/fulfilment/step-intake.js';
-import { stepMessageText } from '../../src/fulfilment/step-messages.js';
-import { StepQueues } from '../../src/fulfilment/step-queues.js';
+import { StepHandlers } from '../../src/fulfilment/workflow/step-handlers.js';
+import { MOST_STEPS_AT_ONCE } from '../../src/fulfilment/messaging/step-intake.service.js';
+import { stepMessageText } from '../../src/fulfilment/messaging/step-messages.js';
+import { StepQueues } from '../../src/fulfilment/messaging/step-queues.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { isDeepStrictEqual } from 'node:util';
-import { judge } from '../../src/shared/judging/order-event.rules.js';
-import type { JudgedMessage } from '../../src/shared/order-event.js';
+import { judge } from '../../src/domain/validation/order-event.rules.js';
+import type { JudgedMessage } from '../../src/domain/order-event.js';
 import { ModelLedger } from '../support/simulation/model-ledger.js';
-import { MAX_CENTS } from '../../src/shared/money.js';
+import { MAX_CENTS } from '../../src/domain/money.js';
 
 const SENT_AT = Date.UTC(2024, 4, 1);
 const POLICY = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS } as const;

@@ -16,13 +16,14 @@ const SETTINGS = ['package.json', 'tsconfig.json', 'eslint.config.mjs', '.depend
 
 /** A small tree with the project's layout in which every import is allowed. */
 const ALLOWED_IMPORTS: Files = {
-  'src/shared/money.ts': `import 'decimal.js';`,
+  'src/domain/money.ts': `import 'decimal.js'; import 'node:crypto'; import '../shared/errors.js';`,
+  'src/shared/errors.ts': ``,
   'src/shared/config.ts': `import 'node:net'; import 'class-validator'; export interface Config { port: number }`,
   'src/shared/dotenv.ts': `import 'node:path';`,
-  'src/platform/redis/redis.ts': `import '../../shared/money.js'; import 'ioredis'; import 'node:fs';`,
+  'src/platform/redis/redis.ts': `import '../../domain/money.js'; import 'ioredis'; import 'node:fs';`,
   'src/platform/database/database-copy.ts': `import 'node:stream/promises';`,
   'src/ledger/ledger.ts': `import '../platform/redis/redis.js'; export interface Entry { position: number }`,
-  'src/orders/order-event.rules.ts': `import '../shared/money.js'; import 'node:crypto'; import 'decimal.js';
+  'src/orders/order-event.rules.ts': `import '../domain/money.js'; import 'node:crypto'; import 'decimal.js';
     import type { Config } from '../shared/config.js'; import type { Entry } from '../ledger/ledger.js';
     export type Judging = [Config, Entry];`,
   'src/orders/order-event.rules.spec.ts': `import './order-event.rules.js'; import 'fast-check'; import '../../test/support/builders.js';`,
@@ -37,7 +38,7 @@ const ALLOWED_IMPORTS: Files = {
   'src/cli/send-order.ts': `import '../producer/sample-orders.rules.js'; import '../platform/redis/redis.js'; import './progress.js';`,
   'src/cli/progress.ts': `import 'cli-progress';`,
   'src/cli/ledger-copy.ts': `import '../platform/database/database-copy.js';`,
-  'test/support/builders.ts': `import '../../src/shared/money.js';`,
+  'test/support/builders.ts': `import '../../src/domain/money.js';`,
 };
 
 const FORBIDDEN_IMPORTS: Violation[] = [
@@ -53,6 +54,12 @@ const FORBIDDEN_IMPORTS: Violation[] = [
   ['shared-does-no-io', 'src/shared/f.ts', `import 'net';`],
   ['shared-does-no-io', 'src/shared/g.ts', `import 'node:sqlite';`],
   ['config-does-no-io', 'src/shared/config.ts', `${ALLOWED_IMPORTS['src/shared/config.ts']} import 'node:fs';`],
+  ['shared-knows-nobody', 'src/shared/h.ts', `import '../domain/money.js';`],
+  ['shared-takes-no-package', 'src/shared/i.ts', `import 'decimal.js';`],
+  ['domain-knows-shared-only', 'src/domain/a.ts', `import '../platform/redis/redis.js';`],
+  ['domain-knows-shared-only', 'src/domain/b.ts', `import '../orders/order-event.rules.js';`],
+  ['domain-takes-no-package', 'src/domain/c.ts', `import 'class-validator';`],
+  ['domain-does-no-io', 'src/domain/d.ts', `import 'node:fs';`],
   ['platform-knows-no-feature', 'src/platform/a.ts', `import '../ledger/ledger.js';`],
   ['platform-knows-no-feature', 'src/platform/b.ts', `import '../cli/progress.js';`],
   ['features-are-islands', 'src/stats/a.ts', `import '../orders/orders.js';`],

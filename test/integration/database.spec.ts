@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { Database, DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { lockMigrations, migrate } from '../../src/platform/database/migrations.js';
 import { eventually } from '../support/eventually.js';

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
-import { DeliveryFailures } from '../../src/orders/delivery-failures.js';
+import { DeliveryFailures } from '../../src/orders/consumer/delivery-failures.repository.js';
 import type { Database } from '../../src/platform/database/database.js';
 import { eventually } from '../support/eventually.js';
 import { aDatabase, type OwnPart } from '../support/stores.js';

@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { RedisUnavailable, type Redis } from '../../src/platform/redis/redis.js';
-import type { Checkpoint } from '../../src/stats/checkpoint.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { GatheredReads } from '../../src/stats/gathered-reads.js';
+import type { Checkpoint } from '../../src/stats/projection/checkpoint.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { GatheredReads } from '../../src/stats/api/gathered-reads.js';
 import { itWithRedis } from '../support/only-on.js';
 import { aRedis, type OwnPart } from '../support/stores.js';
 

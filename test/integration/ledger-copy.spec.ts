@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { Client } from 'pg';
 import { run } from '../../src/cli/ledger-copy.js';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { removeHome } from '../../src/platform/embedded/postgres-home.js';
 import { aPerson, logIn, signUp } from '../support/accounts.js';
 import { aWorld, RunningService, type World } from '../support/app.js';

@@ -1,10 +1,10 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
-import { LedgerVerification, type LedgerVerificationResult } from '../../src/ledger/ledger-verification.js';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { LedgerVerification, type LedgerVerificationResult } from '../../src/ledger/ledger-verification.service.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { Database } from '../../src/platform/database/database.js';
-import { cents } from '../../src/shared/money.js';
-import type { JudgedMessage } from '../../src/shared/order-event.js';
+import { cents } from '../../src/domain/money.js';
+import type { JudgedMessage } from '../../src/domain/order-event.js';
 import { aFailedMessage, aJudgedMessage, aLine } from '../support/judged-messages.js';
 import { aDatabase, allowLedgerChanges, emptyLedger, type OwnPart } from '../support/stores.js';
 

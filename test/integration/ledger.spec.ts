@@ -4,13 +4,13 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { AppendResult } from '../../src/ledger/ledger-entry.js';
 import { columnParsers } from '../../src/platform/database/column-parsers.js';
 import { Database, DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { isFaultOfRow, sqlStateOf } from '../../src/platform/database/sql-state.js';
-import { cents } from '../../src/shared/money.js';
-import type { JudgedMessage } from '../../src/shared/order-event.js';
+import { cents } from '../../src/domain/money.js';
+import type { JudgedMessage } from '../../src/domain/order-event.js';
 import { eventually } from '../support/eventually.js';
 import {
   aFailedMessage,

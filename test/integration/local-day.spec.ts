@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { Logger } from '@nestjs/common';
 import { type Database } from '../../src/platform/database/database.js';
 import { localDay } from '../../src/platform/database/local-day.js';
-import { BusinessCalendar } from '../../src/shared/business-time.js';
+import { BusinessCalendar } from '../../src/domain/business-time.js';
 import { aDatabase, type OwnPart } from '../support/stores.js';
 
 const HOUR_MS = 3_600_000;

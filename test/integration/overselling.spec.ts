@@ -1,13 +1,13 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
-import type { Shortage, WantedLine } from '../../src/fulfilment/allocation.rules.js';
-import { Catalogue } from '../../src/fulfilment/catalogue.js';
-import { release, reserve, takeOut } from '../../src/fulfilment/reservations.js';
+import type { Shortage, WantedLine } from '../../src/fulfilment/inventory/allocation.rules.js';
+import { Catalogue } from '../../src/fulfilment/inventory/catalogue.service.js';
+import { release, reserve, takeOut } from '../../src/fulfilment/inventory/reservations.repository.js';
 import { Audit } from '../../src/platform/audit/audit.js';
 import { Database, DatabaseUnavailable, type Executor } from '../../src/platform/database/database.js';
 import { sqlStateOf } from '../../src/platform/database/sql-state.js';
 import { type Actor, LOCAL_OPERATOR } from '../../src/shared/access.js';
-import { cents } from '../../src/shared/money.js';
+import { cents } from '../../src/domain/money.js';
 import { shuffled } from '../support/shuffled.js';
 import { aDatabase } from '../support/stores.js';
 

@@ -1,18 +1,25 @@
 import { Logger } from '@nestjs/common';
 import fc from 'fast-check';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { ProjectedEntry } from '../../src/ledger/ledger-entry.js';
 import type { Database } from '../../src/platform/database/database.js';
 import type { Redis } from '../../src/platform/redis/redis.js';
-import { BusinessCalendar } from '../../src/shared/business-time.js';
+import { BusinessCalendar } from '../../src/domain/business-time.js';
 import type { Config } from '../../src/shared/config.js';
-import { cents, MAX_CENTS } from '../../src/shared/money.js';
-import type { JudgedMessage } from '../../src/shared/order-event.js';
-import { Aggregation } from '../../src/stats/aggregation.js';
-import { CHECKPOINT_FIELDS, type Checkpoint } from '../../src/stats/checkpoint.js';
-import { FigureStore, FiguresLost } from '../../src/stats/figure-store.js';
-import { addFigures, fold, noFigures, sizeOf, type Figures, type Tally } from '../../src/stats/figures.rules.js';
-import { foldBatches } from '../../src/stats/fold-batches.rules.js';
+import { cents, MAX_CENTS } from '../../src/domain/money.js';
+import type { JudgedMessage } from '../../src/domain/order-event.js';
+import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
+import { CHECKPOINT_FIELDS, type Checkpoint } from '../../src/stats/projection/checkpoint.js';
+import { FigureStore, FiguresLost } from '../../src/stats/projection/statistics.repository.js';
+import {
+  addFigures,
+  fold,
+  noFigures,
+  sizeOf,
+  type Figures,
+  type Tally,
+} from '../../src/stats/projection/statistics.rules.js';
+import { foldBatches } from '../../src/stats/projection/fold-batches.rules.js';
 import { aFailedMessage, aJudgedMessage } from '../support/judged-messages.js';
 import { figuresOf, generationKeys, storedFigures, storedFormOf } from '../support/stored-figures.js';
 import { aDatabase, aRedis, emptyLedger, type OwnPart } from '../support/stores.js';

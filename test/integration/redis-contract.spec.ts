@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { Redis, type RedisCommand } from '../../src/platform/redis/redis.js';
-import { cents } from '../../src/shared/money.js';
-import { BusinessCalendar } from '../../src/shared/business-time.js';
-import type { Checkpoint } from '../../src/stats/checkpoint.js';
-import { FigureStore, type StoredMember } from '../../src/stats/figure-store.js';
-import { fold, noFigures, type Figures } from '../../src/stats/figures.rules.js';
+import { cents } from '../../src/domain/money.js';
+import { BusinessCalendar } from '../../src/domain/business-time.js';
+import type { Checkpoint } from '../../src/stats/projection/checkpoint.js';
+import { FigureStore, type StoredMember } from '../../src/stats/projection/statistics.repository.js';
+import { fold, noFigures, type Figures } from '../../src/stats/projection/statistics.rules.js';
 import type { ProjectedEntry } from '../../src/ledger/ledger-entry.js';
 import { itWithRedis } from '../support/only-on.js';
 import { ModelRedis } from '../support/simulation/model-redis.js';

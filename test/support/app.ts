@@ -10,7 +10,7 @@ import { OrdersQueue } from '../../src/platform/queue/queue.js';
 import { Redis } from '../../src/platform/redis/redis.js';
 import { createService } from '../../src/service.js';
 import { loadConfig, type Config } from '../../src/shared/config.js';
-import { Projector } from '../../src/stats/projector.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { eventually } from './eventually.js';
 import { dropRedisKeys, ownDatabase, parts } from './parts.js';
 

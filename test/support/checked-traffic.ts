@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { Answer, RunningService } from './app.js';
 import { partsOf } from './audit.js';
 import { eventually } from './eventually.js';

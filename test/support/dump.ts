@@ -1,6 +1,6 @@
 import type { Redis as IORedis } from 'ioredis';
 import { RedisKeys } from '../../src/platform/redis/redis-keys.js';
-import { Projector } from '../../src/stats/projector.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
 import type { RunningService } from './app.js';
 
 /** What of a checkpoint tells one run of the same orders from another. */

@@ -1,10 +1,10 @@
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { Redis } from '../../src/platform/redis/redis.js';
-import { decimalOfSum } from '../../src/shared/money.js';
-import { Aggregation } from '../../src/stats/aggregation.js';
-import type { Figures } from '../../src/stats/figures.rules.js';
-import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
-import { Projector } from '../../src/stats/projector.js';
+import { decimalOfSum } from '../../src/domain/money.js';
+import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
+import type { Figures } from '../../src/stats/projection/statistics.rules.js';
+import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
 import type { RunningService } from './app.js';
 import { eventually } from './eventually.js';
 import { figuresOf, generationKeys, storedFormOf } from './stored-figures.js';

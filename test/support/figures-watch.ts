@@ -1,4 +1,4 @@
-import { FigureStore } from '../../src/stats/figure-store.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
 import type { ServiceUnderFaults } from './service-under-faults.js';
 
 /**

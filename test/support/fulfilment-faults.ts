@@ -1,5 +1,5 @@
 import { sql, type SQL } from 'drizzle-orm';
-import { MOVES, ORDER_STATUSES } from '../../src/fulfilment/order-states.rules.js';
+import { MOVES, ORDER_STATUSES } from '../../src/fulfilment/workflow/order-states.rules.js';
 import type { Executor } from '../../src/platform/database/database.js';
 
 const FINAL = sql.join(

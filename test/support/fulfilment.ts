@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { FulfilmentSchedule } from '../../src/fulfilment/fulfilment-schedule.js';
+import { FulfilmentSchedule } from '../../src/fulfilment/workflow/fulfilment-schedule.worker.js';
 import type { Answer, RunningService } from './app.js';
 import { eventually } from './eventually.js';
 

@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
-import { cents } from '../../src/shared/money.js';
-import type { JudgedMessage, OrderLine } from '../../src/shared/order-event.js';
+import { cents } from '../../src/domain/money.js';
+import type { JudgedMessage, OrderLine } from '../../src/domain/order-event.js';
 
 /** What tells one judged message from another; the rest is the same for all. */
 export type GivenMessage = Partial<JudgedMessage> & {

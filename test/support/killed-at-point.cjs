@@ -60,21 +60,25 @@ function holding(locks) {
 const POINTS = {
   'holding the head': () => holding(/from ledger_head for update/),
   'holding stock': () => holding(/from stock[^]* for update/),
-  'after receive': () => around(classOf('./orders/order-intake.js', 'OrderIntake'), 'handle', { before: passes }),
-  'before append': () => around(classOf('./ledger/ledger.js', 'Ledger'), 'append', { before: passes }),
-  'during append': () => around(classOf('./ledger/ledger.js', 'Ledger'), 'append', { after: soon }),
-  'after append': () => around(classOf('./ledger/ledger.js', 'Ledger'), 'append', { after: once }),
+  'after receive': () =>
+    around(classOf('./orders/consumer/order-intake.service.js', 'OrderIntake'), 'handle', { before: passes }),
+  'before append': () => around(classOf('./ledger/ledger.repository.js', 'Ledger'), 'append', { before: passes }),
+  'during append': () => around(classOf('./ledger/ledger.repository.js', 'Ledger'), 'append', { after: soon }),
+  'after append': () => around(classOf('./ledger/ledger.repository.js', 'Ledger'), 'append', { after: once }),
   'before delete': () =>
     around(classOf('@aws-sdk/client-sqs', 'SQSClient'), 'send', {
       before: ({ constructor }) => constructor.name === 'DeleteMessageBatchCommand' && passes(),
     }),
   // The script is on its way to Redis: it may be done or not.
   'during projection': () =>
-    around(classOf('./stats/figure-store.js', 'FigureStore'), 'add', { after: () => setImmediate(passes) }),
-  'after projection': () => around(classOf('./stats/figure-store.js', 'FigureStore'), 'add', { after: once }),
+    around(classOf('./stats/projection/statistics.repository.js', 'FigureStore'), 'add', {
+      after: () => setImmediate(passes),
+    }),
+  'after projection': () =>
+    around(classOf('./stats/projection/statistics.repository.js', 'FigureStore'), 'add', { after: once }),
   rebuild: () => {
     const ofTheRebuild = new AsyncLocalStorage();
-    const requests = classOf('./stats/rebuild-requests.js', 'RebuildRequests');
+    const requests = classOf('./stats/rebuild/rebuild-requests.service.js', 'RebuildRequests');
     const { run } = requests;
     requests.run = function (request) {
       return ofTheRebuild.run(true, async () => {

@@ -1,6 +1,6 @@
-import { judge } from '../../src/shared/judging/order-event.rules.js';
-import { MAX_CENTS } from '../../src/shared/money.js';
-import type { JudgingPolicy } from '../../src/shared/order-event.js';
+import { judge } from '../../src/domain/validation/order-event.rules.js';
+import { MAX_CENTS } from '../../src/domain/money.js';
+import type { JudgingPolicy } from '../../src/domain/order-event.js';
 
 /** Runs a statement on the ledger's database. */
 export type LedgerQuery = <Row>(text: string) => Promise<Row[]>;

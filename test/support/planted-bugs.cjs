@@ -15,7 +15,7 @@ const classOf = (module, name) => service(module)[name].prototype;
 const BUGS = {
   /** Messages are acknowledged, and only then put into the ledger. */
   'acknowledges first': () => {
-    const intake = classOf('./orders/order-intake.js', 'OrderIntake');
+    const intake = classOf('./orders/consumer/order-intake.service.js', 'OrderIntake');
     const { handle } = intake;
     const acknowledged = [];
     intake.handle = function (messages) {
@@ -33,8 +33,8 @@ const BUGS = {
   },
   /** What a fold brings is added first, and only then the checkpoint is moved. */
   'adds before it moves': () => {
-    const store = classOf('./stats/figure-store.js', 'FigureStore');
-    const { noFigures } = service('./stats/figures.rules.js');
+    const store = classOf('./stats/projection/statistics.repository.js', 'FigureStore');
+    const { noFigures } = service('./stats/projection/statistics.rules.js');
     const { add } = store;
     store.add = async function (figures, from, to) {
       const outcome = await add.call(this, figures, from, { ...from, at: to.at });
@@ -43,7 +43,7 @@ const BUGS = {
   },
   /** Messages are acknowledged at once, and put into the ledger some seconds later. */
   'stores later': () => {
-    const intake = classOf('./orders/order-intake.js', 'OrderIntake');
+    const intake = classOf('./orders/consumer/order-intake.service.js', 'OrderIntake');
     const { handle } = intake;
     intake.handle = function (messages) {
       setTimeout(() => handle.call(this, messages), 5_000).unref();
@@ -56,11 +56,11 @@ const BUGS = {
   'does not end': () => require('../chaos/planted-bugs/does-not-end.cjs'),
   /** A rebuild puts figures into service and fills them in then; it dies in between. */
   'switches before it fills': () => {
-    const store = classOf('./stats/figure-store.js', 'FigureStore');
+    const store = classOf('./stats/projection/statistics.repository.js', 'FigureStore');
     store.fill = function (_figures, checkpoint) {
       return this.begin(checkpoint);
     };
-    const authority = classOf('./stats/projection-authority.js', 'ProjectionAuthority');
+    const authority = classOf('./stats/projection/projection-state.repository.js', 'ProjectionAuthority');
     const { switchTo } = authority;
     authority.switchTo = async function (lease) {
       await switchTo.call(this, lease);

@@ -2,7 +2,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import { createHash } from 'node:crypto';
 import { QueueSender } from '../../src/platform/queue/queue-sender.js';
 import { sampleOrders } from '../../src/producer/sample-orders.rules.js';
-import type { Reason } from '../../src/shared/order-event.js';
+import type { Reason } from '../../src/domain/order-event.js';
 import type { LedgerQuery } from './ledger-audit.js';
 import type { SeededRandom } from './seeded-random.js';
 

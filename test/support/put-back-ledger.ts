@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm';
 import type { Executor } from '../../src/platform/database/database.js';
-import { cents } from '../../src/shared/money.js';
-import type { JudgedMessage } from '../../src/shared/order-event.js';
+import { cents } from '../../src/domain/money.js';
+import type { JudgedMessage } from '../../src/domain/order-event.js';
 import { aJudgedMessage, entriesArgument } from './judged-messages.js';
 import { allowLedgerChanges } from './stores.js';
 

@@ -1,8 +1,8 @@
-import { Numbering } from '../../src/data-quality/columns.rules.js';
-import { PassedOrders } from '../../src/data-quality/passed-orders.rules.js';
-import type { Stepwise } from '../../src/data-quality/suspects.rules.js';
+import { Numbering } from '../../src/data-quality/report/columns.rules.js';
+import { PassedOrders } from '../../src/data-quality/report/passed-orders.rules.js';
+import type { Stepwise } from '../../src/data-quality/detectors/anomalies.rules.js';
 import type { ReportedEntry } from '../../src/ledger/ledger-entry.js';
-import { cents } from '../../src/shared/money.js';
+import { cents } from '../../src/domain/money.js';
 import { aLine } from './judged-messages.js';
 
 /** What tells one entry from another. */

@@ -1,15 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { Audit } from '../../src/platform/audit/audit.js';
 import { type Database } from '../../src/platform/database/database.js';
 import { type Redis } from '../../src/platform/redis/redis.js';
 import type { Config } from '../../src/shared/config.js';
-import { Aggregation } from '../../src/stats/aggregation.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import { ProjectionAuthority } from '../../src/stats/projection-authority.js';
-import { Projector } from '../../src/stats/projector.js';
-import { RebuildRequests } from '../../src/stats/rebuild-requests.js';
-import { Rebuild } from '../../src/stats/rebuild.js';
+import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { Projector } from '../../src/stats/projection/projector.worker.js';
+import { RebuildRequests } from '../../src/stats/rebuild/rebuild-requests.service.js';
+import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import type { StatisticsKeeper } from './exact-figures.js';
 
 /** How a rebuild ended for the process that ran it. */

@@ -1,6 +1,6 @@
 import type { Redis, RedisCommand } from '../../src/platform/redis/redis.js';
-import { FigureStore } from '../../src/stats/figure-store.js';
-import type { Figures } from '../../src/stats/figures.rules.js';
+import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import type { Figures } from '../../src/stats/projection/statistics.rules.js';
 import { Redis as RedisService } from '../../src/platform/redis/redis.js';
 
 /** A key as it is stored: a hash's fields and values, or a sorted set's members and scores. */

@@ -1,4 +1,4 @@
-import { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { RunningService } from './app.js';
 import { eventually } from './eventually.js';
 import { anOrderEvent, type SentOrderEvent } from './order-events.js';

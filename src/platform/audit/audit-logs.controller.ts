@@ -3,7 +3,7 @@ import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Needs } from '../http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../http/api-problem.js';
 import { encodeCursor } from '../http/cursor.js';
-import { AuditLog } from './audit-log.js';
+import { AuditLog } from './audit-log.repository.js';
 import {
   AuditLogsQuery,
   AuditPage,

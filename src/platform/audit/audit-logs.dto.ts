@@ -4,7 +4,7 @@ import { isoOf } from '../../shared/iso-time.js';
 import { placeBefore } from '../http/cursor.js';
 import { QueryCursor, QueryDay, QueryInteger, QueryText } from '../http/validation.js';
 import type { ChainMismatch, ChainProblem } from './audit-chain.rules.js';
-import type { AuditFilter, ChainVerification, LoggedRow } from './audit-log.js';
+import type { AuditFilter, ChainVerification, LoggedRow } from './audit-log.repository.js';
 
 const DEFAULT_LIMIT = 20;
 const MOST_ROWS = 500;

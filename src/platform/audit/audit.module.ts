@@ -1,8 +1,8 @@
 import { Global, Module } from '@nestjs/common';
 import { Metrics } from '../observability/metrics.js';
-import { AuditLog } from './audit-log.js';
+import { AuditLog } from './audit-log.repository.js';
 import { AuditLogsController } from './audit-logs.controller.js';
-import { AuditSealer } from './audit-sealer.js';
+import { AuditSealer } from './audit-sealer.worker.js';
 import { Audit } from './audit.js';
 
 /** Who changed what, in a chain that shows whether a row was changed or is missing. */

@@ -1,5 +1,5 @@
 import { sql, type SQL } from 'drizzle-orm';
-import type { BusinessCalendar } from '../../shared/business-time.js';
+import type { BusinessCalendar } from '../../domain/business-time.js';
 
 /**
  * The day (a `date`) that a `timestamptz` falls on by a calendar. PostgreSQL has time zones of its own, which differ from

@@ -3,7 +3,7 @@ import { ApiProperty, type ApiPropertyOptions } from '@nestjs/swagger';
 import { Transform } from 'class-transformer';
 import { IsOptional, MaxLength, registerDecorator, type ValidationError } from 'class-validator';
 import { Decimal } from 'decimal.js';
-import { isDay, isMonth } from '../../shared/business-time.js';
+import { isDay, isMonth } from '../../domain/business-time.js';
 import { type FieldError, InvalidInput } from '../../shared/errors.js';
 import { isWider } from '../../shared/nesting.js';
 

@@ -2,7 +2,7 @@ import { Controller, Delete, Param } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../shared/access.js';
 import { NotFound } from '../../shared/errors.js';
-import { cleanId } from '../../shared/ids.js';
+import { cleanId } from '../../domain/ids.js';
 import { CurrentActor, Needs } from '../http/access.js';
 import { ApiProblem } from '../http/api-problem.js';
 import { ErasureJson } from './personal-data.dto.js';

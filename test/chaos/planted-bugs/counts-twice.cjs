@@ -2,7 +2,7 @@
 const { around } = require('./build.cjs');
 
 let done = false;
-around('stats/figure-store', 'FigureStore', 'add', async (add, store, [figures, from, to]) => {
+around('stats/projection/statistics.repository', 'FigureStore', 'add', async (add, store, [figures, from, to]) => {
   const outcome = await add(figures, from, to);
   if (done || outcome !== 'applied' || figures.global.orders === 0) return outcome;
   done = true;

@@ -2,7 +2,7 @@
 const { around, requireOfBuild } = require('./build.cjs');
 const { sql } = requireOfBuild('drizzle-orm');
 
-around('ledger/ledger', 'Ledger', 'append', async (append, { database }, args) => {
+around('ledger/ledger.repository', 'Ledger', 'append', async (append, { database }, args) => {
   await database.transaction(async (tx) => {
     await tx.query(sql`set local session_replication_role = replica`);
     await tx.query(sql`update ledger set received_at = now() where position = 10`);

@@ -1,5 +1,5 @@
 import type { LedgerHead } from '../../../src/ledger/ledger-entry.js';
-import type { Authority, BuildLease } from '../../../src/stats/projection-authority.js';
+import type { Authority, BuildLease } from '../../../src/stats/projection/projection-state.repository.js';
 
 const LEASE_MS = 15_000;
 
@@ -10,7 +10,7 @@ export interface LeaseHolder {
 }
 
 /**
- * The row that says which figures are served: a second implementation of what src/stats/projection-authority.ts promises,
+ * The row that says which figures are served: a second implementation of what src/stats/projection/projection-state.repository.ts promises,
  * held to the same contract (test/ledger-contract.spec.ts). Every call is a transaction.
  */
 export class ModelAuthority {

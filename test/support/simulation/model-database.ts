@@ -1,11 +1,11 @@
 import type { SQL } from 'drizzle-orm';
 import type { AppendStatement } from '../../../src/ledger/append-statement.js';
 import { AppendQueue } from '../../../src/ledger/append-queue.js';
-import type { Ledger } from '../../../src/ledger/ledger.js';
+import type { Ledger } from '../../../src/ledger/ledger.repository.js';
 import { Database } from '../../../src/platform/database/database.js';
-import type { Aggregation } from '../../../src/stats/aggregation.js';
-import type { Figures } from '../../../src/stats/figures.rules.js';
-import { BuildLeaseLost, type ProjectionAuthority } from '../../../src/stats/projection-authority.js';
+import type { Aggregation } from '../../../src/stats/rebuild/aggregation.repository.js';
+import type { Figures } from '../../../src/stats/projection/statistics.rules.js';
+import { BuildLeaseLost, type ProjectionAuthority } from '../../../src/stats/projection/projection-state.repository.js';
 import { type ModelAuthority, type LeaseHolder } from './model-authority.js';
 import { type ModelLedger } from './model-ledger.js';
 import { recomputed } from './recomputation.js';

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { AppendResult, EntryKind, LedgerHead } from '../../../src/ledger/ledger-entry.js';
-import type { Cents } from '../../../src/shared/money.js';
-import type { JudgedMessage, OrderLine, Outcome, Reason } from '../../../src/shared/order-event.js';
+import type { Cents } from '../../../src/domain/money.js';
+import type { JudgedMessage, OrderLine, Outcome, Reason } from '../../../src/domain/order-event.js';
 
 /** An entry as the model keeps it. */
 export interface ModelEntry {

@@ -1,6 +1,6 @@
 import type { RedisCommand } from '../../../src/platform/redis/redis.js';
 import { evictedKeysIn } from '../../../src/platform/redis/server-info.js';
-import type { ProjectOutcome } from '../../../src/stats/figure-store.js';
+import type { ProjectOutcome } from '../../../src/stats/projection/statistics.repository.js';
 
 /** Runs one command of a script. @throws ReplyError */
 type Call = (...command: RedisCommand) => unknown;
@@ -10,7 +10,7 @@ type Script = (call: Call, keys: string[], args: string[]) => string;
 /** What the Lua scripts of src/stats do, written a second time; their headers say what they take and return. */
 const SCRIPTS: Record<string, Script> = { project, monthUsers, rankings };
 
-/** @param name that the script has in src/stats/figure-store.ts */
+/** @param name that the script has in src/stats/projection/statistics.repository.ts */
 export function runScript(name: string, call: Call, keys: string[], args: string[]): string {
   return SCRIPTS[name]!(call, keys, args);
 }

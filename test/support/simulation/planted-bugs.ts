@@ -1,8 +1,8 @@
-import { OrderIntake } from '../../../src/orders/order-intake.js';
-import { FigureStore } from '../../../src/stats/figure-store.js';
-import { Projector } from '../../../src/stats/projector.js';
-import { Rebuild } from '../../../src/stats/rebuild.js';
-import type { Checkpoint } from '../../../src/stats/checkpoint.js';
+import { OrderIntake } from '../../../src/orders/consumer/order-intake.service.js';
+import { FigureStore } from '../../../src/stats/projection/statistics.repository.js';
+import { Projector } from '../../../src/stats/projection/projector.worker.js';
+import { Rebuild } from '../../../src/stats/rebuild/rebuild.service.js';
+import type { Checkpoint } from '../../../src/stats/projection/checkpoint.js';
 import { keepAppendsWhole } from '../whole-appends.js';
 import type { ModelLedger } from './model-ledger.js';
 import type { ModelRedis } from './model-redis.js';

@@ -1,5 +1,5 @@
 import type { GenerationKeys } from '../../../src/platform/redis/redis-keys.js';
-import type { Figures, Tally } from '../../../src/stats/figures.rules.js';
+import type { Figures, Tally } from '../../../src/stats/projection/statistics.rules.js';
 import type { ModelEntry } from './model-ledger.js';
 
 /** Entries of an append-only ledger, of which each counts in a group under a name. */

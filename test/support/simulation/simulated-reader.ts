@@ -1,7 +1,7 @@
 import type { RedisCommand } from '../../../src/platform/redis/redis.js';
 import type { GenerationKeys } from '../../../src/platform/redis/redis-keys.js';
 import { UnavailableError } from '../../../src/shared/errors.js';
-import type { Checkpoint } from '../../../src/stats/checkpoint.js';
+import type { Checkpoint } from '../../../src/stats/projection/checkpoint.js';
 import type { Network } from './network.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { Witness } from './witness.js';

@@ -1,8 +1,8 @@
 import type { AppendResult } from '../../../src/ledger/ledger-entry.js';
 import { RedisKeys } from '../../../src/platform/redis/redis-keys.js';
-import type { JudgedMessage } from '../../../src/shared/order-event.js';
-import type { Checkpoint } from '../../../src/stats/checkpoint.js';
-import type { GlobalCounts } from '../../../src/stats/live-figures.js';
+import type { JudgedMessage } from '../../../src/domain/order-event.js';
+import type { Checkpoint } from '../../../src/stats/projection/checkpoint.js';
+import type { GlobalCounts } from '../../../src/stats/api/live-statistics.service.js';
 import type { ModelEntry } from './model-ledger.js';
 import type { ModelStore } from './model-database.js';
 import type { ModelQueue, QueuedMessage } from './model-queue.js';
