@@ -14,7 +14,7 @@ import { stockCatalogue } from './stocked-catalogue.js';
 const ORDERS = 4_000;
 const WARM_UP = 500;
 /** One shipment in ten is delayed, which is one step more. */
-const MOST_RECORDED = 10;
+const MAX_RECORDED = 10;
 
 /** See bare-orders.ts. */
 class BareOrders extends Child {
@@ -52,13 +52,13 @@ export const COMPLETED_ORDERS: Measurement = {
 async function record(): Promise<void> {
   const { transactions, result } = await onRecordedService(async ({ service, parts }) => {
     await stockCatalogue(parts.databaseUrl);
-    for (let n = 0; n < MOST_RECORDED; n++) {
+    for (let n = 0; n < MAX_RECORDED; n++) {
       const id = await placeOrder(service, skusOfOrder(n));
       await ordersAre('completed', parts.databaseUrl, n + 1);
       const fate = await fateOf(parts.databaseUrl, id);
       if (!fate.isDelayed) return { id, skus: skusOfOrder(n), ...fate };
     }
-    throw new Error(`All of ${MOST_RECORDED} shipments were delayed`);
+    throw new Error(`All of ${MAX_RECORDED} shipments were delayed`);
   }, NOTHING_WAITS);
   script = scriptOf(transactions, result);
   timelineEntries = result.timelineEntries;

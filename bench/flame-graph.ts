@@ -22,7 +22,7 @@ const WINDOW = [0.4, 0.9] as const;
 const WIDTH = 1200;
 const ROW = 18;
 const FOOT = 24;
-const LEAST_SHARE = 0.003;
+const MIN_SHARE = 0.003;
 const CHARACTER = 6.6;
 const COLOURS: Record<string, string> = { ours: '#e8965a', libraries: '#f2cf7c', node: '#a9c7de', all: '#dddddd' };
 
@@ -106,7 +106,7 @@ function draw(box: Box, whole: number, depth: number, x: number, rects: string[]
   let rows = depth + 1;
   let at = x;
   for (const inner of [...box.inside.values()].sort((one, other) => other.micros - one.micros)) {
-    if (inner.micros / whole < LEAST_SHARE) continue;
+    if (inner.micros / whole < MIN_SHARE) continue;
     rows = Math.max(rows, draw(inner, whole, depth + 1, at, rects, depth === 0 ? kindOf(inner.name) : kind));
     at += (inner.micros / whole) * WIDTH;
   }

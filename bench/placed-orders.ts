@@ -10,7 +10,7 @@ export const NOTHING_WAITS = { SHIPMENT_DELAY_SECONDS: '0', SHIPMENT_STEP_SECOND
 
 /** Each look costs PostgreSQL a little; when the last order was completed, the database itself knows. */
 const LOOK_EVERY_MS = 250;
-const LONGEST_STANDSTILL_MS = 60_000;
+const MAX_STANDSTILL_MS = 60_000;
 
 /** Places an order of one piece of each SKU, in this order. @returns its id */
 export async function placeOrder({ url }: Service, skus: string[]): Promise<string> {
@@ -72,7 +72,7 @@ export async function ordersAre(status: keyof typeof NOT_YET, databaseUrl: strin
       if (progress!.there >= count) return progress!.lastChange;
       const now = JSON.stringify(progress);
       if (now !== before) [before, since] = [now, performance.now()];
-      if (performance.now() - since > LONGEST_STANDSTILL_MS) {
+      if (performance.now() - since > MAX_STANDSTILL_MS) {
         throw new Error(`${progress!.there} of ${count} orders are ${status}, and no more become so`);
       }
       await pause(LOOK_EVERY_MS);

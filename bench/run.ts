@@ -8,7 +8,7 @@ import { MEASUREMENTS } from './measurements.js';
 import { losses } from './processes.js';
 import { lineOf, resultOf, tableOf, type Result } from './report.js';
 
-const LONGEST_ID = Math.max(...MEASUREMENTS.map(({ id }) => id.length));
+const MAX_ID = Math.max(...MEASUREMENTS.map(({ id }) => id.length));
 
 const USAGE = `npm run bench -- [ID …] [--runs 3] [--scale 1] [--json FILE]
 
@@ -17,7 +17,7 @@ const USAGE = `npm run bench -- [ID …] [--runs 3] [--scale 1] [--json FILE]
   --json   where the JSON goes; else it is printed
 
 Measurements:
-${MEASUREMENTS.map(({ id, what }) => `  ${id.padEnd(LONGEST_ID)}  ${what}`).join('\n')}
+${MEASUREMENTS.map(({ id, what }) => `  ${id.padEnd(MAX_ID)}  ${what}`).join('\n')}
 `;
 
 /** A measurement that could not be made. */

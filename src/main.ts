@@ -13,7 +13,7 @@ import { describeFailure } from './shared/failed-start.js';
 
 const SHUTDOWN_SIGNALS: NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 /** Every part has a limit of its own for stopping; this one is for many of them hanging at once. */
-const LONGEST_SHUTDOWN_MS = 9_000;
+const SHUTDOWN_TIMEOUT_MS = 9_000;
 
 /** Starts the service. */
 async function main(): Promise<void> {
@@ -28,7 +28,7 @@ async function main(): Promise<void> {
     process.once(signal, () => {
       // Before any part is stopped, of which each may take a while.
       app.get(Readiness).shutDown();
-      setTimeout(giveUp, LONGEST_SHUTDOWN_MS).unref();
+      setTimeout(giveUp, SHUTDOWN_TIMEOUT_MS).unref();
     });
   }
   await app.listen(config.port, config.host);
@@ -38,7 +38,7 @@ async function main(): Promise<void> {
 
 /** Ends a shutdown that takes too long. Nothing is lost: what was not acknowledged is delivered again. */
 function giveUp(): void {
-  new Logger('main').warn(`Not every part has stopped within ${LONGEST_SHUTDOWN_MS / 1000} s; ending without them`);
+  new Logger('main').warn(`Not every part has stopped within ${SHUTDOWN_TIMEOUT_MS / 1000} s; ending without them`);
   process.exit(0);
 }
 

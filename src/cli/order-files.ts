@@ -45,7 +45,7 @@ type Part = Entry & { vars: { uncompressedSize?: number | null } };
 type Cell = string | number | boolean | Date | null | undefined;
 
 /** No order is this long (a message takes 1 MiB); it keeps a file without line ends out of memory. */
-const LONGEST_LINE = 4 * 1_048_576;
+const MAX_LINE = 4 * 1_048_576;
 /** Reading a sheet takes three to four times its XML in memory. */
 const MAX_INFLATED_BYTES = 100 * 1_048_576;
 const LINE_FEED = 10;
@@ -197,7 +197,7 @@ async function* csvRows(path: string, source: AsyncGenerator<Line, undefined>): 
     while (record !== null && quotes % 2 === 1) {
       const more = await next();
       if (more) following.push(more);
-      record = more && more.text !== null && record.length < LONGEST_LINE ? `${record}\n${more.text}` : null;
+      record = more && more.text !== null && record.length < MAX_LINE ? `${record}\n${more.text}` : null;
       quotes += quotesIn(more?.text ?? '');
     }
     const cells = record === null ? null : cellsOf(withoutReturn(record), delimiter);
@@ -332,7 +332,7 @@ class TextLines {
           start = end + 1;
         }
         length += chunk.length - start;
-        if (length <= LONGEST_LINE) pieces.push(chunk.subarray(start));
+        if (length <= MAX_LINE) pieces.push(chunk.subarray(start));
         else pieces = [];
       }
     } catch (error) {
@@ -344,7 +344,7 @@ class TextLines {
   }
 
   private lineOf(number: number, pieces: Buffer[], length: number): Line {
-    if (length > LONGEST_LINE) return { number, text: null, problem: 'longer than 4 MiB' };
+    if (length > MAX_LINE) return { number, text: null, problem: 'longer than 4 MiB' };
     try {
       return { number, text: this.decoder.decode(pieces.length === 1 ? pieces[0] : Buffer.concat(pieces)) };
     } catch {

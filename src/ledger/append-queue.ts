@@ -16,7 +16,7 @@ const MAX_MESSAGES = 240;
 const MAX_CHARACTERS = 8 * 1024 * 1024;
 const PAUSE_AFTER_FAILURE_MS = 50;
 /** What Node's timers take. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 interface Waiting {
   messages: JudgedMessage[];
@@ -126,7 +126,7 @@ export class AppendQueue {
     if (retry.length === 0) return;
     const patience = Math.min(...retry.map((waiting) => waiting.deadline)) - performance.now();
     const tooLate = AbortSignal.any([
-      AbortSignal.timeout(Math.min(Math.max(0, Math.ceil(patience)), LONGEST_TIMER_MS)),
+      AbortSignal.timeout(Math.min(Math.max(0, Math.ceil(patience)), MAX_TIMER_MS)),
       this.impatience.signal,
     ]);
     await pause(PAUSE_AFTER_FAILURE_MS, tooLate);

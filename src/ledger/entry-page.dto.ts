@@ -5,14 +5,14 @@ import type { EntryFilter, Ledger } from './ledger.repository.js';
 import { entryJson, EntryJson } from './entry.dto.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_ENTRIES = 500;
+const MAX_ENTRIES = 500;
 
 /** Which page of a list of entries is wanted. */
 export class EntryPageQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_ENTRIES, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_ENTRIES, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

@@ -19,7 +19,7 @@ import type {
 import { LedgerWitness } from './restore-detector.js';
 
 /** Of all bodies of a page together, but for the last one: an answer is made in memory. */
-const MOST_BODY_BYTES = 8 * 1024 * 1024;
+const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 /**
  * The same where only the lines of orders are read, which are as many as their bodies are long.
@@ -244,7 +244,7 @@ export class Ledger {
             value_cents as value, claimed_cents as claimed, array_to_json(lines) as lines,
             sent_at as "sentAt", case when outcome <> 'failed' then body end as body,
             (select count(*) from candidates) as candidates
-          from ledger join sized using (position) where bytes_before < ${MOST_BODY_BYTES} order by ledger.position`,
+          from ledger join sized using (position) where bytes_before < ${MAX_BODY_BYTES} order by ledger.position`,
     );
     const entries = found.map(({ candidates: _, ...entry }) => entry);
     const isCut = (found[0]?.candidates ?? 0) > entries.length;
@@ -327,7 +327,7 @@ export class Ledger {
           )
           select position, body, (select count(*) from candidates) as candidates
           from ledger join sized using (position)
-          where place <= ${limit} and bytes_before < ${MOST_BODY_BYTES}
+          where place <= ${limit} and bytes_before < ${MAX_BODY_BYTES}
           order by ledger.position for update of ledger`,
     );
     const bodies = found.map(({ candidates: _, ...body }) => body);
@@ -367,7 +367,7 @@ export class Ledger {
             sent_at as "sentAt",
             received_at as "receivedAt", body,
             (select count(*) from candidates) as candidates
-          from candidates where bytes_before < ${MOST_BODY_BYTES} order by position desc`,
+          from candidates where bytes_before < ${MAX_BODY_BYTES} order by position desc`,
     );
   }
 }

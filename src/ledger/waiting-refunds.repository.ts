@@ -4,7 +4,7 @@ import { Database, type Executor } from '../platform/database/database.js';
 import type { Cents } from '../domain/money.js';
 
 /** Of all bodies of a page together, but for the last one: each may have 1 MiB. */
-const MOST_BODY_BYTES = 8 * 1024 * 1024;
+const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 /** A refund that came before its order was counted. Times are ms UTC. */
 export interface WaitingRefund {
@@ -83,7 +83,7 @@ export class WaitingRefunds {
           )
           select number, body, (select count(*) from candidates) as candidates
           from early_refunds join sized using (number)
-          where place <= ${limit} and bytes_before < ${MOST_BODY_BYTES}
+          where place <= ${limit} and bytes_before < ${MAX_BODY_BYTES}
           order by early_refunds.number`,
     );
     const bodies = found.map(({ number, body }) => ({ number, body }));

@@ -3,8 +3,8 @@ import { messageOf } from '../shared/errors.js';
 import { atMost, backOff, pause } from './back-off.js';
 import { OutageNotice } from './outage-notice.js';
 
-const LONGEST_PAUSE_MS = 2_000;
-const LONGEST_STOP_MS = 1_000;
+const MAX_PAUSE_MS = 2_000;
+const STOP_TIMEOUT_MS = 1_000;
 /** A part that fails again sooner than this after it came up is not well: the pauses go on growing. */
 const STEADY_MS = 10_000;
 
@@ -102,7 +102,7 @@ export class Availability {
     this.stopping.abort();
     this.notice.stop();
     this.release();
-    if (this.loop) await atMost(LONGEST_STOP_MS, this.loop);
+    if (this.loop) await atMost(STOP_TIMEOUT_MS, this.loop);
   }
 
   private async prepareUntilUp(firstAttemptOver: () => void): Promise<void> {
@@ -132,7 +132,7 @@ export class Availability {
   /** The pause is one between attempts: a part that was up for as long is tried at once. */
   private async untilNextAttempt(): Promise<void> {
     const sinceLast = performance.now() - this.attemptedAt;
-    await pause(Math.max(0, backOff(this.attempts, LONGEST_PAUSE_MS) - sinceLast), this.stopping.signal);
+    await pause(Math.max(0, backOff(this.attempts, MAX_PAUSE_MS) - sinceLast), this.stopping.signal);
   }
 
   private release(): void {

@@ -4,7 +4,7 @@ import { messageOf, UnavailableError } from '../shared/errors.js';
 import { atMost } from './back-off.js';
 
 const RUNS_KEPT = 20;
-const LONGEST_STOP_MS = 1_500;
+const STOP_TIMEOUT_MS = 1_500;
 
 /** How far a run is, in parts of the same size. */
 export interface RunProgress {
@@ -59,7 +59,7 @@ export class BackgroundRuns<Result> {
   /** Tells a run that goes on to give up, and waits a moment for that. */
   async stop(): Promise<void> {
     this.stopping.abort();
-    await atMost(LONGEST_STOP_MS, this.latest?.ended ?? Promise.resolve());
+    await atMost(STOP_TIMEOUT_MS, this.latest?.ended ?? Promise.resolve());
   }
 
   /**

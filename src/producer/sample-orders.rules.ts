@@ -40,8 +40,8 @@ type Random = () => number;
 const DAY_MS = 24 * 60 * 60 * 1000;
 const WINDOW_MS = 180 * DAY_MS;
 const USERS = 100;
-const MOST_LINES = 5;
-const MOST_OF_A_PRODUCT = 5;
+const MAX_LINES = 5;
+const MAX_OF_A_PRODUCT = 5;
 const PRODUCTS: { id: string; price: Cents }[] = [
   { id: 'P001', price: cents(1_299) },
   { id: 'P002', price: cents(2_450) },
@@ -86,9 +86,9 @@ export function* sampleOrders(run: SampleRun): Generator<SampleOrder, void, unde
 function validOrder(orderId: string, time: number, random: Random): SampleEvent {
   const user = 1 + Math.floor(random() * USERS);
   const products = [...PRODUCTS];
-  const lines = Array.from({ length: 1 + Math.floor(random() * MOST_LINES) }, () => ({
+  const lines = Array.from({ length: 1 + Math.floor(random() * MAX_LINES) }, () => ({
     product: products.splice(Math.floor(random() * products.length), 1)[0]!,
-    quantity: 1 + Math.floor(random() * MOST_OF_A_PRODUCT),
+    quantity: 1 + Math.floor(random() * MAX_OF_A_PRODUCT),
   }));
   return {
     order_id: orderId,

@@ -16,10 +16,10 @@ import {
 } from 'class-validator';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import { isEmailAddress, LEAST_PASSWORD_LENGTH, MOST_PASSWORD_LENGTH } from './credentials.js';
+import { isEmailAddress, MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH } from './credentials.js';
 
 const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost'];
-const LEAST_SECRET_BYTES = 32;
+const MIN_SECRET_BYTES = 32;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** ISO 4217 codes of currencies that have exactly two decimal places, by this runtime's own tables. */
@@ -252,8 +252,8 @@ class Environment {
   ADMIN_EMAIL?: string;
 
   @IsOptional()
-  @Length(LEAST_PASSWORD_LENGTH, MOST_PASSWORD_LENGTH, {
-    message: `ADMIN_PASSWORD must have ${LEAST_PASSWORD_LENGTH} to ${MOST_PASSWORD_LENGTH} characters`,
+  @Length(MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH, {
+    message: `ADMIN_PASSWORD must have ${MIN_PASSWORD_LENGTH} to ${MAX_PASSWORD_LENGTH} characters`,
   })
   ADMIN_PASSWORD?: string;
 
@@ -591,14 +591,14 @@ function queuesInOne(env: Environment): string[] {
 /** A key of HMAC-SHA-256 must be as long as its hash: RFC 7518, section 3.2. */
 function weakSecrets({ JWT_SECRET, JWT_SECRET_PREVIOUS }: Environment): string[] {
   const problems: string[] = [];
-  if (Buffer.byteLength(JWT_SECRET ?? '') < LEAST_SECRET_BYTES) {
+  if (Buffer.byteLength(JWT_SECRET ?? '') < MIN_SECRET_BYTES) {
     problems.push(
-      `JWT_SECRET must have at least ${LEAST_SECRET_BYTES} bytes where ACCESS is secured, as it is on a HOST other than ` +
+      `JWT_SECRET must have at least ${MIN_SECRET_BYTES} bytes where ACCESS is secured, as it is on a HOST other than ` +
         `loopback: make one with "openssl rand -base64 48"`,
     );
   }
-  if (JWT_SECRET_PREVIOUS !== undefined && Buffer.byteLength(JWT_SECRET_PREVIOUS) < LEAST_SECRET_BYTES) {
-    problems.push(`JWT_SECRET_PREVIOUS must have at least ${LEAST_SECRET_BYTES} bytes`);
+  if (JWT_SECRET_PREVIOUS !== undefined && Buffer.byteLength(JWT_SECRET_PREVIOUS) < MIN_SECRET_BYTES) {
+    problems.push(`JWT_SECRET_PREVIOUS must have at least ${MIN_SECRET_BYTES} bytes`);
   }
   return problems;
 }

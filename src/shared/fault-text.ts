@@ -1,4 +1,4 @@
-const MOST_CHARACTERS = 500;
+const MAX_CHARACTERS = 500;
 
 /** Everything in double quotes is the name of something in the database, said in its own words. */
 const QUOTES_NAMES_ONLY =
@@ -12,6 +12,6 @@ const FROM_FIRST_TO_LAST_QUOTE = /"(?:.*"|.*$)/s;
 export function faultText(message: string): string {
   const told = QUOTES_NAMES_ONLY.test(message) ? message : message.replace(FROM_FIRST_TO_LAST_QUOTE, '"…"');
   const line = told.toWellFormed().replaceAll('\0', '').replace(/\s+/g, ' ').trim();
-  const text = line.length <= MOST_CHARACTERS ? line : `${line.slice(0, MOST_CHARACTERS - 1).toWellFormed()}…`;
+  const text = line.length <= MAX_CHARACTERS ? line : `${line.slice(0, MAX_CHARACTERS - 1).toWellFormed()}…`;
   return text || 'no message';
 }

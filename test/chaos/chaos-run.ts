@@ -11,10 +11,10 @@ import type { Plan, Request, Round } from './plan.js';
 import type { Message } from './traffic.js';
 
 /** So many messages at most wait while more are sent: faults are to come while there is something to do. */
-const MOST_WAITING = 60;
+const MAX_WAITING = 60;
 const LOOK_EVERY_MS = 8;
 /** A fault whose moment does not come, since another one keeps the service from going on, comes then. */
-const LONGEST_WAIT_FOR_MOMENT_MS = 2_500;
+const MAX_WAIT_FOR_MOMENT_MS = 2_500;
 const READY_WITHIN_MS = 60_000;
 const DRAINED_WITHIN_MS = 30_000;
 /** A repair whose message was lost with the process that had it in hand is sent again after a minute. */
@@ -176,7 +176,7 @@ class Sending {
     const bodies = this.messages.map(({ body }) => body);
     await this.look();
     for (let start = 0; start < bodies.length; start += 10) {
-      while (this.depth.waiting > MOST_WAITING) {
+      while (this.depth.waiting > MAX_WAITING) {
         await pause(LOOK_EVERY_MS);
         await this.look();
       }
@@ -190,7 +190,7 @@ class Sending {
 
   /** Waits until so many messages were acknowledged since this began, or nothing more is to be expected. */
   async acknowledged(count: number): Promise<void> {
-    const deadline = performance.now() + LONGEST_WAIT_FOR_MOMENT_MS;
+    const deadline = performance.now() + MAX_WAIT_FOR_MOMENT_MS;
     while (performance.now() < deadline) {
       await this.look();
       if (this.sent - this.depth.waiting - this.depth.inHand - this.acknowledgedBefore! >= count) return;

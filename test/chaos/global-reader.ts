@@ -5,7 +5,7 @@ import type { Slot } from './slot.js';
 
 const PAUSE_MS = 25;
 /** Longer than the service waits for any part. */
-const LONGEST_ANSWER_MS = 15_000;
+const ANSWER_TIMEOUT_MS = 15_000;
 const UNAVAILABLE = ['stats_rebuilding', 'redis_unavailable', 'ledger_unavailable'];
 
 /** Figures over everything as `GET /stats/global` tells them; money in cents. */
@@ -63,7 +63,7 @@ export class GlobalReader {
   private async read(slot: Slot, url: string): Promise<void> {
     const [atLeast, began] = [this.furthest, slot.changes];
     try {
-      const response = await fetch(`${url}/stats/global`, { signal: AbortSignal.timeout(LONGEST_ANSWER_MS) });
+      const response = await fetch(`${url}/stats/global`, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
       const body = (await response.json()) as Answer;
       this.count(response.status);
       this.findings.checked('answered');

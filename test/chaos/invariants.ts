@@ -27,7 +27,7 @@ export interface Violation {
   text: string;
 }
 
-const MOST_TOLD_EACH = 5;
+const MAX_TOLD_EACH = 5;
 
 /** How often each invariant was looked at, and what was found wrong. */
 export class Findings {
@@ -56,9 +56,9 @@ export class Findings {
     return Object.keys(INVARIANTS).flatMap((id) => {
       const found = this.violations.filter(({ invariant }) => invariant === id);
       const lines = found
-        .slice(0, MOST_TOLD_EACH)
+        .slice(0, MAX_TOLD_EACH)
         .map(({ round, text }) => `VIOLATION in round ${round}, ${id}: ${text}`);
-      const more = found.length - MOST_TOLD_EACH;
+      const more = found.length - MAX_TOLD_EACH;
       return more > 0 ? [...lines, `VIOLATION ${id}: … and ${more} more`] : lines;
     });
   }

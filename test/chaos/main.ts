@@ -11,7 +11,7 @@ import { plan, roundText, type Plan, type Round } from './plan.js';
 
 /** The service, built with this command. */
 const SERVICE = join(__dirname, '..', '..', 'src');
-const MOST_ROUNDS = 100_000;
+const MAX_ROUNDS = 100_000;
 const USAGE = `Breaks real processes on a real PostgreSQL, a real Redis and an SQS emulator, all started for it, and looks whether
 anything is lost, counted twice or told wrong.
 
@@ -53,8 +53,8 @@ export const run = command(USAGE, async (argv, io) => {
   });
   const options: Options = {
     seed: wholeArgument('--seed', values.seed, 0, 2 ** 32 - 1),
-    rounds: wholeArgument('--rounds', values.rounds, 1, MOST_ROUNDS),
-    auditEvery: wholeArgument('--audit-every', values['audit-every'], 1, MOST_ROUNDS),
+    rounds: wholeArgument('--rounds', values.rounds, 1, MAX_ROUNDS),
+    auditEvery: wholeArgument('--audit-every', values['audit-every'], 1, MAX_ROUNDS),
     preload: values.require ?? null,
   };
   const planned = plan(options.seed, options.rounds);

@@ -2,8 +2,8 @@ import { SeededRandom } from '../support/seeded-random.js';
 import { drawFault, FAULT_KINDS, FAULTS, type Fault, type FaultKind, faultText, PROCESSES } from './faults.js';
 import { Traffic, type Content, type Message, type Retry } from './traffic.js';
 
-const LEAST_MESSAGES = 60;
-const MOST_MESSAGES = 260;
+const MIN_MESSAGES = 60;
+const MAX_MESSAGES = 260;
 
 /** Something that is asked of the service over HTTP. */
 export interface Request {
@@ -43,7 +43,7 @@ export function plan(seed: number, rounds: number): Plan {
   const deck = new Deck(faults);
   const made = Array.from({ length: rounds }, (_, index): Round => {
     const number = index + 1;
-    const messages = traffic.round(number, faults.between(LEAST_MESSAGES, MOST_MESSAGES));
+    const messages = traffic.round(number, faults.between(MIN_MESSAGES, MAX_MESSAGES));
     const kinds = deck.take(faults.happens(0.5) ? 2 : 1);
     return {
       number,

@@ -6,8 +6,8 @@ import type { RealWorld } from '../support/real-world.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 import type { Findings } from './invariants.js';
 
-const LONGEST_START_MS = 60_000;
-const LONGEST_END_MS = 10_000;
+const START_TIMEOUT_MS = 60_000;
+const END_TIMEOUT_MS = 10_000;
 const GIVEN_UP_AFTER_MS = 15_000;
 
 /** The networks of one process: to each part one of its own, so that it can be cut off alone. */
@@ -105,7 +105,7 @@ export class Slot {
     const took = `${Math.round(tookMs)} ms`;
     const faults = [];
     if (code !== 0) faults.push(`${this.name} ended with ${code ?? signal} after SIGTERM, in ${took}`);
-    if (tookMs > LONGEST_END_MS) faults.push(`${this.name} took ${took} to end after SIGTERM`);
+    if (tookMs > END_TIMEOUT_MS) faults.push(`${this.name} took ${took} to end after SIGTERM`);
     this.findings.checked('exits', faults);
   }
 
@@ -147,7 +147,7 @@ export class Slot {
       log.end(`It ended with ${code ?? signal}\n`);
       this.ended(process, code ?? signal);
     });
-    await process.answers(LONGEST_START_MS);
+    await process.answers(START_TIMEOUT_MS);
     return process;
   }
 

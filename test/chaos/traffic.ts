@@ -6,7 +6,7 @@ const MARK = 'chaos-mark-';
 const USERS = 120;
 const PRODUCTS = 40;
 /** An order that a refund came before is sent so many rounds later at most, or never. */
-const MOST_ROUNDS_LATER = 3;
+const MAX_ROUNDS_LATER = 3;
 /** Failed orders are retried so many rounds later at the earliest, when they are surely there. */
 const ROUNDS_BEFORE_RETRY = 2;
 
@@ -250,7 +250,7 @@ export class Traffic {
   private refundsBefore(round: number): Message[] {
     const order = this.anOrder(false);
     const message = this.add(order);
-    const later = this.random.between(1, MOST_ROUNDS_LATER);
+    const later = this.random.between(1, MAX_ROUNDS_LATER);
     if (this.random.happens(0.85)) this.held.push({ round: round + later, message });
     return this.refundsOf(order);
   }

@@ -28,7 +28,7 @@ const ORDERS_MEANWHILE = 12;
 const RELAYS = 3;
 const KILLS = 20;
 /** How long a writer keeps its transaction open after it wrote what is to be sent. */
-const LONGEST_COMMIT_SECONDS = 0.02;
+const COMMIT_TIMEOUT_SECONDS = 0.02;
 const ROLLED_BACK = 0.15;
 const STATEMENT_TIMEOUT_MS = 10_000;
 const DESTINATIONS: Destination[] = ['orders', 'inventory', 'payment', 'shipment'];
@@ -111,7 +111,7 @@ class OutboxWorld {
           const send = [{ queue: oneOf(DESTINATIONS), body }];
           sequences.push(await workflow.record(tx, order, { event: 'order.redriven', send }, WORKFLOW));
         }
-        await tx.query(sql`select pg_sleep(${Math.random() * LONGEST_COMMIT_SECONDS}::float8)`);
+        await tx.query(sql`select pg_sleep(${Math.random() * COMMIT_TIMEOUT_SECONDS}::float8)`);
         if (isRolledBack) throw new RolledBack();
       });
       for (const [i, body] of bodies.entries()) committed.set(body, { orderId, sequence: sequences[i]! });

@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import { SqsService } from '@ssut/nestjs-sqs';
 import { randomUUID } from 'node:crypto';
 import { StepHandlers, type StepDelivery, type StepHandler } from '../../src/fulfilment/workflow/step-handlers.js';
-import { MOST_STEPS_AT_ONCE, StepIntake } from '../../src/fulfilment/messaging/step-intake.service.js';
+import { MAX_STEPS_AT_ONCE, StepIntake } from '../../src/fulfilment/messaging/step-intake.service.js';
 import {
   STEP_QUEUES,
   STEP_TASKS,
@@ -11,7 +11,7 @@ import {
   type StepMessage,
   type StepTask,
 } from '../../src/fulfilment/messaging/step-messages.js';
-import { MOST_WAITING, StepQueues } from '../../src/fulfilment/messaging/step-queues.js';
+import { MAX_WAITING, StepQueues } from '../../src/fulfilment/messaging/step-queues.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { createService } from '../../src/service.js';
 import { loadConfig } from '../../src/shared/config.js';
@@ -110,7 +110,7 @@ function hold(): { underWay: StepMessage[]; letGo: () => void } {
 async function areInHand(of: RunningService, steps: number): Promise<void> {
   const intake = of.app.get<StepIntake, { underWay: number; queued: unknown[] }>(StepIntake);
   await eventually(() => {
-    expect([intake.underWay, intake.queued.length]).toEqual([MOST_STEPS_AT_ONCE, steps - MOST_STEPS_AT_ONCE]);
+    expect([intake.underWay, intake.queued.length]).toEqual([MAX_STEPS_AT_ONCE, steps - MAX_STEPS_AT_ONCE]);
   });
 }
 
@@ -165,7 +165,7 @@ describe('The queues of the steps', () => {
       const depths = await Promise.all(STEP_QUEUES.map((step) => service.app.get(StepQueues).of(step).queue.depth()));
       expect(depths.reduce((sum, { in_flight }) => sum + in_flight, 0)).toBe(steps.length);
     });
-    expect(underWay).toHaveLength(MOST_STEPS_AT_ONCE);
+    expect(underWay).toHaveLength(MAX_STEPS_AT_ONCE);
     letGo();
     await eventually(() => expect(new Set(underWay.map(({ messageId }) => messageId)).size).toBe(steps.length));
     for (const task of TASKS) await isEmpty(service, task);
@@ -180,7 +180,7 @@ describe('A queue with many steps', () => {
     await send(service, ...steps);
     const { queue, gate, settings } = service.app.get(StepQueues).of('inventory');
     const { receiving } = gate as unknown as { receiving: Set<number> };
-    const enough = MOST_STEPS_AT_ONCE + MOST_WAITING;
+    const enough = MAX_STEPS_AT_ONCE + MAX_WAITING;
     await eventually(async () => {
       const { in_flight } = await queue.depth();
       expect(in_flight).toBeGreaterThanOrEqual(enough);
@@ -202,13 +202,13 @@ describe('Steps that wait for their turn', () => {
       Body: stepMessageText(aStep({ orderId })),
       Attributes: { ApproximateReceiveCount: String(receiveCount) },
     });
-    const first = Array.from({ length: MOST_STEPS_AT_ONCE }, (_, i) => received(`ORD-${i}`, 1));
+    const first = Array.from({ length: MAX_STEPS_AT_ONCE }, (_, i) => received(`ORD-${i}`, 1));
     const waiting = [received('ONCE', 1), received('FOUR-TIMES', 4), received('TWICE', 2), received('ONCE-LATER', 1)];
     const handled = service.app.get(StepIntake).handle('inventory', [...first, ...waiting]);
-    await eventually(() => expect(underWay).toHaveLength(MOST_STEPS_AT_ONCE));
+    await eventually(() => expect(underWay).toHaveLength(MAX_STEPS_AT_ONCE));
     letGo();
     expect(await handled).toHaveLength(first.length + waiting.length);
-    const order = underWay.slice(MOST_STEPS_AT_ONCE).map(({ orderId }) => orderId);
+    const order = underWay.slice(MAX_STEPS_AT_ONCE).map(({ orderId }) => orderId);
     expect(order).toEqual(['FOUR-TIMES', 'TWICE', 'ONCE', 'ONCE-LATER']);
   });
 });
@@ -297,7 +297,7 @@ describe('A step that takes long', () => {
         },
       { step: 'initialize' },
     );
-    const steps = Array.from({ length: MOST_STEPS_AT_ONCE + 2 }, () => aStep());
+    const steps = Array.from({ length: MAX_STEPS_AT_ONCE + 2 }, () => aStep());
     await send(service, ...steps);
     await areInHand(service, steps.length);
     const { settings } = service.app.get(StepQueues).of('inventory');
@@ -339,7 +339,7 @@ describe('The end of the process', () => {
   it('waits for the steps that are in hand, those too that wait for their turn', async () => {
     const { underWay, letGo } = hold();
     const ending = await anotherService(await aHome());
-    const steps = Array.from({ length: MOST_STEPS_AT_ONCE + 3 }, () => aStep());
+    const steps = Array.from({ length: MAX_STEPS_AT_ONCE + 3 }, () => aStep());
     await send(ending, ...steps);
     await areInHand(ending, steps.length);
     const stopping = jest.spyOn(ending.app.get(StepIntake), 'stop');
@@ -356,7 +356,7 @@ describe('The end of the process', () => {
     const home = await aHome();
     const { underWay, letGo } = hold();
     const first = await anotherService(home);
-    const steps = Array.from({ length: MOST_STEPS_AT_ONCE + 3 }, () => aStep());
+    const steps = Array.from({ length: MAX_STEPS_AT_ONCE + 3 }, () => aStep());
     await send(first, ...steps);
     await areInHand(first, steps.length);
     const { asked } = new Delays(first.sqs);
@@ -368,7 +368,7 @@ describe('The end of the process', () => {
     await eventually(() => expect(asked).toEqual([3, 3, 3]));
     letGo();
     await stopped;
-    expect(underWay).toHaveLength(MOST_STEPS_AT_ONCE);
+    expect(underWay).toHaveLength(MAX_STEPS_AT_ONCE);
 
     const again: [StepMessage, StepDelivery][] = [];
     handleBy(async (...given) => void again.push(given));

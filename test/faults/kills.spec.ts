@@ -23,7 +23,7 @@ const GROUPS = atScale<KillPoint[][]>(
 /** Two die and come back beside each other. */
 const LANES = 2;
 /** Each time a point is passed, up to so many times, a service may be killed there. */
-const MOST_PASSES = 4;
+const MAX_PASSES = 4;
 const PLENTY = 30;
 const MORE_THAN_ALL_STEPS = 1_000;
 
@@ -64,7 +64,7 @@ afterAll(async () => {
 /** Starts a service that dies at a point, and keeps it busy until it does. */
 async function dieAt(point: KillPoint, random: SeededRandom, orders: KnownOrders): Promise<void> {
   await orders.send(sqs, PLENTY);
-  const service = ServiceProcess.launch(world, diesAt(point, random.between(1, MOST_PASSES)));
+  const service = ServiceProcess.launch(world, diesAt(point, random.between(1, MAX_PASSES)));
   services.push(service);
   await eventually(async () => {
     if (!service.isRunning) return;

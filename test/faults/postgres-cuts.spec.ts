@@ -9,7 +9,7 @@ import { ServiceUnderFaults } from '../support/service-under-faults.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
 const CUTS = atScale(30, 150);
-const LONGEST_RUN_MS = 300;
+const MAX_RUN_MS = 300;
 
 let world: RealWorld;
 let network: TcpProxy;
@@ -62,7 +62,7 @@ async function cutAppends(under: ServiceUnderFaults, random: SeededRandom, count
   while (cuts.length < count) {
     const moment = MOMENTS[cuts.length % MOMENTS.length]!;
     // Many appends take a few milliseconds, few take long.
-    const afterMs = Math.floor(random.next() ** 4 * LONGEST_RUN_MS);
+    const afterMs = Math.floor(random.next() ** 4 * MAX_RUN_MS);
     const cut = appends.next(moment, afterMs);
     await under.traffic.send(random.between(3, 15));
     cuts.push(await cut);

@@ -10,9 +10,9 @@ import { hasRedisServer, itWithRedis } from '../support/only-on.js';
 import { RealWorld } from '../support/real-world.js';
 import { ServiceUnderFaults } from '../support/service-under-faults.js';
 
-const LONGEST_TEST_MS = 300_000;
+const MAX_TEST_MS = 300_000;
 /** Most take a few milliseconds. */
-const LONGEST_APPEND_MS = 4;
+const APPEND_TIMEOUT_MS = 4;
 
 let world: RealWorld;
 let broken: ServiceUnderFaults | null = null;
@@ -62,7 +62,7 @@ describe('PostgreSQL under load', () => {
       const watch = new FiguresWatch(under);
       for (let kill = 1; kill <= kills; kill++) {
         // Every other one at once, before an append can be answered.
-        const afterMs = kill % 2 === 0 ? 0 : random.below(LONGEST_APPEND_MS);
+        const afterMs = kill % 2 === 0 ? 0 : random.below(APPEND_TIMEOUT_MS);
         await world.postgres.kill(() => under.duringAppend(afterMs));
         await world.postgres.start();
         // Two receives are enough for one outage after another only where each is over for all.
@@ -76,7 +76,7 @@ describe('PostgreSQL under load', () => {
       );
       expect(under.brokenAppends).toBeGreaterThanOrEqual(Math.floor(kills / 2));
     },
-    atScale(LONGEST_TEST_MS, 4 * LONGEST_TEST_MS),
+    atScale(MAX_TEST_MS, 4 * MAX_TEST_MS),
   );
 
   itWithRedis(

@@ -23,7 +23,7 @@ const FAULT_MS = atScale(1_000, 6_000);
 
 const BACK_WITHIN_MS = 5_000;
 /** Of a queue, or of the outbox for it: that it is away, that it is back, and that it comes and goes. */
-const MOST_LINES_OF_ONE = 3;
+const MAX_LINES_OF_ONE = 3;
 /** Of an emulator that belongs to one test. */
 const QUEUE_NAMES = {
   SQS_QUEUE_NAME: 'orders-queue',
@@ -116,9 +116,9 @@ function linesBySubject(lines: LogLine[]): Map<string, number> {
 function noiseIn(lines: LogLine[], seconds: number): string[] {
   const noise: string[] = [];
   for (const [subject, said] of linesBySubject(lines)) {
-    if (said > MOST_LINES_OF_ONE) noise.push(`${said} lines on ${subject}`);
+    if (said > MAX_LINES_OF_ONE) noise.push(`${said} lines on ${subject}`);
   }
-  const most = Math.max(seconds, MOST_LINES_OF_ONE * THINGS_THAT_FAIL);
+  const most = Math.max(seconds, MAX_LINES_OF_ONE * THINGS_THAT_FAIL);
   if (lines.length > most) noise.push(`${lines.length} lines in ${seconds} s`);
   return noise;
 }

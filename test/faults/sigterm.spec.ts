@@ -26,7 +26,7 @@ const NO_MESSAGES = { visible: 0, in_flight: 0, delayed: 0 };
 const SHUTDOWN_LIMIT_MS = 10_000;
 const WITNESS = { NODE_OPTIONS: `--require=${join(__dirname, '..', 'support', 'request-witness.cjs')}` };
 /** Numbers of requests of one round stay below it. */
-const MOST_PROBES = 1_000_000;
+const MAX_PROBES = 1_000_000;
 
 let world: RealWorld | null = null;
 let sqs: SQSClient | null = null;
@@ -96,7 +96,7 @@ function note({ path, body: asked }: Probe, status: number, body: string): void 
 
 /** Ends the service at some moment under load, by force where it takes too long, and says how that went. */
 async function endUnderLoad(running: ServiceProcess, random: SeededRandom, round: number): Promise<Round> {
-  const clients = new KeepAliveClients(running.url, probesOf(random), note, round * MOST_PROBES);
+  const clients = new KeepAliveClients(running.url, probesOf(random), note, round * MAX_PROBES);
   clients.begin(CLIENTS);
   await eventually(() => expect(clients.fates.size).toBeGreaterThan(2 * CLIENTS), 30_000);
   await pause(random.below(300));

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { StepHandlers } from '../../src/fulfilment/workflow/step-handlers.js';
-import { MOST_STEPS_AT_ONCE } from '../../src/fulfilment/messaging/step-intake.service.js';
+import { MAX_STEPS_AT_ONCE } from '../../src/fulfilment/messaging/step-intake.service.js';
 import { stepMessageText } from '../../src/fulfilment/messaging/step-messages.js';
 import { StepQueues } from '../../src/fulfilment/messaging/step-queues.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 
-const STEPS = MOST_STEPS_AT_ONCE + 2;
+const STEPS = MAX_STEPS_AT_ONCE + 2;
 
 describe('A step that is slower than the visibility timeout', () => {
   it('stays hidden, as do those that wait for their turn, and is done once', async () => {

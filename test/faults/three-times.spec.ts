@@ -21,9 +21,9 @@ const REFUNDED = 0.05;
 /** Of the orders, in every way that we know. */
 const INVALID = 0.3;
 /** More than that are not put on the queue ahead of the services. */
-const MOST_WAITING = 20_000;
+const MAX_WAITING = 20_000;
 const WITHIN_MS = atScale(120_000, 1_200_000);
-const MOST_SHOWN = 10;
+const MAX_SHOWN = 10;
 
 /** Different messages without a conflict: orders of half a year, right and wrong, and refunds of some of them. */
 function differentMessages(count: number, users: number, random: SeededRandom): string[] {
@@ -98,8 +98,8 @@ function differences(one: Remains, other: Remains): string[] {
 async function send(view: WorldView, bodies: string[]): Promise<void> {
   async function* paced(): AsyncGenerator<string> {
     for (let i = 0; i < bodies.length; i++) {
-      if (i % MOST_WAITING === MOST_WAITING - 1) {
-        await eventually(async () => expect(await view.waiting()).toBeLessThan(MOST_WAITING), WITHIN_MS);
+      if (i % MAX_WAITING === MAX_WAITING - 1) {
+        await eventually(async () => expect(await view.waiting()).toBeLessThan(MAX_WAITING), WITHIN_MS);
       }
       yield bodies[i]!;
     }
@@ -172,7 +172,7 @@ describe('Every message three times, shuffled, on several processes of which one
         }),
       );
       tell(`${3 * MESSAGES} messages took ${Math.round((performance.now() - began) / 1000)} s`);
-      expect(differences(mixed, orderly).slice(0, MOST_SHOWN)).toEqual([]);
+      expect(differences(mixed, orderly).slice(0, MAX_SHOWN)).toEqual([]);
       expect(mixed.faults).toEqual([]);
       expect(Object.keys(mixed.figures).length).toBeGreaterThan(USERS);
     },

@@ -6,7 +6,7 @@ import { GatheredReads } from '../../src/stats/api/gathered-reads.js';
 import { itWithRedis } from '../support/only-on.js';
 import { aRedis, type OwnPart } from '../support/stores.js';
 
-const LONGEST_WAIT_MS = 20;
+const MAX_WAIT_MS = 20;
 /** So many commands of each transaction. */
 const LOOK_AT_CHECKPOINT = 2;
 /** All but setTimeout. */
@@ -105,7 +105,7 @@ describe('reads of one turn', () => {
       await setImmediate();
       await setImmediate();
       const second = reads.read(1, [['hgetall', userKey(2)]]);
-      jest.advanceTimersByTime(LONGEST_WAIT_MS);
+      jest.advanceTimersByTime(MAX_WAIT_MS);
       await Promise.all([first, second]);
     };
     reads.entriesArrive();

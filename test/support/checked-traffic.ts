@@ -13,7 +13,7 @@ const PER_BATCH = 10;
 const REFUSED = ['stats_rebuilding', 'redis_unavailable'];
 const PATIENCE_MS = 60_000;
 const AFTER_REFUSAL_MS = 20;
-const MOST_TOLD = 300;
+const MAX_TOLD = 300;
 
 /** What a read must have answered as of some entry of the ledger, and what it did answer, in the same form. */
 interface Reading {
@@ -195,10 +195,10 @@ export class CheckedTraffic {
       this.reads.right++;
       return;
     }
-    const [first, last] = [this.known, views].map((at) => JSON.stringify(view(at)).slice(0, MOST_TOLD));
+    const [first, last] = [this.known, views].map((at) => JSON.stringify(view(at)).slice(0, MAX_TOLD));
     throw new Error(
       `${path} is right as of no entry from ${this.known.position} to ${views.position}: it answered ` +
-        `${wanted.slice(0, MOST_TOLD)}, at first it was ${first}, in the end ${last}`,
+        `${wanted.slice(0, MAX_TOLD)}, at first it was ${first}, in the end ${last}`,
     );
   }
 }

@@ -16,7 +16,7 @@ export interface StoredGeneration {
 }
 
 const KEYS_PER_ROUND = 1_000;
-const MOST_FAULTS_TOLD = 20;
+const MAX_FAULTS_TOLD = 20;
 
 /** Reads every key of a generation. */
 export async function readStored(redis: IORedis, prefix: string, keys: GenerationKeys): Promise<StoredGeneration> {
@@ -107,8 +107,8 @@ export function figureFaults(
   if (stored.expiring.length > 0)
     faults.push(`${stored.expiring.length} keys in service expire: ${stored.expiring[0]}`);
   faults.push(...differences(stored.figures, expected, keys), ...sumFaults(stored.figures, keys));
-  if (faults.length <= MOST_FAULTS_TOLD) return faults;
-  return [...faults.slice(0, MOST_FAULTS_TOLD), `… and ${faults.length - MOST_FAULTS_TOLD} more`];
+  if (faults.length <= MAX_FAULTS_TOLD) return faults;
+  return [...faults.slice(0, MAX_FAULTS_TOLD), `… and ${faults.length - MAX_FAULTS_TOLD} more`];
 }
 
 function differences(stored: Values, expected: Values, keys: GenerationKeys): string[] {

@@ -7,7 +7,7 @@ const USERS = 40;
 const DAYS = 60;
 const FIRST_DAY = Date.UTC(2026, 0, 1);
 const DAY_MS = 86_400_000;
-const MOST_FAULTS_TOLD = 5;
+const MAX_FAULTS_TOLD = 5;
 const ENTRIES_PER_CALL = 10;
 
 /** What must become of an order that was sent, however often it comes. Value in cents, null where it fails. */
@@ -66,8 +66,8 @@ export class KnownOrders {
       }
     }
     for (const orderId of this.taken) if (!seen.has(orderId)) faults.push(`${orderId} is lost`);
-    if (faults.length <= MOST_FAULTS_TOLD) return faults;
-    return [...faults.slice(0, MOST_FAULTS_TOLD), `… and ${faults.length - MOST_FAULTS_TOLD} more`];
+    if (faults.length <= MAX_FAULTS_TOLD) return faults;
+    return [...faults.slice(0, MAX_FAULTS_TOLD), `… and ${faults.length - MAX_FAULTS_TOLD} more`];
   }
 
   private next(): { orderId: string; body: string } {

@@ -6,7 +6,7 @@ import { anOrderEvent, type SentOrderEvent } from './order-events.js';
 import type { SeededRandom } from './seeded-random.js';
 
 /** So many messages are on their way at most: an outage is not to end in a queue that takes minutes to drain. */
-const MOST_ON_THE_WAY = 400;
+const MAX_ON_THE_WAY = 400;
 const MESSAGES_AT_ONCE = 20;
 const USERS = 15;
 /** A ledger of few entries is to need room as well. */
@@ -155,7 +155,7 @@ export class MixedTraffic {
       await this.send(MESSAGES_AT_ONCE);
       await eventually(() => {
         const onTheWay = this.messages - this.acknowledgedIds.size;
-        if (this.running && onTheWay > MOST_ON_THE_WAY) throw new Error(`${onTheWay} messages are on their way`);
+        if (this.running && onTheWay > MAX_ON_THE_WAY) throw new Error(`${onTheWay} messages are on their way`);
       }, PATIENCE_MS);
     }
   }

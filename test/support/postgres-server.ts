@@ -10,7 +10,7 @@ import { childrenOf, endsWithThisProcess, freePort, goesWithThisProcess, signal 
 
 const STARTS_WITHIN_MS = 60_000;
 /** What a file of the write-ahead log must be able to have, see `walSegmentMb`. */
-const LEAST_FILE_BYTES = 1024 * 1024;
+const MIN_FILE_BYTES = 1024 * 1024;
 
 let folderOfPrograms: string | undefined;
 
@@ -111,7 +111,7 @@ export class PostgresServer {
     const sizes = readdirSync(join(this.data, 'base'), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) => statSync(join(entry.parentPath, entry.name)).size);
-    this.limitFiles(String(Math.max(LEAST_FILE_BYTES, ...sizes)));
+    this.limitFiles(String(Math.max(MIN_FILE_BYTES, ...sizes)));
   }
 
   /** Takes back {@link fill}. */

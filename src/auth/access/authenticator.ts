@@ -16,9 +16,9 @@ import { type Session, Sessions } from '../sessions/sessions.service.js';
  * 5 s that are promised also hold the pause of an open stream and a slow look-up.
  */
 const REMEMBERED_MS = 3_000;
-const MOST_REMEMBERED = 10_000;
+const MAX_REMEMBERED = 10_000;
 /** Keys that are none, from one network in a minute, before none that it shows is looked up any more. */
-const MOST_FALSE_KEYS = 100;
+const MAX_FALSE_KEYS = 100;
 
 /** Who showed a credential, until when that is taken for granted, in ms of performance.now(). */
 interface Remembered {
@@ -35,7 +35,7 @@ export class Callers {
   private readonly remembered = new Map<string, Remembered>();
   /** Digests of keys that were good once: others' guesses from the same network must not shut them out. */
   private readonly provenKeys = new Set<string>();
-  private readonly falseKeys = new RateLimiterMemory({ points: MOST_FALSE_KEYS, duration: 60 });
+  private readonly falseKeys = new RateLimiterMemory({ points: MAX_FALSE_KEYS, duration: 60 });
   /** What was looked up before somebody's rights changed must not be remembered afterwards. */
   private changes = 0;
 
@@ -82,7 +82,7 @@ export class Callers {
       );
     }
     if (changes === this.changes) {
-      if (this.remembered.size >= MOST_REMEMBERED) this.remembered.clear();
+      if (this.remembered.size >= MAX_REMEMBERED) this.remembered.clear();
       this.remembered.set(digest, found);
     }
     return found.caller;
@@ -115,7 +115,7 @@ export class Callers {
     const caller = await this.apiKeys.callerBy(key);
     if (caller) {
       await this.falseKeys.reward(network);
-      if (this.provenKeys.size >= MOST_REMEMBERED) this.provenKeys.clear();
+      if (this.provenKeys.size >= MAX_REMEMBERED) this.provenKeys.clear();
       this.provenKeys.add(digest);
     }
     return caller;

@@ -2,11 +2,11 @@ import { ApiProperty } from '@nestjs/swagger';
 import { IsIn, IsOptional, IsUUID, Matches, MaxLength } from 'class-validator';
 import { QueryCursor, QueryInteger } from '../../platform/http/validation.js';
 import { type Role, ROLES } from '../../shared/access.js';
-import { MOST_EMAIL_LENGTH } from '../../shared/credentials.js';
+import { MAX_EMAIL_LENGTH } from '../../shared/credentials.js';
 import { AccountJson } from '../sessions/auth.dto.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_ACCOUNTS = 500;
+const MAX_ACCOUNTS = 500;
 const ROLE_MESSAGE = `must be one of ${ROLES.join(', ')}`;
 
 /** Path of one account. */
@@ -25,14 +25,14 @@ export class AccountsQuery {
 
   @ApiProperty({ required: false, example: 'ada@shop.example' })
   @IsOptional()
-  @MaxLength(MOST_EMAIL_LENGTH, { message: 'must be an e-mail address' })
+  @MaxLength(MAX_EMAIL_LENGTH, { message: 'must be an e-mail address' })
   @Matches(/^\P{C}*$/u, { message: 'must be an e-mail address' })
   email?: string;
 
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_ACCOUNTS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_ACCOUNTS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

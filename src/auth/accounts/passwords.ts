@@ -5,9 +5,9 @@ import { CallerError } from '../../shared/errors.js';
 /** OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane. */
 const PARAMETERS = { type: argon2id, memoryCost: 19 * 1024, timeCost: 2, parallelism: 1 } as const;
 /** Whoever guesses cleverly comes upon a common password sooner than this. */
-const LEAST_GUESSES = 1_000_000;
+const MIN_GUESSES = 1_000_000;
 /** Characters that are rated; the effort grows faster than their number. */
-const MOST_RATED = 40;
+const MAX_RATED = 40;
 
 /** A password that is among the first to be guessed. */
 export class CommonPassword extends CallerError {
@@ -45,7 +45,7 @@ export class PasswordCheck {
  */
 export async function assertUncommon(password: string, personal: string[]): Promise<void> {
   const rate = await guessesNeeded();
-  if (rate(normalised(password).slice(0, MOST_RATED), personal) < LEAST_GUESSES) throw new CommonPassword();
+  if (rate(normalised(password).slice(0, MAX_RATED), personal) < MIN_GUESSES) throw new CommonPassword();
 }
 
 let rating: Promise<(password: string, personal: string[]) => number> | null = null;

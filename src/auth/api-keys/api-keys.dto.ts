@@ -6,15 +6,15 @@ import { isoOf } from '../../shared/iso-time.js';
 import type { ApiKey } from './api-keys.service.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_KEYS = 500;
-const MOST_NAME_LENGTH = 100;
+const MAX_KEYS = 500;
+const MAX_NAME_LENGTH = 100;
 const ID = '5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11';
 
 /** Body of `POST /api/v1/auth/api-keys`. */
 export class ApiKeyRequest {
-  @ApiProperty({ maxLength: MOST_NAME_LENGTH, description: 'What it is for', example: 'nightly report' })
+  @ApiProperty({ maxLength: MAX_NAME_LENGTH, description: 'What it is for', example: 'nightly report' })
   @Matches(/^\P{C}+$/u, { message: 'must be text in one line' })
-  @Length(1, MOST_NAME_LENGTH, { message: `must have 1 to ${MOST_NAME_LENGTH} characters` })
+  @Length(1, MAX_NAME_LENGTH, { message: `must have 1 to ${MAX_NAME_LENGTH} characters` })
   name!: string;
 
   @ApiProperty({
@@ -41,7 +41,7 @@ export class ApiKeysQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_KEYS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_KEYS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

@@ -7,10 +7,10 @@ import { CallerError } from '../../shared/errors.js';
 
 const WINDOW_SECONDS = 900;
 /** Wrong passwords for one address of e-mail, and from one address of the net, in a quarter of an hour. */
-const MOST_PER_ACCOUNT = 10;
-const MOST_PER_ADDRESS = 100;
+const MAX_PER_ACCOUNT = 10;
+const MAX_PER_ADDRESS = 100;
 const SIGN_UP_WINDOW_SECONDS = 3_600;
-const MOST_SIGN_UPS = 100;
+const MAX_SIGN_UPS = 100;
 /** Sign-ups from one address of the net that may meet an e-mail address with an account, in an hour. */
 const MAX_TAKEN_SIGN_UPS = 20;
 
@@ -90,9 +90,9 @@ export class AttemptLimits {
   private readonly taken: Limit;
 
   constructor(redis: Redis) {
-    this.perAccount = new Limit(redis, 'login-account', MOST_PER_ACCOUNT, WINDOW_SECONDS);
-    this.perAddress = new Limit(redis, 'login-address', MOST_PER_ADDRESS, WINDOW_SECONDS);
-    this.signUps = new Limit(redis, 'signup-address', MOST_SIGN_UPS, SIGN_UP_WINDOW_SECONDS);
+    this.perAccount = new Limit(redis, 'login-account', MAX_PER_ACCOUNT, WINDOW_SECONDS);
+    this.perAddress = new Limit(redis, 'login-address', MAX_PER_ADDRESS, WINDOW_SECONDS);
+    this.signUps = new Limit(redis, 'signup-address', MAX_SIGN_UPS, SIGN_UP_WINDOW_SECONDS);
     this.taken = new Limit(redis, 'signup-taken', MAX_TAKEN_SIGN_UPS, SIGN_UP_WINDOW_SECONDS);
   }
 

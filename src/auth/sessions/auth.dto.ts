@@ -4,23 +4,23 @@ import { Length, Matches, ValidateBy, ValidateIf } from 'class-validator';
 import { type Caller, type Role, ROLES, type Scope, SCOPES } from '../../shared/access.js';
 import {
   isEmailAddress,
-  LEAST_PASSWORD_LENGTH,
-  MOST_EMAIL_LENGTH,
-  MOST_PASSWORD_LENGTH,
+  MIN_PASSWORD_LENGTH,
+  MAX_EMAIL_LENGTH,
+  MAX_PASSWORD_LENGTH,
 } from '../../shared/credentials.js';
 import { isoOf } from '../../shared/iso-time.js';
 import { ACCESS_TOKEN_SECONDS } from './access-tokens.service.js';
 import type { Account } from '../accounts/accounts.service.js';
 
-const MOST_NAME_LENGTH = 200;
-const MOST_TOKEN_LENGTH = 200;
+const MAX_NAME_LENGTH = 200;
+const MAX_TOKEN_LENGTH = 200;
 const ACCOUNT_ID = '0b5f6a3e-4a53-4f0e-9a38-0c4f4a0d2f11';
 const REFRESH_TOKEN = 'opr_Zk9…';
 
 /** An e-mail address; what stands around it does not matter. */
 function Email(): PropertyDecorator {
   return (target, property) => {
-    ApiProperty({ format: 'email', maxLength: MOST_EMAIL_LENGTH, example: 'ada@shop.example' })(target, property);
+    ApiProperty({ format: 'email', maxLength: MAX_EMAIL_LENGTH, example: 'ada@shop.example' })(target, property);
     Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.trim() : value))(target, property);
     ValidateBy({
       name: 'email',
@@ -39,20 +39,20 @@ export class SignUpRequest {
 
   @ApiProperty({
     format: 'password',
-    minLength: LEAST_PASSWORD_LENGTH,
-    maxLength: MOST_PASSWORD_LENGTH,
+    minLength: MIN_PASSWORD_LENGTH,
+    maxLength: MAX_PASSWORD_LENGTH,
     description: 'None of the common ones, nor one made of the name or the address',
     example: 'quiet harbour seven maps',
   })
-  @Length(LEAST_PASSWORD_LENGTH, MOST_PASSWORD_LENGTH, {
-    message: `must have ${LEAST_PASSWORD_LENGTH} to ${MOST_PASSWORD_LENGTH} characters`,
+  @Length(MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH, {
+    message: `must have ${MIN_PASSWORD_LENGTH} to ${MAX_PASSWORD_LENGTH} characters`,
   })
   password!: string;
 
-  @ApiProperty({ maxLength: MOST_NAME_LENGTH, example: 'Ada Lovelace' })
+  @ApiProperty({ maxLength: MAX_NAME_LENGTH, example: 'Ada Lovelace' })
   @Transform(({ value }: { value: unknown }) => (typeof value === 'string' ? value.trim() : value))
   @Matches(/^\P{C}+$/u, { message: 'must be text in one line' })
-  @Length(1, MOST_NAME_LENGTH, { message: `must have 1 to ${MOST_NAME_LENGTH} characters` })
+  @Length(1, MAX_NAME_LENGTH, { message: `must have 1 to ${MAX_NAME_LENGTH} characters` })
   full_name!: string;
 }
 
@@ -61,23 +61,23 @@ export class LogInRequest {
   @Email()
   email!: string;
 
-  @ApiProperty({ format: 'password', maxLength: MOST_PASSWORD_LENGTH, example: 'quiet harbour seven maps' })
-  @Length(1, MOST_PASSWORD_LENGTH, { message: `must have 1 to ${MOST_PASSWORD_LENGTH} characters` })
+  @ApiProperty({ format: 'password', maxLength: MAX_PASSWORD_LENGTH, example: 'quiet harbour seven maps' })
+  @Length(1, MAX_PASSWORD_LENGTH, { message: `must have 1 to ${MAX_PASSWORD_LENGTH} characters` })
   password!: string;
 }
 
 /** Body of `POST /api/v1/auth/refresh`. */
 export class RefreshRequest {
-  @ApiProperty({ maxLength: MOST_TOKEN_LENGTH, example: REFRESH_TOKEN })
-  @Length(1, MOST_TOKEN_LENGTH, { message: 'must be a refresh token' })
+  @ApiProperty({ maxLength: MAX_TOKEN_LENGTH, example: REFRESH_TOKEN })
+  @Length(1, MAX_TOKEN_LENGTH, { message: 'must be a refresh token' })
   refresh_token!: string;
 }
 
 /** Body of `POST /api/v1/auth/logout`; may be left out where an access token is shown. */
 export class LogOutRequest {
-  @ApiPropertyOptional({ maxLength: MOST_TOKEN_LENGTH, example: REFRESH_TOKEN })
+  @ApiPropertyOptional({ maxLength: MAX_TOKEN_LENGTH, example: REFRESH_TOKEN })
   @ValidateIf((_, given) => given !== undefined)
-  @Length(1, MOST_TOKEN_LENGTH, { message: 'must be a refresh token' })
+  @Length(1, MAX_TOKEN_LENGTH, { message: 'must be a refresh token' })
   refresh_token?: string;
 }
 

@@ -9,7 +9,7 @@ import { assertOpen } from '../accounts/accounts.service.js';
 import { digestOf, newToken } from '../access/secret-tokens.js';
 
 /** A log-in ends when it was not refreshed for so long. What is over is kept as long again, so that a stolen token is noticed. */
-const LONGEST_SILENCE_DAYS = 30;
+const MAX_SILENCE_DAYS = 30;
 const PURGE_EVERY_MS = 3_600_000;
 const TOKENS_PER_ROUND = 10_000;
 const TOKEN_PREFIX = 'opr_';
@@ -54,7 +54,7 @@ export class Sessions {
       await assertOpen(tx, accountId);
       const [session] = await tx.query<{ id: string }>(
         sql`insert into sessions (account_id, expires_at)
-            values (${accountId}::uuid, now() + make_interval(days => ${LONGEST_SILENCE_DAYS})) returning id::text as id`,
+            values (${accountId}::uuid, now() + make_interval(days => ${MAX_SILENCE_DAYS})) returning id::text as id`,
       );
       const sessionId = session!.id;
       await this.audit.record(tx, actorOf(accountId, requestId), {
@@ -80,7 +80,7 @@ export class Sessions {
       );
       if (!session) return { refused: new InvalidRefreshToken(await this.endWhereReused(tx, token, requestId)) };
       await tx.query(
-        sql`update sessions set expires_at = now() + make_interval(days => ${LONGEST_SILENCE_DAYS})
+        sql`update sessions set expires_at = now() + make_interval(days => ${MAX_SILENCE_DAYS})
             where id = ${session.id}::uuid`,
       );
       return { session, refreshToken: await issue(tx, session.id) };
@@ -118,7 +118,7 @@ export class Sessions {
    */
   @Interval(PURGE_EVERY_MS)
   async purge(): Promise<void> {
-    const isOld = (at: SQL): SQL => sql`${at} < now() - make_interval(days => ${LONGEST_SILENCE_DAYS})`;
+    const isOld = (at: SQL): SQL => sql`${at} < now() - make_interval(days => ${MAX_SILENCE_DAYS})`;
     try {
       await this.database.query(sql`delete from sessions where ${isOld(sql`expires_at`)}`);
       let purged: unknown[];

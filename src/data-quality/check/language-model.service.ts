@@ -13,13 +13,13 @@ import { INSTRUCTIONS } from './model-question.rules.js';
 
 const WINDOW_SECONDS = 60;
 /** Besides the first try. The client tries again on 408, 409, 429, 5xx and failed connections, after some 0.5 and 1 s. */
-const MOST_RETRIES = 2;
+const MAX_RETRIES = 2;
 /** Of an answer, and of what some models think before it; several times what an answer needs. */
-const MOST_TOKENS = 8_000;
+const MAX_TOKENS = 8_000;
 /** Several times what so many tokens take; what is longer is no answer. */
-const MOST_ANSWER_BYTES = 262_144;
-const MOST_KEPT = 500;
-const MOST_KEPT_CHARACTERS = 8_388_608;
+const MAX_ANSWER_BYTES = 262_144;
+const MAX_KEPT = 500;
+const MAX_KEPT_CHARACTERS = 8_388_608;
 /** What a model quotes of a person is not to outlive that person's erasure by much. */
 const KEPT_MS = 3_600_000;
 
@@ -61,8 +61,8 @@ export class LanguageModel implements OnModuleDestroy {
   private readonly budget: RateLimiterRedis | null = null;
   private readonly ending = new AbortController();
   private readonly answers = new LRUCache<string, ModelAnswer, string>({
-    max: MOST_KEPT,
-    maxSize: MOST_KEPT_CHARACTERS,
+    max: MAX_KEPT,
+    maxSize: MAX_KEPT_CHARACTERS,
     sizeCalculation: (answer) => JSON.stringify(answer).length,
     ttl: KEPT_MS,
     // One that is dropped while it is on its way was paid for.
@@ -169,7 +169,7 @@ export class LanguageModel implements OnModuleDestroy {
             type: 'json_schema',
             json_schema: { name: 'order_check', strict: true, schema: ANSWER_SCHEMA as Record<string, unknown> },
           },
-          max_completion_tokens: MOST_TOKENS,
+          max_completion_tokens: MAX_TOKENS,
         },
         { signal },
       );
@@ -179,7 +179,7 @@ export class LanguageModel implements OnModuleDestroy {
       if (isTimeout(error) || isAbort(error)) {
         throw new NoAnswer({ code: 'timed_out', detail: `The model did not answer within ${timeoutSeconds} s.` });
       }
-      if (isTooLong) throw malformed(`The answer is longer than ${MOST_ANSWER_BYTES} bytes.`);
+      if (isTooLong) throw malformed(`The answer is longer than ${MAX_ANSWER_BYTES} bytes.`);
       if (error instanceof SyntaxError) throw malformed('What the endpoint answered is not JSON.');
       throw unavailable(`The endpoint can't be reached${causeOf(error)}.`);
     }
@@ -219,7 +219,7 @@ function parts(): Promise<Parts> {
           project: null,
           webhookSecret: null,
           logLevel: 'off',
-          maxRetries: MOST_RETRIES,
+          maxRetries: MAX_RETRIES,
           timeout: timeoutSeconds * 1000,
           fetch: fetching,
           // Neither the key nor an order goes where nobody sent it.
@@ -238,7 +238,7 @@ function bounded(response: Response, tooLong: () => void): Response {
   const counted = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
       bytes += chunk.byteLength;
-      if (bytes <= MOST_ANSWER_BYTES) return controller.enqueue(chunk);
+      if (bytes <= MAX_ANSWER_BYTES) return controller.enqueue(chunk);
       tooLong();
       controller.error(new Error('The body is too long'));
     },

@@ -7,8 +7,8 @@ import { readTimestamp } from '../../domain/validation/timestamp.rules.js';
 import { CHECKED_FIELDS, type CheckedField, type RulesVerdict } from './validation-result.rules.js';
 
 /** Of each list and each text of an answer; whoever sends an order may have made the model write more. */
-const MOST_LISTED = 50;
-const MOST_CHARACTERS = 300;
+const MAX_LISTED = 50;
+const MAX_CHARACTERS = 300;
 
 /** What the language model says of an order; the form is {@link ANSWER_SCHEMA}. */
 export interface ModelAnswer {
@@ -91,10 +91,10 @@ export function presentable(answer: ModelAnswer, userId: { shown: string; real: 
       order_timestamp: extracted.order_timestamp === null ? null : shownText(extracted.order_timestamp),
     },
     inconsistencies: answer.inconsistencies
-      .slice(0, MOST_LISTED)
+      .slice(0, MAX_LISTED)
       .map(({ field, problem }) => ({ field: shownText(field), problem: shownText(problem) })),
     fixes: answer.fixes
-      .slice(0, MOST_LISTED)
+      .slice(0, MAX_LISTED)
       .map(({ pointer, value, why }) => ({ pointer: shownText(pointer), value, why: shownText(why) })),
   };
 }
@@ -102,7 +102,7 @@ export function presentable(answer: ModelAnswer, userId: { shown: string; real: 
 /** As it stands in a page or a terminal without doing anything there. */
 export function shownText(text: string): string {
   const plain = text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
-  return plain.length > MOST_CHARACTERS ? `${plain.slice(0, MOST_CHARACTERS - 1).toWellFormed()}…` : plain;
+  return plain.length > MAX_CHARACTERS ? `${plain.slice(0, MAX_CHARACTERS - 1).toWellFormed()}…` : plain;
 }
 
 /** In what the two differ. Nothing is said where the rules have nothing to compare with. */

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../domain/validation/message-body.rules.js';
-import { MOST_ITEMS, questionAbout, shapeOf } from './model-question.rules.js';
+import { MAX_ITEMS, questionAbout, shapeOf } from './model-question.rules.js';
 
 const KEPT_HERE = { currency: 'USD', sendPersonalData: false };
 
@@ -105,7 +105,7 @@ describe('questionAbout', () => {
   });
 
   it('asks nothing about an order of very many items', () => {
-    const items = Array.from({ length: MOST_ITEMS }, () => ({}));
+    const items = Array.from({ length: MAX_ITEMS }, () => ({}));
     expect(questionAbout({ items }, KEPT_HERE)).not.toBeNull();
     expect(questionAbout({ items: [...items, {}] }, KEPT_HERE)).toBeNull();
   });

@@ -21,11 +21,11 @@ export const INSTRUCTIONS = [
 ].join(' ');
 
 /** More items than this are not sent, and a part of them would say nothing of the sum. */
-export const MOST_ITEMS = 100;
-const MOST_CHARACTERS = 300;
-const MOST_QUANTITY = 10 * BOUNDS.quantity;
+export const MAX_ITEMS = 100;
+const MAX_CHARACTERS = 300;
+const MAX_QUANTITY = 10 * BOUNDS.quantity;
 /** In currency units. */
-const MOST_VALUE = 100 * BOUNDS.pricePerUnit;
+const MAX_VALUE = 100 * BOUNDS.pricePerUnit;
 
 const ITEM_FIELDS = ['product_id', 'quantity', 'price_per_unit'] as const;
 
@@ -50,7 +50,7 @@ export function questionAbout(
   { currency, sendPersonalData }: { currency: string; sendPersonalData: boolean },
 ): Question | null {
   const items = own(order, 'items');
-  if (Array.isArray(items) && items.length > MOST_ITEMS) return null;
+  if (Array.isArray(items) && items.length > MAX_ITEMS) return null;
   const hidden = new Set<string>();
   const show = (pointer: string, value: unknown, form: Form): unknown => {
     const shown = shownAs(value, form, sendPersonalData);
@@ -79,7 +79,7 @@ export function questionAbout(
 
 /** The shape of a text: letters are x or X, digits 9, and what is neither and no punctuation of an address is a question mark. */
 export function shapeOf(text: string): string {
-  return text.slice(0, MOST_CHARACTERS).replace(/[^\s,.;:/#'()&@+_-]/gu, (character) => {
+  return text.slice(0, MAX_CHARACTERS).replace(/[^\s,.;:/#'()&@+_-]/gu, (character) => {
     if (/\p{Lu}/u.test(character)) return 'X';
     if (/[\p{L}\p{M}]/u.test(character)) return 'x';
     return /\p{N}/u.test(character) ? '9' : '?';
@@ -132,7 +132,7 @@ const FORMS: Record<Exclude<(typeof ORDER_FIELDS)[number], 'items'>, Form> = {
     shown: (text) => (/^u/i.test(text) ? text.charAt(0) + shapeOf(text.slice(1)) : shapeOf(text)),
   },
   order_timestamp: { of: 'text', shown: shownIf(isMoment) },
-  order_value: upTo(MOST_VALUE),
+  order_value: upTo(MAX_VALUE),
   currency: { of: 'text', shown: shownIf((text) => CURRENCIES.has(text.toUpperCase())) },
   shipping_address: { of: 'text', shown: addressShape },
   payment_method: {
@@ -142,7 +142,7 @@ const FORMS: Record<Exclude<(typeof ORDER_FIELDS)[number], 'items'>, Form> = {
 };
 const ITEM_FORMS: Record<(typeof ITEM_FIELDS)[number], Form> = {
   product_id: { of: 'text', shown: shownIf((text) => PRODUCT_ID.test(text)) },
-  quantity: upTo(MOST_QUANTITY),
+  quantity: upTo(MAX_QUANTITY),
   price_per_unit: upTo(BOUNDS.pricePerUnit),
 };
 
@@ -154,7 +154,7 @@ function isMoment(text: string): boolean {
 function shownAs(value: unknown, form: Form, sendPersonalData: boolean): unknown {
   if (typeof value === 'string') {
     const text = value.trim();
-    return sendPersonalData ? text.slice(0, MOST_CHARACTERS).toWellFormed() : form.shown(text);
+    return sendPersonalData ? text.slice(0, MAX_CHARACTERS).toWellFormed() : form.shown(text);
   }
   if (typeof value === 'number') return form.of !== 'text' && Math.abs(value) <= form.of ? value : '[a number]';
   if (Array.isArray(value)) return '[a list]';

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { LedgerEntry } from '../../ledger/ledger-entry.js';
 import { Ledger } from '../../ledger/ledger.repository.js';
-import { MOST_BYTES_PER_CALL } from '../../platform/queue/sqs-limits.js';
+import { MAX_BYTES_PER_CALL } from '../../platform/queue/sqs-limits.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { CallerError, InvalidInput, NotFound } from '../../shared/errors.js';
 import { type JsonObject, readBody } from '../../domain/validation/message-body.rules.js';
@@ -12,16 +12,16 @@ import { isDeeper, isWider } from '../../shared/nesting.js';
 import type { JudgedMessage, Outcome, Reason } from '../../domain/order-event.js';
 import { LanguageModel, type ModelReason } from './language-model.service.js';
 import { type Disagreement, disagreementsOf, type ModelAnswer, presentable } from './model-answer.rules.js';
-import { MOST_ITEMS, type Question, questionAbout } from './model-question.rules.js';
+import { MAX_ITEMS, type Question, questionAbout } from './model-question.rules.js';
 import { type FixChange, fixedOrder } from './proposed-fix.rules.js';
 import { type RulesVerdict, rulesVerdict } from './validation-result.rules.js';
 
 /** What a body over HTTP may be: what is more can't be retried, nor shown in an answer. */
-const MOST_LEVELS = 98;
-const MOST_FIELDS = 1_000;
+const MAX_LEVELS = 98;
+const MAX_FIELDS = 1_000;
 
 /** A retry is a request, whose body has this bound, and a message, whose bound it keeps with room for an attribute. */
-const MOST_RETRY_BYTES = MOST_BYTES_PER_CALL - 200;
+const MAX_RETRY_BYTES = MAX_BYTES_PER_CALL - 200;
 
 /** The position is that of a refund or a repair. */
 export class NotAnOrder extends CallerError {
@@ -137,7 +137,7 @@ export class OrderChecks {
   ): Promise<Omit<OrderCheck, 'subject' | 'rules'>> {
     const { model, modelReason, hidden } = await this.secondLook(order);
     const disagreements = model ? disagreementsOf(rules, model.answer) : [];
-    const unshowable = order === null || isDeeper(order, MOST_LEVELS) || isWider(order, MOST_FIELDS);
+    const unshowable = order === null || isDeeper(order, MAX_LEVELS) || isWider(order, MAX_FIELDS);
     if (unshowable) return { model, modelReason, disagreements, proposedFix: null };
     const byRules = fixedOrder(order, [], hidden, rules);
     const byBoth = fixedOrder(order, model?.answer.fixes ?? [], hidden, rules);
@@ -162,7 +162,7 @@ export class OrderChecks {
       return without({ code: 'unreadable', detail: 'The body is no order event that could be shown to a model.' });
     }
     if (settings && !question) {
-      return without({ code: 'too_large', detail: `Orders of more than ${MOST_ITEMS} items are not sent to a model.` });
+      return without({ code: 'too_large', detail: `Orders of more than ${MAX_ITEMS} items are not sent to a model.` });
     }
     const reply = await this.languageModel.ask(question?.text ?? '');
     if ('reason' in reply) return without(reply.reason);
@@ -192,7 +192,7 @@ export class OrderChecks {
     const { outcome, reasons, value } = this.judged(JSON.stringify(order));
     if (outcome === 'failed') return null;
     if ('position' in apply && !(await this.wouldCount(order, apply.position))) return null;
-    const isTooLong = 'position' in apply && Buffer.byteLength(JSON.stringify({ order })) > MOST_RETRY_BYTES;
+    const isTooLong = 'position' in apply && Buffer.byteLength(JSON.stringify({ order })) > MAX_RETRY_BYTES;
     const wouldBe = { outcome, reasons, orderValue: value };
     return { changes, order, wouldBe, apply: isTooLong ? { reason: 'The order is too long to be retried.' } : apply };
   }

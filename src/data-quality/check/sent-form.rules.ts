@@ -2,7 +2,7 @@ import { readBody } from '../../domain/validation/message-body.rules.js';
 import { clean } from '../../domain/validation/order-cleaning.rules.js';
 
 /** Longer than the address of a person. */
-const MOST_ADDRESS_CHARACTERS = 300;
+const MAX_ADDRESS_CHARACTERS = 300;
 const BETWEEN_WORDS = /[^\p{L}\p{N}]+/u;
 const DIGIT = /\p{Nd}/u;
 
@@ -30,7 +30,7 @@ export function sentForm(body: string): SentForm {
  * can't be where a person lives: a country or a city has no number or is one word.
  */
 export function comparableAddress(address: string): string | null {
-  if (address.length > MOST_ADDRESS_CHARACTERS || !DIGIT.test(address)) return null;
+  if (address.length > MAX_ADDRESS_CHARACTERS || !DIGIT.test(address)) return null;
   const words = address.toLowerCase().split(BETWEEN_WORDS).filter(Boolean);
   return words.length < 2 ? null : words.join(' ');
 }

@@ -4,7 +4,7 @@ import { MostStriking, type Stepwise, type Suspect, type SuspectsFound } from '.
 import { hasTimeOfDay } from './timestamp-form.rules.js';
 
 /** One every ten seconds, for a minute: quicker than a person fills in a form. */
-const LEAST_ORDERS = 6;
+const MIN_ORDERS = 6;
 const WINDOW_MS = 60_000;
 const ORDERS_PER_STEP = 50_000;
 
@@ -19,10 +19,10 @@ export function* bursts(orders: PassedOrders, timelines: Grouping, most: number)
   let sinceStep = 0;
   for (let user = 0; user < orders.users.size; user++) {
     const all = membersOf(timelines, user);
-    const timed = all.length < LEAST_ORDERS ? all : all.filter((order) => hasTimeOfDay(forms[order]!));
+    const timed = all.length < MIN_ORDERS ? all : all.filter((order) => hasTimeOfDay(forms[order]!));
     let first: number | null = null;
-    for (let last = LEAST_ORDERS - 1; last < timed.length; last++) {
-      const begin = last - LEAST_ORDERS + 1;
+    for (let last = MIN_ORDERS - 1; last < timed.length; last++) {
+      const begin = last - MIN_ORDERS + 1;
       if (times[timed[last]!]! - times[timed[begin]!]! >= WINDOW_MS) continue;
       first ??= begin;
       const next = timed[last + 1];

@@ -5,11 +5,11 @@ import { factorOf, scoreOf, spreadOf, STANDS_OUT } from './spread.rules.js';
 import { MostStriking, type Stepwise, type SuspectsFound } from './anomalies.rules.js';
 
 /** Fewer orders don't tell what a product costs. */
-const LEAST_ORDERS = 10;
+const MIN_ORDERS = 10;
 /** Discounts, and retail beside wholesale prices, are within it. */
-const LEAST_FACTOR = 3;
+const MIN_FACTOR = 3;
 /** What is given away has no logarithm: it counts as a cent. */
-const LEAST_PRICE = 0.01;
+const MIN_PRICE = 0.01;
 const LINES_PER_STEP = 50_000;
 
 /**
@@ -21,7 +21,7 @@ export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<S
   const prices = orders.linePrice.values();
   const orderOf = orders.lineOrder.values();
   /** With logarithms. */
-  const comparable = prices.map((price) => Math.max(LEAST_PRICE, price));
+  const comparable = prices.map((price) => Math.max(MIN_PRICE, price));
   const medians = new Float64Array(orders.products.size);
   const ordersWith = new Uint32Array(orders.products.size);
   /** Of each order the score of its most striking line, 0 where no line stands out, and which it is. */
@@ -32,7 +32,7 @@ export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<S
   for (let product = 0; product < orders.products.size; product++) {
     const ofProduct = membersOf(products, product);
     const oncePerOrder = ofProduct.filter((line, i) => i === 0 || orderOf[line] !== orderOf[ofProduct[i - 1]!]);
-    if (oncePerOrder.length >= LEAST_ORDERS) {
+    if (oncePerOrder.length >= MIN_ORDERS) {
       ordersWith[product] = oncePerOrder.length;
       const spread = spreadOf(picked(comparable, oncePerOrder).sort());
       medians[product] = Math.exp(spread.median);
@@ -40,7 +40,7 @@ export function* priceDeviations(orders: PassedOrders, most: number): Stepwise<S
         const score = scoreOf(comparable[line]!, spread);
         const order = orderOf[line]!;
         if (Math.abs(score) <= Math.max(STANDS_OUT, Math.abs(scores[order]!))) continue;
-        if (factorOf(comparable[line]!, spread) < LEAST_FACTOR) continue;
+        if (factorOf(comparable[line]!, spread) < MIN_FACTOR) continue;
         scores[order] = score;
         lines[order] = line;
       }

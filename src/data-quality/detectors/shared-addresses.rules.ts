@@ -6,16 +6,16 @@ import { factorOf, scoreOf, spreadOf, STANDS_OUT } from './spread.rules.js';
 import { MostStriking, type Stepwise, type SuspectsFound } from './anomalies.rules.js';
 
 /** Of the users of the median address; fewer share one as a household does. */
-const LEAST_FACTOR = 5;
+const MIN_FACTOR = 5;
 /** Where there are fewer, such as those of some offices, nobody can tell whether sharing one is unusual. */
-const LEAST_ADDRESSES = 10;
+const MIN_ADDRESSES = 10;
 const ADDRESSES_PER_STEP = 50_000;
 
 /** Addresses that far more users have than usual; each once, at the latest order that goes there. */
 export function* sharedAddresses(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
   const striking = new MostStriking(most, orders.firstNew);
   const addresses = orders.addresses.size;
-  if (addresses < LEAST_ADDRESSES) return striking.found();
+  if (addresses < MIN_ADDRESSES) return striking.found();
 
   const byAddress = grouped(orders.address.values(), addresses);
   const users = new Float64Array(addresses);
@@ -36,7 +36,7 @@ export function* sharedAddresses(orders: PassedOrders, most: number): Stepwise<S
   for (let address = 0; address < addresses; address++) {
     const count = users[address]!;
     const score = scoreOf(count, spread);
-    if (score <= STANDS_OUT || factorOf(count, spread) < LEAST_FACTOR) continue;
+    if (score <= STANDS_OUT || factorOf(count, spread) < MIN_FACTOR) continue;
     const there = membersOf(byAddress, address);
     striking.add(count, there.at(-1)!, () => {
       const masked = maskedAddress(orders.addresses.textOf(address));

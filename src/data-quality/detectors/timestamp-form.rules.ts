@@ -1,5 +1,5 @@
 const TIME = /^\d{4}-\d\d-\d\d(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?/;
-const MOST_FRACTION_DIGITS = 12;
+const MAX_FRACTION_DIGITS = 12;
 
 /** How a timestamp is written, as a small number: one of those below, or {@link SECOND} plus the digits of its fraction. */
 export type TimestampForm = number;
@@ -11,7 +11,7 @@ export const MIDNIGHT = 1;
 export const MINUTE = 2;
 export const SECOND = 3;
 /** All forms there are have smaller numbers. */
-export const FORMS = SECOND + MOST_FRACTION_DIGITS + 1;
+export const FORMS = SECOND + MAX_FRACTION_DIGITS + 1;
 /** Of what is not known as a timestamp. */
 export const UNKNOWN_FORM = 255;
 
@@ -23,7 +23,7 @@ export function formOf(timestamp: string | null): TimestampForm {
   if (time === undefined) return DAY;
   if (time === '00:00' && !/[1-9]/.test((second ?? '') + (fraction ?? ''))) return MIDNIGHT;
   if (second === undefined) return MINUTE;
-  return SECOND + Math.min(fraction?.length ?? 0, MOST_FRACTION_DIGITS);
+  return SECOND + Math.min(fraction?.length ?? 0, MAX_FRACTION_DIGITS);
 }
 
 /** What a form is called in evidence. */

@@ -12,11 +12,11 @@ import {
 } from './timestamp-form.rules.js';
 
 /** Of the form that is usual; where none has it, several senders write as they like. */
-const LEAST_USUAL_SHARE = 0.9;
+const MIN_USUAL_SHARE = 0.9;
 /** Of a form that is odd; so one is none among fewer than 20 orders, which don't tell what is usual. */
-const MOST_ODD_SHARE = 0.05;
+const MAX_ODD_SHARE = 0.05;
 /** Times as many as chance brings about are no chance. */
-const LEAST_TIMES_CHANCE = 10;
+const MIN_TIMES_CHANCE = 10;
 
 /** Orders whose timestamp is written in a form that is rare, where one form is usual. */
 export function* oddTimestampPrecision(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
@@ -26,11 +26,11 @@ export function* oddTimestampPrecision(orders: PassedOrders, most: number): Step
   for (const form of forms) if (form < FORMS) counts[form]!++;
   const all = counts.reduce((sum, count) => sum + count, 0);
   const usual = counts.indexOf(Math.max(...counts));
-  if (counts[usual]! < LEAST_USUAL_SHARE * all) return striking.found();
+  if (counts[usual]! < MIN_USUAL_SHARE * all) return striking.found();
 
   const isOdd = Array.from(counts, (count, form) => {
     const byChance = all * chanceOf(form, usual);
-    return form !== usual && count <= MOST_ODD_SHARE * all && count > LEAST_TIMES_CHANCE * byChance;
+    return form !== usual && count <= MAX_ODD_SHARE * all && count > MIN_TIMES_CHANCE * byChance;
   });
   yield;
   for (let order = 0; order < forms.length; order++) {

@@ -5,10 +5,10 @@ import { factorOf, medianOf, scoreOf, type Spread, spreadOf, STANDS_OUT } from '
 import { MostStriking, type Stepwise, type SuspectsFound } from './anomalies.rules.js';
 
 /** Fewer orders don't tell what is usual. */
-const LEAST_ORDERS_OF_USER = 10;
-const LEAST_ORDERS = 30;
+const MIN_ORDERS_OF_USER = 10;
+const MIN_ORDERS = 30;
 /** A value may be many small deviations away from the usual and still be nothing to look at. */
-const LEAST_FACTOR = 10;
+const MIN_FACTOR = 10;
 const ORDERS_PER_STEP = 50_000;
 
 /**
@@ -20,7 +20,7 @@ export function* userValueOutliers(orders: PassedOrders, most: number): Stepwise
   const byUser = grouped(orders.user.values(), orders.users.size);
   const users: number[] = [];
   for (let user = 0; user < orders.users.size; user++) {
-    if (membersOf(byUser, user).length >= LEAST_ORDERS_OF_USER) users.push(user);
+    if (membersOf(byUser, user).length >= MIN_ORDERS_OF_USER) users.push(user);
   }
   if (users.length === 0) return striking.found();
 
@@ -44,7 +44,7 @@ export function* userValueOutliers(orders: PassedOrders, most: number): Stepwise
 /** Orders whose value is far from the values of all orders. */
 export function* overallValueOutliers(orders: PassedOrders, most: number): Stepwise<SuspectsFound> {
   const striking = new MostStriking(most, orders.firstNew);
-  if (orders.size < LEAST_ORDERS) return striking.found();
+  if (orders.size < MIN_ORDERS) return striking.found();
   const all = Uint32Array.from({ length: orders.size }, (_, index) => index);
   yield;
   const spread = spreadAmong(orders, all);
@@ -84,7 +84,7 @@ function addOutliers(
     const score = scoreOf(values[index]!, spread);
     if (Math.abs(score) <= STANDS_OUT) continue;
     const factor = factorOf(values[index]!, spread);
-    if (factor < LEAST_FACTOR) continue;
+    if (factor < MIN_FACTOR) continue;
     striking.add(Math.abs(score), index, () => {
       const value = orders.amount(index);
       const median = rounded(Math.exp(spread.median) / 100, 2);

@@ -18,7 +18,7 @@ import type { Suspect } from '../detectors/anomalies.rules.js';
 
 const LOOK_EVERY_MS = 60_000;
 const DAYS_KEPT = 90;
-const LONGEST_STOP_MS = 2_000;
+const STOP_TIMEOUT_MS = 2_000;
 
 /** What is to be checked, and why. */
 interface Candidate {
@@ -55,7 +55,7 @@ export class FindingsSchedule implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
-    await atMost(LONGEST_STOP_MS, this.running);
+    await atMost(STOP_TIMEOUT_MS, this.running);
   }
 
   /** Checks where that is wanted, and no process of this ledger has begun to for as long as is set. */

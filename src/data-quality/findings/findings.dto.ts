@@ -7,7 +7,7 @@ import { OrderCheckJson } from '../check/order-check.dto.js';
 import { SuspectJson } from '../report/quality-report.dto.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_FINDINGS = 500;
+const MAX_FINDINGS = 500;
 
 /** Query of `GET /data-quality/findings`. */
 export class FindingsQuery {
@@ -19,7 +19,7 @@ export class FindingsQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_FINDINGS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_FINDINGS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

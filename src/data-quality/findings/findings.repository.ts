@@ -4,7 +4,7 @@ import { Database, type Executor } from '../../platform/database/database.js';
 import type { LedgerEntry } from '../../ledger/ledger-entry.js';
 
 /** Of all verdicts of a page together, but for the last one: each may quote an order of 1 MiB. */
-const MOST_VERDICT_BYTES = 8 * 1024 * 1024;
+const MAX_VERDICT_BYTES = 8 * 1024 * 1024;
 
 /** Why an order was checked by itself. */
 export const CAUSES = ['failed', 'suspect'] as const;
@@ -66,7 +66,7 @@ export class Findings {
             (select repair.position from ledger repair
               where repair.kind = 'repair' and repair.ref_position = candidates.position) as "repairedBy",
             (select count(*) from candidates) as candidates
-          from candidates where bytes_before < ${MOST_VERDICT_BYTES} order by candidates.number desc limit ${limit}`,
+          from candidates where bytes_before < ${MAX_VERDICT_BYTES} order by candidates.number desc limit ${limit}`,
     );
     const findings = found.map(({ candidates: _, ...finding }) => finding);
     return { findings, more: (found[0]?.candidates ?? 0) > findings.length };

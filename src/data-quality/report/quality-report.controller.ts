@@ -11,14 +11,14 @@ import { reportJson } from './quality-report-json.js';
 import { QualityReportJson, QualityReportPath, QualityReportProgress } from './quality-report.dto.js';
 import { type QualityReportRun, QualityReports } from './quality-reports.service.js';
 
-const LONGEST_WAIT_MS = 10_000;
+const MAX_WAIT_MS = 10_000;
 
 /** What is wrong with the orders that arrive, and what about them is odd. */
 @ApiTags('data quality')
 @Needs('data-quality:read')
 @Controller('data-quality')
 export class QualityReportController {
-  private readonly longestWaitMs = LONGEST_WAIT_MS;
+  private readonly longestWaitMs = MAX_WAIT_MS;
 
   constructor(private readonly reports: QualityReports) {}
 

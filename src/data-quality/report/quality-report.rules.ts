@@ -21,9 +21,9 @@ import type { Stepwise, Suspect, SuspectKind, SuspectsFound } from '../detectors
 import { oddTimestampPrecision } from '../detectors/timestamp-precision.rules.js';
 import { overallValueOutliers, userValueOutliers } from '../detectors/value-outliers.rules.js';
 
-const MOST_SAMPLES = 5;
-const MOST_SENDERS = 20;
-const MOST_SUSPECTS = 20;
+const MAX_SAMPLES = 5;
+const MAX_SENDERS = 20;
+const MAX_SUSPECTS = 20;
 
 /** Which suspects are told of. */
 export interface SuspectsWanted {
@@ -50,7 +50,7 @@ export interface QualityFindings extends OutcomeCounts {
  */
 export class QualityFold {
   private readonly outcomes = noOutcomes();
-  private readonly reasons = new ReasonCounts(MOST_SAMPLES);
+  private readonly reasons = new ReasonCounts(MAX_SAMPLES);
   private readonly trend = new DailyTrend();
   private readonly users = new Numbering();
   private readonly senders = new Senders(this.users);
@@ -59,7 +59,7 @@ export class QualityFold {
 
   constructor(
     private readonly calendar: BusinessCalendar,
-    private readonly wanted: SuspectsWanted = { after: 0, most: MOST_SUSPECTS },
+    private readonly wanted: SuspectsWanted = { after: 0, most: MAX_SUSPECTS },
   ) {}
 
   add(entry: ReportedEntry): void {
@@ -82,7 +82,7 @@ export class QualityFold {
       ...this.outcomes,
       byReason: this.reasons.result(),
       trend: this.trend.result(),
-      worstSenders: this.senders.worst(MOST_SENDERS),
+      worstSenders: this.senders.worst(MAX_SENDERS),
       withoutUser: this.senders.withoutUser,
       corrections: this.corrections.result(),
       suspects: {

@@ -12,7 +12,7 @@ import type { Suspect } from '../detectors/anomalies.rules.js';
 const POSITIONS_PER_PAGE = 2_000;
 /** A page is folded in parts, between which others have a turn. */
 const ENTRIES_PER_TURN = 500;
-const MOST_WAITING = 10;
+const MAX_WAITING = 10;
 const RETRY_AFTER_SECONDS = 30;
 
 /** What the ledger says of the quality of the data within a range of days. */
@@ -31,7 +31,7 @@ export class TooManyReports extends CallerError {
   readonly kind = 'too_many';
   override readonly retryAfter = RETRY_AFTER_SECONDS;
   constructor() {
-    super(`${MOST_WAITING} reports wait to be made; ask again later.`);
+    super(`${MAX_WAITING} reports wait to be made; ask again later.`);
   }
 }
 
@@ -107,7 +107,7 @@ export class QualityReports implements OnModuleDestroy {
 
   private begin({ start, end }: DayRange): QualityReportRun {
     const waiting = this.known.filter(({ run }) => run.state === 'waiting');
-    if (waiting.length >= MOST_WAITING) throw new TooManyReports();
+    if (waiting.length >= MAX_WAITING) throw new TooManyReports();
     const known: Omit<KnownReport, 'run'> = { range: { start, end }, ledgerId: '', position: null };
     const run = this.runs.begin(async (progress, stopping) => {
       const head = await this.ledger.head();

@@ -13,9 +13,9 @@ export type ExactNumber = number | Decimal;
  */
 const Exact = Decimal.clone({ defaults: true, precision: 500 });
 
-const LONGEST_NUMBER = 64;
+const MAX_NUMBER = 64;
 /** The shortest form of a double has no more significant digits. */
-const LONGEST_SHORTEST = 17;
+const MAX_SHORTEST = 17;
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 /** With at most 15 digits and no exponent, text and the double nearest to it mean the same decimal. */
 const SHORT_NUMBER = /^(?=.{1,15}$)\d+(?:\.\d+)?$/;
@@ -28,14 +28,14 @@ const SHORT_NUMBER = /^(?=.{1,15}$)\d+(?:\.\d+)?$/;
  */
 export function readNumber(given: unknown): ExactNumber | undefined {
   if (typeof given === 'number') return Number.isFinite(given) ? given + 0 : undefined;
-  if (typeof given !== 'string' || given.length > LONGEST_NUMBER) return undefined;
+  if (typeof given !== 'string' || given.length > MAX_NUMBER) return undefined;
   if (SHORT_NUMBER.test(given)) return Number(given);
   if (!NUMBER.test(given)) return undefined;
   const nearest = Number(given);
   if (!Number.isFinite(nearest)) return undefined;
   if (nearest === 0) return 0;
   const exact = new Exact(given);
-  return exact.precision() <= LONGEST_SHORTEST && exact.equals(nearest) ? nearest : exact;
+  return exact.precision() <= MAX_SHORTEST && exact.equals(nearest) ? nearest : exact;
 }
 
 /** The decimal of an exact number, for arithmetic that doesn't round. */

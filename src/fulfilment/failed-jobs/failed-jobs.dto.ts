@@ -7,7 +7,7 @@ import { type FailedJob, JOB_STATES } from './failed-jobs.service.js';
 import { ORDER_STATUSES } from '../workflow/order-states.rules.js';
 
 const DEFAULT_LIMIT = 50;
-const MOST_JOBS = 500;
+const MAX_JOBS = 500;
 
 /** Path of one failed job. */
 export class FailedJobPath {
@@ -25,7 +25,7 @@ export class FailedJobsQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_JOBS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_JOBS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

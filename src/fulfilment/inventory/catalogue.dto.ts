@@ -22,10 +22,10 @@ import { cents, decimalOf } from '../../domain/money.js';
 import type { Movement, Product, StockedPlace } from './catalogue.service.js';
 
 const DEFAULT_LIMIT = 50;
-const MOST_PRODUCTS = 500;
-const MOST_QUANTITY = 1_000_000;
-const MOST_PRICE = 1_000_000_000;
-const MOST_PLACES = 50;
+const MAX_PRODUCTS = 500;
+const MAX_QUANTITY = 1_000_000;
+const MAX_PRICE = 1_000_000_000;
+const MAX_PLACES = 50;
 const DEFAULT_LOW_STOCK = 5;
 const CAUSES = ['received', 'corrected', 'shipped'];
 
@@ -65,7 +65,7 @@ export function WarehouseCode(): PropertyDecorator {
 function Price(api: typeof ApiProperty): PropertyDecorator {
   return (target, property) => {
     api({ description: 'More than 0, with at most two places', example: 12.99 })(target, property);
-    BodyMoney(MOST_PRICE)(target, property);
+    BodyMoney(MAX_PRICE)(target, property);
   };
 }
 
@@ -76,7 +76,7 @@ function LowStock(): PropertyDecorator {
       description: 'The product is low when no more than this can be sold',
       example: DEFAULT_LOW_STOCK,
     })(target, property);
-    Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })(target, property);
+    Max(MAX_QUANTITY, { message: `must be at most ${MAX_QUANTITY}` })(target, property);
     Min(0, { message: 'must be at least 0' })(target, property);
     IsInt({ message: 'must be a whole number' })(target, property);
   };
@@ -106,7 +106,7 @@ export class InventoryQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_PRODUCTS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_PRODUCTS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 
@@ -115,7 +115,7 @@ export class MovementsQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_PRODUCTS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_PRODUCTS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 
@@ -124,10 +124,10 @@ export class InitialStock {
   @WarehouseCode()
   warehouse!: string;
 
-  @ApiProperty({ type: 'integer', minimum: 1, maximum: MOST_QUANTITY, example: 100 })
+  @ApiProperty({ type: 'integer', minimum: 1, maximum: MAX_QUANTITY, example: 100 })
   @IsInt({ message: 'must be a whole number' })
   @Min(1, { message: 'must be at least 1' })
-  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
+  @Max(MAX_QUANTITY, { message: `must be at most ${MAX_QUANTITY}` })
   quantity!: number;
 }
 
@@ -147,7 +147,7 @@ export class ProductRequest {
 
   @ApiPropertyOptional({ type: [InitialStock], description: 'What is there at once, each warehouse once' })
   @IsArray({ message: 'must be a list' })
-  @ArrayMaxSize(MOST_PLACES, { message: `must have at most ${MOST_PLACES} warehouses` })
+  @ArrayMaxSize(MAX_PLACES, { message: `must have at most ${MAX_PLACES} warehouses` })
   @ArrayUnique(({ warehouse }: InitialStock) => warehouse, { message: 'must name each warehouse once' })
   // A list among them would pass as a list of the DTO.
   @IsObject({ each: true, message: 'must be a list of objects' })
@@ -181,14 +181,14 @@ export class RestockRequest {
 
   @ApiProperty({
     type: 'integer',
-    minimum: -MOST_QUANTITY,
-    maximum: MOST_QUANTITY,
+    minimum: -MAX_QUANTITY,
+    maximum: MAX_QUANTITY,
     description: 'Negative to take away what is broken or was counted wrong',
     example: 20,
   })
   @IsInt({ message: 'must be a whole number' })
-  @Min(-MOST_QUANTITY, { message: `must be at least ${-MOST_QUANTITY}` })
-  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
+  @Min(-MAX_QUANTITY, { message: `must be at least ${-MAX_QUANTITY}` })
+  @Max(MAX_QUANTITY, { message: `must be at most ${MAX_QUANTITY}` })
   @NotEquals(0, { message: 'must not be 0' })
   quantity!: number;
 }

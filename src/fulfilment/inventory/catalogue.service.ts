@@ -71,7 +71,7 @@ export class NotInStock extends CallerError {
 }
 
 /** Of one product at one place. */
-export const MOST_ON_HAND = 1_000_000_000;
+export const MAX_ON_HAND = 1_000_000_000;
 
 const PRODUCT = sql`products.sku, products.name, price_cents as price, vendor_id::text as "vendorId",
   low_stock_at as "lowStockAt", coalesce(level.on_hand, 0) as "onHand",
@@ -238,7 +238,7 @@ async function move(
   const [moved] = await tx.query<{ onHand: number }>(
     sql`update stock set on_hand = on_hand + ${quantity}
         where sku = ${sku} and warehouse = ${warehouse}
-          and on_hand - reserved + ${quantity} >= 0 and on_hand + ${quantity} <= ${MOST_ON_HAND}
+          and on_hand - reserved + ${quantity} >= 0 and on_hand + ${quantity} <= ${MAX_ON_HAND}
         returning on_hand as "onHand"`,
   );
   if (!moved) {
@@ -246,7 +246,7 @@ async function move(
       sql`select on_hand - reserved as available from stock where sku = ${sku} and warehouse = ${warehouse}`,
     );
     if (quantity < 0) throw new NotInStock(sku, warehouse, level!.available);
-    throw new InvalidInput([{ field: 'quantity', message: `must leave at most ${MOST_ON_HAND} in ${warehouse}` }]);
+    throw new InvalidInput([{ field: 'quantity', message: `must leave at most ${MAX_ON_HAND} in ${warehouse}` }]);
   }
   await tx.query(
     sql`insert into stock_movements (sku, warehouse, quantity, cause, actor)

@@ -17,9 +17,9 @@ const SWEEP_EVERY_MS = 1_000;
  * meanwhile goes with one claim, a call of SQS for every ten and one delete.
  */
 const PAUSE_MS_PER_MESSAGE = 10;
-const LONGEST_PAUSE_MS = 250;
+const MAX_PAUSE_MS = 250;
 const PAUSE_AFTER_FAILURE_SECONDS = 2;
-const LONGEST_STOP_MS = 2_000;
+const STOP_TIMEOUT_MS = 2_000;
 
 /**
  * Takes messages from the outbox to their queues: at once after a commit of this process, and by a sweep what others left.
@@ -66,7 +66,7 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
   /** What is not sent by then stays in the outbox. */
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
-    await atMost(LONGEST_STOP_MS, this.ended);
+    await atMost(STOP_TIMEOUT_MS, this.ended);
     for (const notice of Object.values(this.notices)) notice.stop();
   }
 
@@ -130,7 +130,7 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
         if (taken === 0) continue;
         // An order's next message can be claimed now that the one before it is gone.
         this.again = true;
-        await pause(Math.min(taken * PAUSE_MS_PER_MESSAGE, LONGEST_PAUSE_MS));
+        await pause(Math.min(taken * PAUSE_MS_PER_MESSAGE, MAX_PAUSE_MS));
       }
     } catch (error) {
       // A database that is down says so itself.

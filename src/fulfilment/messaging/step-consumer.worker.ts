@@ -5,7 +5,7 @@ import { Readiness } from '../../platform/observability/readiness.js';
 import { PollLoops, WATCH_INTERVAL_MS } from '../../platform/queue/poll-loops.js';
 import { QueueWorkers } from '../../platform/queue/queue-workers.js';
 import { StepHandlers } from '../workflow/step-handlers.js';
-import { LONGEST_BATCH_SECONDS, StepIntake } from './step-intake.service.js';
+import { BATCH_TIMEOUT_SECONDS, StepIntake } from './step-intake.service.js';
 import { STEP_QUEUES, type StepQueue } from './step-messages.js';
 import { stepPollLoopNames } from './step-pollers.js';
 import { StepQueues } from './step-queues.js';
@@ -25,7 +25,7 @@ export class StepConsumer implements OnApplicationBootstrap, OnModuleDestroy {
   ) {
     this.lines = STEP_QUEUES.map((step) => {
       const { queue, gate, settings } = queues.of(step);
-      return { step, loops: new PollLoops(queue, gate, settings, {}, LONGEST_BATCH_SECONDS) };
+      return { step, loops: new PollLoops(queue, gate, settings, {}, BATCH_TIMEOUT_SECONDS) };
     });
   }
 

@@ -11,14 +11,14 @@ import { NoStepMessage, STEP_TASKS, stepMessageIn, type StepQueue } from './step
 import { StepQueues } from './step-queues.js';
 
 /** Steps under way at once in this process: each has a connection to the database, of which the intake needs some too. */
-export const MOST_STEPS_AT_ONCE = 6;
+export const MAX_STEPS_AT_ONCE = 6;
 /** For how long a batch is kept hidden while its messages wait for their turn and are handled. By rights none takes as long. */
-export const LONGEST_BATCH_SECONDS = 600;
+export const BATCH_TIMEOUT_SECONDS = 600;
 /**
  * For how long what waits for its turn is handled yet when the process ends. Whatever is given back has used up a delivery, and
  * would be a dead letter after some restarts without having been tried once.
  */
-const LONGEST_CLEARANCE_MS = 3_000;
+const MAX_CLEARANCE_MS = 3_000;
 /** From the beginning of the end: poll loops are waited for a little longer, so that what is given back still is. */
 const LATEST_CLEARANCE_MS = 5_000;
 /** What is given back at the end must not reach a poll of this process that is about to end. */
@@ -39,13 +39,13 @@ export class StepIntake {
   ) {}
 
   /**
-   * Handles a batch of messages, at most {@link MOST_STEPS_AT_ONCE} of all batches at once, and keeps them hidden meanwhile.
+   * Handles a batch of messages, at most {@link MAX_STEPS_AT_ONCE} of all batches at once, and keeps them hidden meanwhile.
    * @returns those to acknowledge; the others have been given back
    */
   async handle(step: StepQueue, messages: Message[]): Promise<Message[]> {
     const { queue, settings } = this.queues.of(step);
     const kept = new Set(messages);
-    const until = performance.now() + LONGEST_BATCH_SECONDS * 1000;
+    const until = performance.now() + BATCH_TIMEOUT_SECONDS * 1000;
     const keepHidden = (): void => {
       if (performance.now() < until) void this.hide(queue, [...kept], settings.visibilityTimeout);
     };
@@ -66,7 +66,7 @@ export class StepIntake {
   }
 
   /**
-   * What still waits for its turn after {@link LONGEST_CLEARANCE_MS} is given back.
+   * What still waits for its turn after {@link MAX_CLEARANCE_MS} is given back.
    * @param since when the process began to end, ms of performance.now()
    */
   stop(since: number): void {
@@ -75,7 +75,7 @@ export class StepIntake {
       for (const { call } of this.queued.splice(0)) call(false);
     };
     const left = since + LATEST_CLEARANCE_MS - performance.now();
-    setTimeout(giveBack, Math.max(0, Math.min(LONGEST_CLEARANCE_MS, left))).unref();
+    setTimeout(giveBack, Math.max(0, Math.min(MAX_CLEARANCE_MS, left))).unref();
   }
 
   /** @returns null where the message is done, else the seconds until it is to come again */
@@ -93,7 +93,7 @@ export class StepIntake {
   /** @returns whether there is one, now or after a while */
   private async turn(step: StepQueue, receiveCount: number): Promise<boolean> {
     if (this.turnsAreOver) return false;
-    if (this.underWay < MOST_STEPS_AT_ONCE) {
+    if (this.underWay < MAX_STEPS_AT_ONCE) {
       this.underWay++;
       return true;
     }

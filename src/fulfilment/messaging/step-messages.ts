@@ -29,7 +29,7 @@ export interface StepMessage {
 }
 
 /** Many times what a step message needs. */
-const MOST_CHARACTERS = 4_096;
+const MAX_CHARACTERS = 4_096;
 const ID = /^[\x21-\x7e]{1,128}$/;
 
 /** A message on a queue of the fulfilment that asks for no step. Says nothing of what is in it. */
@@ -56,7 +56,7 @@ export function stepMessageIn(body: string): StepMessage {
 }
 
 function objectIn(body: string): Record<string, unknown> {
-  if (body.length > MOST_CHARACTERS) throw new NoStepMessage(`it has more than ${MOST_CHARACTERS} characters`);
+  if (body.length > MAX_CHARACTERS) throw new NoStepMessage(`it has more than ${MAX_CHARACTERS} characters`);
   let value: unknown;
   try {
     value = JSON.parse(body);

@@ -12,7 +12,7 @@ import { STEP_QUEUES, type StepQueue } from './step-messages.js';
  * While so many messages of a queue wait for their turn in this process, it receives no more of them: enough that the next ones
  * arrive while these are handled.
  */
-export const MOST_WAITING = 10;
+export const MAX_WAITING = 10;
 
 /** A queue of steps with what belongs to it. */
 export interface StepQueueParts {
@@ -35,7 +35,7 @@ export class StepQueues implements OnApplicationShutdown {
       return {
         settings,
         queue,
-        gate: new ReceiveGate(database, queue, settings.pollers, MOST_WAITING),
+        gate: new ReceiveGate(database, queue, settings.pollers, MAX_WAITING),
         sender: new QueueSender(sqs, settings.name),
         deadLetters: new DeadLetterQueue(sqs, settings.name),
       };

@@ -6,7 +6,7 @@ import { CONFIG, type Config } from '../../shared/config.js';
 import { CallerError } from '../../shared/errors.js';
 
 /** The longest key that is taken. */
-export const MOST_KEY_CHARACTERS = 255;
+export const MAX_KEY_CHARACTERS = 255;
 
 /** The header `Idempotency-Key` is missing or is not usable. */
 export class IdempotencyKeyMissing extends CallerError {
@@ -14,7 +14,7 @@ export class IdempotencyKeyMissing extends CallerError {
   readonly kind = 'invalid';
   constructor() {
     super(
-      `Send the header Idempotency-Key: 1 to ${MOST_KEY_CHARACTERS} printable characters of your choice, new for each ` +
+      `Send the header Idempotency-Key: 1 to ${MAX_KEY_CHARACTERS} printable characters of your choice, new for each ` +
         'order and the same when you send it again.',
     );
   }
@@ -111,7 +111,7 @@ export class IdempotencyKeys {
  * @throws IdempotencyKeyMissing
  */
 export function idempotencyKeyIn(header: string | string[] | undefined): string {
-  if (typeof header !== 'string' || header.length > MOST_KEY_CHARACTERS || !/^[\x20-\x7e]+$/.test(header)) {
+  if (typeof header !== 'string' || header.length > MAX_KEY_CHARACTERS || !/^[\x20-\x7e]+$/.test(header)) {
     throw new IdempotencyKeyMissing();
   }
   return header;

@@ -10,7 +10,7 @@ import {
   IdempotencyKeyMissing,
   idempotencyKeyIn,
   IdempotencyKeyReused,
-  MOST_KEY_CHARACTERS,
+  MAX_KEY_CHARACTERS,
   RequestInFlight,
 } from './idempotency.service.js';
 import {
@@ -31,7 +31,7 @@ import { Orders } from './orders.service.js';
 import { Shipments } from '../shipments/shipments.service.js';
 
 /** Beyond any number of an order, and as ms UTC beyond any time that one is placed at. */
-const MOST_IN_CURSOR = 1e14;
+const MAX_IN_CURSOR = 1e14;
 const NO_ORDER = { not_found: 'There is no order ORD-5F3C6F0E2A4F7B1C, or it is not yours.' };
 
 /** Orders: taken, looked at, cancelled. */
@@ -62,8 +62,8 @@ export class OrdersController {
   @ApiHeader({
     name: 'Idempotency-Key',
     required: true,
-    description: `1 to ${MOST_KEY_CHARACTERS} printable characters, yours alone`,
-    schema: { type: 'string', maxLength: MOST_KEY_CHARACTERS, example: '7d3c1f0a' },
+    description: `1 to ${MAX_KEY_CHARACTERS} printable characters, yours alone`,
+    schema: { type: 'string', maxLength: MAX_KEY_CHARACTERS, example: '7d3c1f0a' },
   })
   @ApiAcceptedResponse({
     type: OrderTaken,
@@ -197,7 +197,7 @@ export class OrdersController {
 
 function isPlace(value: Record<string, unknown>): value is { placedAt: number; number: number } {
   return [value.placedAt, value.number].every(
-    (part) => Number.isSafeInteger(part) && (part as number) >= 0 && (part as number) <= MOST_IN_CURSOR,
+    (part) => Number.isSafeInteger(part) && (part as number) >= 0 && (part as number) <= MAX_IN_CURSOR,
   );
 }
 

@@ -25,11 +25,11 @@ import { cents, decimalOf } from '../../domain/money.js';
 import { OptionalSku, Sku } from '../inventory/catalogue.dto.js';
 import { isOrderId } from './order-id.rules.js';
 import { isCancellable, MOVES, ORDER_STATUSES, type OrderStatus } from '../workflow/order-states.rules.js';
-import { MOST_QUANTITY, type Order, type OrderedLine, type TimelineEntry } from './orders.service.js';
+import { MAX_QUANTITY, type Order, type OrderedLine, type TimelineEntry } from './orders.service.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_ORDERS = 500;
-const MOST_ITEMS = 500;
+const MAX_ORDERS = 500;
+const MAX_ITEMS = 500;
 /** Who is no person. */
 const OPEN_ACTORS = ['workflow', 'payment-provider'];
 /** Text in one line, in any script, emoji and direction marks included. */
@@ -60,10 +60,10 @@ export class OrderItem {
   @Sku()
   sku!: string;
 
-  @ApiProperty({ type: 'integer', minimum: 1, maximum: MOST_QUANTITY, example: 1 })
+  @ApiProperty({ type: 'integer', minimum: 1, maximum: MAX_QUANTITY, example: 1 })
   @IsInt({ message: 'must be a whole number' })
   @Min(1, { message: 'must be at least 1' })
-  @Max(MOST_QUANTITY, { message: `must be at most ${MOST_QUANTITY}` })
+  @Max(MAX_QUANTITY, { message: `must be at most ${MAX_QUANTITY}` })
   quantity!: number;
 }
 
@@ -74,10 +74,10 @@ export class OrderRequest {
   @Transform(upper)
   currency!: string;
 
-  @ApiProperty({ type: [OrderItem], description: `1 to ${MOST_ITEMS}; what comes several times is added up` })
+  @ApiProperty({ type: [OrderItem], description: `1 to ${MAX_ITEMS}; what comes several times is added up` })
   @IsArray({ message: 'must be a list' })
   @ArrayMinSize(1, { message: 'must have at least 1 item' })
-  @ArrayMaxSize(MOST_ITEMS, { message: `must have at most ${MOST_ITEMS} items` })
+  @ArrayMaxSize(MAX_ITEMS, { message: `must have at most ${MAX_ITEMS} items` })
   @IsObject({ each: true, message: 'must be a list of objects' })
   @ValidateNested({ each: true, message: 'must be an object' })
   @Type(() => OrderItem)
@@ -144,7 +144,7 @@ export class OrdersQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_ORDERS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_ORDERS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 
@@ -153,7 +153,7 @@ export class TimelineQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_ORDERS, { default: 100 })
+  @QueryInteger(1, MAX_ORDERS, { default: 100 })
   limit = 100;
 }
 

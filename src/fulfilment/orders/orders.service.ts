@@ -18,7 +18,7 @@ import { Outbox, stepMessage } from '../messaging/outbox.repository.js';
 export const OPERATORS_USER_ID = 'U-OPERATOR';
 
 /** Of one SKU in one order, as order events have it. */
-export const MOST_QUANTITY = 1_000_000;
+export const MAX_QUANTITY = 1_000_000;
 
 /** What a customer wants. */
 export interface NewOrder {
@@ -243,8 +243,8 @@ function summed(items: NewOrder['items']): Map<string, number> {
   const wanted = new Map<string, number>();
   for (const { sku, quantity } of items) wanted.set(sku, (wanted.get(sku) ?? 0) + quantity);
   const wrong = items.flatMap(({ sku }, index): FieldError[] =>
-    wanted.get(sku)! > MOST_QUANTITY
-      ? [{ field: `items.${index}.quantity`, message: `must come to at most ${MOST_QUANTITY} of ${sku} in one order` }]
+    wanted.get(sku)! > MAX_QUANTITY
+      ? [{ field: `items.${index}.quantity`, message: `must come to at most ${MAX_QUANTITY} of ${sku} in one order` }]
       : [],
   );
   if (wrong.length > 0) throw new InvalidInput(wrong);

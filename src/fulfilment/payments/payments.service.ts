@@ -27,11 +27,11 @@ import { delayBeforeRetry } from '../workflow/retry-delays.rules.js';
 import type { StepMessage } from '../messaging/step-messages.js';
 
 /** Charges that the provider did not take on, before the order is given up. */
-const MOST_ATTEMPTS = 5;
+const MAX_ATTEMPTS = 5;
 /** How often it is asked what became of a charge that it did not answer to. */
-const MOST_QUESTIONS = 8;
+const MAX_QUESTIONS = 8;
 /** How often money is tried to be given back before a person has to see to it. */
-const MOST_RETURNS = 6;
+const MAX_RETURNS = 6;
 
 /** Who acts where the provider tells of something by itself. */
 const PROVIDER: Actor = Object.freeze({ name: 'payment-provider', requestId: null });
@@ -297,7 +297,7 @@ export class Payments extends PaymentNotices {
   private async timedOut(tx: Executor, order: LockedOrder, attempt: PaymentAttempt, actor: Actor): Promise<void> {
     if (!isOpen(attempt) || !['reserved', 'payment_unknown'].includes(order.status)) return;
     const asked = attempt.asked + 1;
-    if (asked > MOST_QUESTIONS) return this.giveUp(tx, order, 'the provider does not say what became of it', actor);
+    if (asked > MAX_QUESTIONS) return this.giveUp(tx, order, 'the provider does not say what became of it', actor);
     await changeAttempt(tx, attempt, { state: 'unknown', asked });
     const delaySeconds = delayBeforeRetry(asked, Math.random());
     const send = [{ ...stepMessage('ask', order.id), delaySeconds }];
@@ -310,7 +310,7 @@ export class Payments extends PaymentNotices {
   private async unavailable(tx: Executor, order: LockedOrder, attempt: PaymentAttempt, actor: Actor): Promise<void> {
     if (!isOpen(attempt) || order.status !== 'reserved') return;
     await changeAttempt(tx, attempt, { state: 'unavailable' });
-    if (attempt.number >= MOST_ATTEMPTS) return this.giveUp(tx, order, 'the provider does not take charges', actor);
+    if (attempt.number >= MAX_ATTEMPTS) return this.giveUp(tx, order, 'the provider does not take charges', actor);
     const delaySeconds = delayBeforeRetry(attempt.number, Math.random());
     const send = [{ ...stepMessage('charge', order.id), delaySeconds }];
     const detail = { attempt: attempt.number, again_in_seconds: delaySeconds };
@@ -338,7 +338,7 @@ export class Payments extends PaymentNotices {
     event: 'payment.return_due' | 'payment.return_failed',
   ): Promise<void> {
     const compensationTries = attempt.compensationTries + 1;
-    const gaveUp = compensationTries >= MOST_RETURNS;
+    const gaveUp = compensationTries >= MAX_RETURNS;
     await changeAttempt(tx, attempt, { compensation: gaveUp ? 'failed' : 'due', compensationTries });
     const delaySeconds = delayBeforeRetry(compensationTries, Math.random());
     const send = gaveUp ? [] : [{ ...returnMessage(attempt), delaySeconds }];

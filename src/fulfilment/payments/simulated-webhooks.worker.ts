@@ -15,10 +15,10 @@ import { WebhookSignatures } from './webhook-signatures.service.js';
 const PATH = '/api/v1/payments/webhook';
 const LOOK_EVERY_MS = 1_000;
 const AT_ONCE = 20;
-const LONGEST_ANSWER_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 5_000;
 /** When an attempt is taken for dead that nothing more is heard of; longer than an answer may take. */
 const LEASE_SECONDS = 10;
-const LONGEST_STOP_MS = 1_000;
+const STOP_TIMEOUT_MS = 1_000;
 
 /** A webhook that is to be delivered now. */
 interface DueWebhook {
@@ -50,7 +50,7 @@ export class SimulatedWebhooks implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(LONGEST_STOP_MS, this.underWay ?? Promise.resolve());
+    await atMost(STOP_TIMEOUT_MS, this.underWay ?? Promise.resolve());
   }
 
   /** Does what is due. One that is asked for while another is under way is that one. */
@@ -136,7 +136,7 @@ export class SimulatedWebhooks implements OnModuleDestroy {
         headers: { 'content-type': 'application/json', ...this.signatures.headersFor(body, id, Date.now()) },
         body,
         redirect: 'error',
-        signal: AbortSignal.any([this.stopping.signal, AbortSignal.timeout(LONGEST_ANSWER_MS)]),
+        signal: AbortSignal.any([this.stopping.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]),
       });
       await response.arrayBuffer(); // so that its connection is free for the next
       return response.ok ? null : `status ${response.status}`;

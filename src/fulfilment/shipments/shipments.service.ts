@@ -17,7 +17,7 @@ import { trackingNumberOf } from './tracking-number.rules.js';
 const CARRIER = 'Simulated Carrier';
 const RANDOM_BYTES = 6;
 /** Of so many numbers in a row one is free, however many parcels there are. */
-const MOST_NUMBERS_TRIED = 100;
+const MAX_NUMBERS_TRIED = 100;
 
 /** What is on its way to a customer. Times are ms UTC. */
 export interface Shipment {
@@ -99,7 +99,7 @@ export class Shipments {
 
   /** Numbers are few enough that some are given out already. */
   private async handOver(tx: Executor, orderId: string): Promise<string> {
-    for (let tried = 0; tried < MOST_NUMBERS_TRIED; tried++) {
+    for (let tried = 0; tried < MAX_NUMBERS_TRIED; tried++) {
       const trackingNumber = trackingNumberOf(randomBytes(RANDOM_BYTES));
       const added = await tx.query(
         sql`with created as (

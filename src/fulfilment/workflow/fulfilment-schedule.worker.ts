@@ -29,12 +29,12 @@ const PRODUCTS_PER_REPORT = 20;
  * wait longer on a queue; a second one does no harm.
  */
 const STUCK_SECONDS = 180;
-const MOST_REDRIVES = 5;
+const MAX_REDRIVES = 5;
 /** No message is kept longer on a queue. */
 const INBOX_DAYS = 15;
 /** For a person who looks for what became of a charge. */
 const SETTLED_DAYS = 90;
-const LONGEST_STOP_MS = 2_000;
+const STOP_TIMEOUT_MS = 2_000;
 
 /** The locks under which one process at a time does each job: any numbers of our own, the same in all processes. */
 const LOCKS = {
@@ -71,7 +71,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
-    await atMost(LONGEST_STOP_MS, Promise.all(this.running.values()));
+    await atMost(STOP_TIMEOUT_MS, Promise.all(this.running.values()));
   }
 
   /** Has the carrier go on with what is on its way. */
@@ -110,7 +110,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
       // A paid order is kept back for a while.
       const paidStuckSeconds = STUCK_SECONDS + this.config.shipmentDelaySeconds;
       const isStuck = sql`status in ('pending', 'reserved', 'payment_unknown', 'paid')
-        and active_at < clock_timestamp() - make_interval(secs => ${STUCK_SECONDS}) and redriven <= ${MOST_REDRIVES}
+        and active_at < clock_timestamp() - make_interval(secs => ${STUCK_SECONDS}) and redriven <= ${MAX_REDRIVES}
         and (status <> 'paid' or active_at < clock_timestamp() - make_interval(secs => ${paidStuckSeconds}))
         and not exists (select 1 from outbox where order_id = orders.id)`;
       const due = await this.ordersWith(
@@ -161,8 +161,8 @@ export class FulfilmentSchedule implements OnModuleDestroy {
 
   private async redrive(tx: Executor, order: LockedOrder, redriven: number): Promise<void> {
     const task = taskOf(order.status)!;
-    if (redriven > MOST_REDRIVES) {
-      const error = `Nothing came of the step ${task}, which was asked for again ${MOST_REDRIVES} times`;
+    if (redriven > MAX_REDRIVES) {
+      const error = `Nothing came of the step ${task}, which was asked for again ${MAX_REDRIVES} times`;
       await openFailedJob(tx, order.id, { job: 'step', reference: '', error });
       await this.workflow.record(tx, order, { event: 'job.failed', detail: { job: 'step', task } }, WORKFLOW);
       return;

@@ -23,19 +23,19 @@ import type { DeadLetterFilter } from './dead-letter-filter.rules.js';
 import type { ExplainedDeadLetter, RedriveOrder, RedriveTotals } from './dead-letters.service.js';
 import { readTimestamp } from '../../domain/validation/timestamp.rules.js';
 
-const MOST_SAMPLED = 100;
-const MOST_REDRIVEN = 1_000;
-const MOST_PER_SECOND = 500;
+const MAX_SAMPLED = 100;
+const MAX_REDRIVEN = 1_000;
+const MAX_PER_SECOND = 500;
 /** What sending may take by limit and rate alone; the caller waits for it. */
-const MOST_SECONDS = 20;
-const MOST_IDS = 100;
-const MOST_CHARACTERS = 1_000;
+const MAX_SECONDS = 20;
+const MAX_IDS = 100;
+const MAX_CHARACTERS = 1_000;
 const MESSAGE_ID = /^[\w-]{1,100}$/;
 const NO_MESSAGE_ID = 'must be the id of a message';
 
 /** Query of `GET /dead-letters`. */
 export class DeadLettersQuery {
-  @QueryInteger(1, MOST_SAMPLED, { default: 10 })
+  @QueryInteger(1, MAX_SAMPLED, { default: 10 })
   limit = 10;
 }
 
@@ -51,19 +51,19 @@ export class RedriveFilter {
   @ApiPropertyOptional({
     type: [String],
     minItems: 1,
-    maxItems: MOST_IDS,
+    maxItems: MAX_IDS,
     example: ['5f3c6f0e-2a4f-4a53-9d0e-8f1f5a2f6c11'],
   })
   @IfGiven()
-  @IsArray({ message: `must be a list of 1 to ${MOST_IDS} message ids` })
+  @IsArray({ message: `must be a list of 1 to ${MAX_IDS} message ids` })
   @ArrayMinSize(1, { message: 'must have at least one message id' })
-  @ArrayMaxSize(MOST_IDS, { message: `must have at most ${MOST_IDS} message ids` })
+  @ArrayMaxSize(MAX_IDS, { message: `must have at most ${MAX_IDS} message ids` })
   @Matches(MESSAGE_ID, { each: true, message: 'must be a list of message ids' })
   message_ids?: string[];
 
   @ApiPropertyOptional({ description: 'A part of the body, letter by letter', example: 'ORD-1001' })
   @IfGiven()
-  @Length(1, MOST_CHARACTERS, { message: `must be text of 1 to ${MOST_CHARACTERS} characters` })
+  @Length(1, MAX_CHARACTERS, { message: `must be text of 1 to ${MAX_CHARACTERS} characters` })
   body_contains?: string;
 
   @ApiPropertyOptional({
@@ -71,7 +71,7 @@ export class RedriveFilter {
     example: 'is not a function',
   })
   @IfGiven()
-  @Length(1, MOST_CHARACTERS, { message: `must be text of 1 to ${MOST_CHARACTERS} characters` })
+  @Length(1, MAX_CHARACTERS, { message: `must be text of 1 to ${MAX_CHARACTERS} characters` })
   error_contains?: string;
 
   @ApiPropertyOptional({
@@ -98,13 +98,13 @@ export class RedriveRequest {
   @ApiPropertyOptional({
     type: 'integer',
     minimum: 1,
-    maximum: MOST_REDRIVEN,
+    maximum: MAX_REDRIVEN,
     default: 100,
-    description: `How many at most. limit / per_second must be at most ${MOST_SECONDS}, so that the answer does not take too long`,
+    description: `How many at most. limit / per_second must be at most ${MAX_SECONDS}, so that the answer does not take too long`,
   })
   @IsInt({ message: 'must be a whole number' })
   @Min(1, { message: 'must be at least 1' })
-  @Max(MOST_REDRIVEN, { message: `must be at most ${MOST_REDRIVEN}` })
+  @Max(MAX_REDRIVEN, { message: `must be at most ${MAX_REDRIVEN}` })
   limit = 100;
 
   @ApiPropertyOptional({ type: RedriveFilter, description: 'Left out: any' })
@@ -121,13 +121,13 @@ export class RedriveRequest {
   @ApiPropertyOptional({
     type: 'integer',
     minimum: 1,
-    maximum: MOST_PER_SECOND,
+    maximum: MAX_PER_SECOND,
     default: 50,
     description: 'Messages a second, on average',
   })
   @IsInt({ message: 'must be a whole number' })
   @Min(1, { message: 'must be at least 1' })
-  @Max(MOST_PER_SECOND, { message: `must be at most ${MOST_PER_SECOND}` })
+  @Max(MAX_PER_SECOND, { message: `must be at most ${MAX_PER_SECOND}` })
   per_second = 50;
 }
 
@@ -231,8 +231,8 @@ export function redriveOrder({ limit, filter = {}, dry_run, per_second }: Redriv
   const sentAfter = readTimestamp(filter.sent_after);
   const sentBefore = readTimestamp(filter.sent_before);
   const wrong: FieldError[] = [];
-  if (limit / per_second > MOST_SECONDS) {
-    const message = `must be so that limit / per_second is at most ${MOST_SECONDS} seconds`;
+  if (limit / per_second > MAX_SECONDS) {
+    const message = `must be so that limit / per_second is at most ${MAX_SECONDS} seconds`;
     wrong.push({ field: 'limit', message }, { field: 'per_second', message });
   }
   if (sentAfter !== undefined && sentBefore !== undefined && sentAfter >= sentBefore) {

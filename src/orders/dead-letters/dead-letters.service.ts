@@ -3,7 +3,7 @@ import { Audit } from '../../platform/audit/audit.js';
 import { pause } from '../../platform/back-off.js';
 import { type DeadLetter, DeadLetterQueue, type HeldDeadLetters } from '../../platform/queue/dead-letter-queue.js';
 import { QueueSender } from '../../platform/queue/queue-sender.js';
-import { MOST_ENTRIES_PER_CALL } from '../../platform/queue/sqs-limits.js';
+import { MAX_ENTRIES_PER_CALL } from '../../platform/queue/sqs-limits.js';
 import type { Actor } from '../../shared/access.js';
 import { CallerError, messageOf, NotFound, UnavailableError } from '../../shared/errors.js';
 import { isoOf } from '../../shared/iso-time.js';
@@ -131,7 +131,7 @@ export class DeadLetters {
   async delete(messageId: string, actor: Actor): Promise<void> {
     await this.queue.holding(SEARCH_LIMITS, async (held) => {
       for (;;) {
-        const group = await held.next(MOST_ENTRIES_PER_CALL);
+        const group = await held.next(MAX_ENTRIES_PER_CALL);
         if (group.length === 0) {
           throw new NotFound(
             `No dead letter ${messageId} was met among ${held.lookedAt}. SQS can't be asked for one message: on a busy queue it may need another try.`,
@@ -158,7 +158,7 @@ export class DeadLetters {
     const named = filter.messageIds && new Set(filter.messageIds).size;
     const limit = Math.min(order.limit, named ?? order.limit);
     for (;;) {
-      const group = await held.next(Math.min(MOST_ENTRIES_PER_CALL, perSecond));
+      const group = await held.next(Math.min(MAX_ENTRIES_PER_CALL, perSecond));
       totals.lookedAt = held.lookedAt;
       if (group.length === 0) return;
       const meant = (await this.meantOf(group, filter)).slice(0, limit - totals.matched.length);

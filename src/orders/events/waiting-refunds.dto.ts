@@ -5,14 +5,14 @@ import { isoOf } from '../../shared/iso-time.js';
 import { decimalOf } from '../../domain/money.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_REFUNDS = 500;
+const MAX_REFUNDS = 500;
 
 /** Query of `GET /refunds/waiting`. */
 export class WaitingRefundsQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_REFUNDS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_REFUNDS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

@@ -3,7 +3,7 @@ import { readBody } from '../../domain/validation/message-body.rules.js';
 import { ORDER_FIELDS } from '../../domain/order-event.js';
 
 /** No order needs more; what is nested deeper is not compared. */
-const MOST_LEVELS = 100;
+const MAX_LEVELS = 100;
 
 /** What else a sender puts into an order has whatever name they gave it. */
 const KNOWN_FIELDS = new Set<string>(ORDER_FIELDS);
@@ -23,7 +23,7 @@ export interface FieldChange {
  */
 export function changesBetween(received: string, corrected: Record<string, unknown>): FieldChange[] {
   const read = readBody(received);
-  const before = new Map(typeof read === 'string' || isDeeper(read, MOST_LEVELS) ? [] : Object.entries(read));
+  const before = new Map(typeof read === 'string' || isDeeper(read, MAX_LEVELS) ? [] : Object.entries(read));
   const after = new Map(Object.entries(corrected));
   const changes: FieldChange[] = [];
   for (const field of new Set([...before.keys(), ...after.keys()])) {

@@ -11,7 +11,7 @@ import { Repairs } from './repairs.service.js';
 const LOOK_EVERY_MS = 5_000;
 /** Each body may have 1 MiB. */
 const REPAIRS_PER_BATCH = 50;
-const LONGEST_STOP_MS = 1_500;
+const STOP_TIMEOUT_MS = 1_500;
 
 /**
  * Puts recorded repairs on the orders queue, where they go the way of every order event. They are recorded first and
@@ -38,7 +38,7 @@ export class RepairDispatch implements OnApplicationBootstrap, OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(LONGEST_STOP_MS, this.ended);
+    await atMost(STOP_TIMEOUT_MS, this.ended);
   }
 
   /** Has what waits sent now. Also called every few seconds, for what other processes left. */

@@ -20,7 +20,7 @@ const ANY_JSON = [
 ];
 
 const DEFAULT_LIMIT = 20;
-const MOST_REPAIRS = 500;
+const MAX_REPAIRS = 500;
 
 /** Body of `POST /order-events/{position}/retry`; may be left out. */
 export class RetryRequest {
@@ -87,7 +87,7 @@ export class RepairsQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_REPAIRS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_REPAIRS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

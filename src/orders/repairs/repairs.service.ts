@@ -4,7 +4,7 @@ import { Ledger } from '../../ledger/ledger.repository.js';
 import type { RepairFault } from '../../ledger/ledger-entry.js';
 import { Audit } from '../../platform/audit/audit.js';
 import { Database, type Executor } from '../../platform/database/database.js';
-import { MOST_BYTES_PER_CALL } from '../../platform/queue/sqs-limits.js';
+import { MAX_BYTES_PER_CALL } from '../../platform/queue/sqs-limits.js';
 import type { Actor } from '../../shared/access.js';
 import { CallerError, InvalidInput, NotFound } from '../../shared/errors.js';
 import type { Reason } from '../../domain/order-event.js';
@@ -67,10 +67,10 @@ export class RepairUnderWay extends CallerError {
 }
 
 /** What SQS takes, less room for the attribute that names the repair. */
-const MOST_BODY_BYTES = MOST_BYTES_PER_CALL - 100;
+const MAX_BODY_BYTES = MAX_BYTES_PER_CALL - 100;
 
 /** Of all orders of a page together, but for the last one: an answer is made in memory. */
-const MOST_PAGE_BYTES = 8 * 1024 * 1024;
+const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 
 /** Entries that a bulk looks at in one statement. */
 const ENTRIES_PER_PAGE = 5_000;
@@ -80,7 +80,7 @@ const ENTRIES_PER_PAGE = 5_000;
  * time.
  */
 const FIRST_WAIT_SECONDS = 60;
-const MOST_SENDS = 5;
+const MAX_SENDS = 5;
 
 /** Records of repairs. The ledger's database has them, so that the ledger honours a retry only where one is recorded. */
 @Injectable()
@@ -103,7 +103,7 @@ export class Repairs {
     if (entry.kind !== 'order' || entry.outcome !== 'failed') throw new NotFailed(position);
     if (entry.repairedBy !== null) throw new AlreadyRepaired(position, entry.repairedBy);
     const body = corrected ? bodyOf(corrected) : null;
-    if (!corrected && Buffer.byteLength(entry.body) > MOST_BODY_BYTES) throw tooLong();
+    if (!corrected && Buffer.byteLength(entry.body) > MAX_BODY_BYTES) throw tooLong();
     const changes = corrected ? changesBetween(entry.body, corrected) : [];
     const id = await this.database.transaction(async (tx) => {
       const [recorded] = await tx.query<{ id: string }>(
@@ -187,7 +187,7 @@ export class Repairs {
     const overdue = sql`sent_at < now() - make_interval(secs => ${FIRST_WAIT_SECONDS} * power(4, sends - 1))`;
     await this.database.query(
       sql`update repairs set state = 'failed', reasons = '{not_processed}', ended_at = now()
-          where state = 'pending' and sends >= ${MOST_SENDS} and ${overdue}`,
+          where state = 'pending' and sends >= ${MAX_SENDS} and ${overdue}`,
     );
     return this.database.query(
       sql`with due as materialized (
@@ -227,7 +227,7 @@ export class Repairs {
       sql`with open_for_repair as materialized (
             select position from ledger
             where kind = 'order' and outcome = 'failed' and reasons @> array[${reason}]::text[]
-              and octet_length(body) <= ${MOST_BODY_BYTES}
+              and octet_length(body) <= ${MAX_BODY_BYTES}
               and position > ${after} and position <= ${last}
               and not exists (select from ledger repair where repair.kind = 'repair' and repair.ref_position = ledger.position)
               and not exists (select from repairs where failed_position = ledger.position and state = 'pending')
@@ -268,7 +268,7 @@ export class Repairs {
             ended_at as "endedAt", reasons,
             counted_position as "countedPosition", repair_position as "repairPosition",
             (select count(*) from candidates) as candidates
-          from candidates where bytes_before < ${MOST_PAGE_BYTES} order by candidates.number desc`,
+          from candidates where bytes_before < ${MAX_PAGE_BYTES} order by candidates.number desc`,
     );
   }
 }
@@ -280,13 +280,11 @@ function bodyOf(order: Record<string, unknown>): string {
     /[\uFFFE\uFFFF]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16)}`,
   );
-  if (Buffer.byteLength(body) > MOST_BODY_BYTES) throw tooLong();
+  if (Buffer.byteLength(body) > MAX_BODY_BYTES) throw tooLong();
   return body;
 }
 
 /** What was received may have filled a message by itself; a retry names its repair besides. */
 function tooLong(): InvalidInput {
-  return new InvalidInput([
-    { field: 'order', message: `must be given, with at most ${MOST_BODY_BYTES} bytes as JSON` },
-  ]);
+  return new InvalidInput([{ field: 'order', message: `must be given, with at most ${MAX_BODY_BYTES} bytes as JSON` }]);
 }

@@ -7,7 +7,7 @@ import type { ChainMismatch, ChainProblem } from './audit-chain.rules.js';
 import type { AuditFilter, ChainVerification, LoggedRow } from './audit-log.repository.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_ROWS = 500;
+const MAX_ROWS = 500;
 const HASH = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08';
 const PROBLEMS: ChainProblem[] = ['missing', 'changed', 'head'];
 
@@ -34,7 +34,7 @@ export class AuditLogsQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_ROWS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_ROWS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

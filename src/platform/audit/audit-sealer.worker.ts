@@ -12,7 +12,7 @@ import { ROW_COLUMNS } from './audit-log.repository.js';
 const PAUSE_BEFORE_SEALING_MS = 100;
 const LOOK_EVERY_MS = 5_000;
 const ROWS_PER_BATCH = 500;
-const LONGEST_STOP_MS = 1_000;
+const STOP_TIMEOUT_MS = 1_000;
 /** Any number of our own, the same in all processes: whoever holds the lock seals. */
 const SEALING_LOCK = 4_711_002;
 
@@ -40,7 +40,7 @@ export class AuditSealer implements OnApplicationBootstrap, OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(LONGEST_STOP_MS, this.ended);
+    await atMost(STOP_TIMEOUT_MS, this.ended);
     await this.audit.stopKeeping();
   }
 

@@ -6,9 +6,9 @@ import { atMost } from '../back-off.js';
 import { Database, DatabaseUnavailable, type Executor } from '../database/database.js';
 
 /** How many announced acts wait in memory for the database; with more, what is to be done must not be done. */
-const MOST_KEPT = 10_000;
+const MAX_KEPT = 10_000;
 const ROWS_PER_WRITE = 500;
-const LONGEST_LAST_WRITE_MS = 1_000;
+const MAX_LAST_WRITE_MS = 1_000;
 
 /** A change that somebody made. */
 export interface Act {
@@ -79,7 +79,7 @@ export class Audit {
     try {
       await this.write([row]);
     } catch (error) {
-      if (!(error instanceof DatabaseUnavailable) || !this.mayKeep || this.kept.size >= MOST_KEPT) throw error;
+      if (!(error instanceof DatabaseUnavailable) || !this.mayKeep || this.kept.size >= MAX_KEPT) throw error;
       if (this.kept.size === 0) this.logger.warn('What is done is kept in memory until the audit log can be written');
       this.kept.set(row.announcement, row);
     }
@@ -99,7 +99,7 @@ export class Audit {
   async stopKeeping(): Promise<void> {
     this.mayKeep = false;
     const written = this.writeKept().catch(() => undefined);
-    await atMost(LONGEST_LAST_WRITE_MS, written);
+    await atMost(MAX_LAST_WRITE_MS, written);
     for (const row of this.kept.values()) this.logger.error(`The audit log may lack ${JSON.stringify(row)}`);
   }
 

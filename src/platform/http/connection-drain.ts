@@ -6,7 +6,7 @@ import { Readiness } from '../observability/readiness.js';
 /** From the beginning of the shutdown; what has to end after the last answer needs the rest of 10 s. */
 const LAST_ANSWER_AFTER_MS = 7_000;
 /** However late it has become: what was asked for before nobody could ask any more. */
-const LEAST_TIME_TO_ANSWER_MS = 2_000;
+const MIN_TIME_TO_ANSWER_MS = 2_000;
 
 /**
  * Lets requests in hand be answered when the process ends, but not for ever: a client that never finishes its request
@@ -28,7 +28,7 @@ export class ConnectionDrain implements OnApplicationBootstrap, BeforeApplicatio
 
   beforeApplicationShutdown(): void {
     const elapsed = performance.now() - (this.readiness.stoppingSince ?? performance.now());
-    const left = Math.max(LEAST_TIME_TO_ANSWER_MS, LAST_ANSWER_AFTER_MS - elapsed);
+    const left = Math.max(MIN_TIME_TO_ANSWER_MS, LAST_ANSWER_AFTER_MS - elapsed);
     setTimeout(() => this.server.closeAllConnections(), left).unref();
   }
 

@@ -8,12 +8,12 @@ import { type FieldError, InvalidInput } from '../../shared/errors.js';
 import { isWider } from '../../shared/nesting.js';
 
 /** More than any request needs; what makes a DTO of a body compares each name of an object with those before it. */
-const MOST_FIELDS = 1_000;
+const MAX_FIELDS = 1_000;
 /** How many queries and paths of a DTO are remembered, and how long, as JSON, they may be. */
-const MOST_REMEMBERED = 1_000;
-const MOST_REMEMBERED_CHARACTERS = 200;
+const MAX_REMEMBERED = 1_000;
+const MAX_REMEMBERED_CHARACTERS = 200;
 /** Cursors of ours are much shorter. */
-const MOST_CURSOR_CHARACTERS = 1_000;
+const MAX_CURSOR_CHARACTERS = 1_000;
 const PRINTABLE_ASCII = /^[\x20-\x7e]{1,300}$/;
 
 /**
@@ -41,10 +41,8 @@ export class RequestValidation extends ValidationPipe {
       return this.passed.of(metatype, String(JSON.stringify(value)), () => super.transform(value, metadata));
     }
     if (metadata.type === 'body') {
-      if (isWider(value, MOST_FIELDS)) {
-        throw new InvalidInput([
-          { field: 'body', message: `must have no object with more than ${MOST_FIELDS} fields` },
-        ]);
+      if (isWider(value, MAX_FIELDS)) {
+        throw new InvalidInput([{ field: 'body', message: `must have no object with more than ${MAX_FIELDS} fields` }]);
       }
       // A list of what should be one would pass as a list of the DTO.
       if (Array.isArray(value) && this.toValidate(metadata)) {
@@ -69,9 +67,9 @@ class PassedParameters {
 
   private async checked(dto: object, given: string, check: () => Promise<unknown>): Promise<unknown> {
     const made = Object.freeze(await check());
-    if (given.length > MOST_REMEMBERED_CHARACTERS) return made;
+    if (given.length > MAX_REMEMBERED_CHARACTERS) return made;
     const passed = this.byDto.get(dto) ?? new Map<string, unknown>();
-    if (passed.size >= MOST_REMEMBERED) passed.clear();
+    if (passed.size >= MAX_REMEMBERED) passed.clear();
     this.byDto.set(dto, passed.set(given, made));
     return made;
   }
@@ -120,7 +118,7 @@ export function BodyMoney(most: number): PropertyDecorator {
 /** The query parameter `cursor`: where the page before ended. What is in it, decodeCursor checks. */
 export function QueryCursor(): PropertyDecorator {
   const check = text(() => true, 'must be given once');
-  const short = MaxLength(MOST_CURSOR_CHARACTERS, { message: 'must be a next_cursor of this list' });
+  const short = MaxLength(MAX_CURSOR_CHARACTERS, { message: 'must be a next_cursor of this list' });
   return optional(both(short, check), { type: 'string', description: 'The `next_cursor` of the page before' });
 }
 

@@ -13,7 +13,7 @@ import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { atMost } from '../back-off.js';
 import { deadLetterQueueInUse, namingThePermission, queueDepth, QueuePermissionMissing } from './queue-setup.js';
 import { promptly } from './sqs-client.js';
-import { MOST_ENTRIES_PER_CALL } from './sqs-limits.js';
+import { MAX_ENTRIES_PER_CALL } from './sqs-limits.js';
 
 /** Calls under way at once. */
 const LANES = 8;
@@ -24,7 +24,7 @@ const LAST_EMPTIES = 2;
 /** How much longer messages stay hidden than may be looked for them: for what is done with the last ones. */
 const SLACK_SECONDS = 60;
 const ATTEMPTS = 3;
-const LONGEST_STOP_MS = 1_500;
+const STOP_TIMEOUT_MS = 1_500;
 
 /** A message on the dead-letter queue. Times are ms UTC; null stands for what SQS did not tell. */
 export interface DeadLetter {
@@ -92,7 +92,7 @@ export class DeadLetterQueue implements OnModuleDestroy {
   /** Ends every look, so that what is held is released before the process is gone. */
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(LONGEST_STOP_MS, Promise.all(this.underWay));
+    await atMost(STOP_TIMEOUT_MS, Promise.all(this.underWay));
   }
 
   private async hold<T>(limits: LookLimits, work: (held: HeldDeadLetters) => Promise<T>): Promise<T> {
@@ -172,7 +172,7 @@ export class HeldDeadLetters {
       !this.stopping.aborted &&
       performance.now() < this.until
     ) {
-      const messages = await this.receive(Math.min(most, MOST_ENTRIES_PER_CALL, this.limits.messages - this.lookedAt));
+      const messages = await this.receive(Math.min(most, MAX_ENTRIES_PER_CALL, this.limits.messages - this.lookedAt));
       const unseen = messages.filter(({ MessageId }) => !this.seen.has(MessageId!));
       for (const { MessageId, ReceiptHandle } of messages) {
         this.handles.set(MessageId!, ReceiptHandle!);
@@ -272,8 +272,8 @@ export class HeldDeadLetters {
       }
       if (again.length > 0) await settle(again, attempt + 1);
     };
-    const batches = Array.from({ length: Math.ceil(messageIds.length / MOST_ENTRIES_PER_CALL) }, (_, i) =>
-      messageIds.slice(i * MOST_ENTRIES_PER_CALL, (i + 1) * MOST_ENTRIES_PER_CALL),
+    const batches = Array.from({ length: Math.ceil(messageIds.length / MAX_ENTRIES_PER_CALL) }, (_, i) =>
+      messageIds.slice(i * MAX_ENTRIES_PER_CALL, (i + 1) * MAX_ENTRIES_PER_CALL),
     ).values();
     const lane = async (): Promise<void> => {
       for (const batch of batches) await settle(batch, 1);

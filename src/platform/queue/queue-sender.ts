@@ -6,7 +6,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
-import { MOST_BYTES_PER_CALL, MOST_ENTRIES_PER_CALL } from './sqs-limits.js';
+import { MAX_BYTES_PER_CALL, MAX_ENTRIES_PER_CALL } from './sqs-limits.js';
 
 /** Calls under way at once. */
 const LANES = 32;
@@ -157,13 +157,13 @@ class Delivery<Entry extends Outgoing> {
         this.failed(entry, refusal);
         continue;
       }
-      if (bytes + size > MOST_BYTES_PER_CALL) {
+      if (bytes + size > MAX_BYTES_PER_CALL) {
         yield batch;
         [batch, bytes] = [[], 0];
       }
       batch.push(entry);
       bytes += size;
-      if (batch.length === MOST_ENTRIES_PER_CALL) {
+      if (batch.length === MAX_ENTRIES_PER_CALL) {
         yield batch;
         [batch, bytes] = [[], 0];
       }
@@ -253,10 +253,10 @@ function sizeOf({ body, attributes = {} }: Outgoing): number {
 
 function refusalOf(body: string, bytes: number): SendFailure | null {
   if (body === '') return { code: 'MissingParameter', message: 'A message body must not be empty' };
-  if (bytes > MOST_BYTES_PER_CALL) {
+  if (bytes > MAX_BYTES_PER_CALL) {
     return {
       code: 'MessageTooLong',
-      message: `The message has ${bytes.toLocaleString('en')} bytes; SQS takes at most ${MOST_BYTES_PER_CALL.toLocaleString('en')}`,
+      message: `The message has ${bytes.toLocaleString('en')} bytes; SQS takes at most ${MAX_BYTES_PER_CALL.toLocaleString('en')}`,
     };
   }
   const refused = REFUSED_CHARACTER.exec(body);

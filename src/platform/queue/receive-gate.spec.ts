@@ -28,7 +28,7 @@ class Part {
 
 describe('The gate before receiving', () => {
   const POLLERS = 2;
-  const MOST_WAITING = 3;
+  const MAX_WAITING = 3;
   let database: Part;
   let queue: Part;
   let gate: ReceiveGate;
@@ -37,7 +37,7 @@ describe('The gate before receiving', () => {
 
   beforeEach(() => {
     [database, queue, events] = [new Part(), new Part(), []];
-    gate = new ReceiveGate(database as unknown as Database, queue as unknown as Queue, POLLERS, MOST_WAITING);
+    gate = new ReceiveGate(database as unknown as Database, queue as unknown as Queue, POLLERS, MAX_WAITING);
   });
 
   /** Loops come to the gate, in this order. */
@@ -104,7 +104,7 @@ describe('The gate before receiving', () => {
 
   it('lets nobody through while enough messages wait, one while any do, and all where none does', async () => {
     begin();
-    for (let message = 0; message < MOST_WAITING; message++) gate.waitBegins();
+    for (let message = 0; message < MAX_WAITING; message++) gate.waitBegins();
     come(0, 1, 2);
     expect(await rest()).toEqual(['0 waiting for its turn', '1 waiting for its turn', '2 waiting for its turn']);
     gate.waitEnds();
@@ -113,9 +113,9 @@ describe('The gate before receiving', () => {
     expect(await rest()).toEqual(['1 waiting for its turn']);
     // What it has brought waits too.
     gate.leave(0);
-    for (let message = 0; message < MOST_WAITING; message++) gate.waitBegins();
+    for (let message = 0; message < MAX_WAITING; message++) gate.waitBegins();
     expect(await rest()).toEqual(['2 waiting for its turn']);
-    for (let message = 0; message <= MOST_WAITING; message++) gate.waitEnds();
+    for (let message = 0; message <= MAX_WAITING; message++) gate.waitEnds();
     expect((await rest()).filter((event) => event.endsWith('receiving'))).toHaveLength(POLLERS);
   });
 

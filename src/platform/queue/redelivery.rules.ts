@@ -1,8 +1,8 @@
-const LONGEST_SECONDS = 900;
+const MAX_SECONDS = 900;
 
 /** Seconds until what could not be processed is delivered again: 5, 10, 20 … up to 15 minutes. */
 export function redeliverySeconds(receiveCount: number): number {
-  return Math.min(LONGEST_SECONDS, 5 * 2 ** (receiveCount - 1));
+  return Math.min(MAX_SECONDS, 5 * 2 ** (receiveCount - 1));
 }
 
 /**

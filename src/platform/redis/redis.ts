@@ -7,7 +7,7 @@ import { Availability } from '../availability.js';
 import type { RedisLocation } from '../embedded/embedded-parts.js';
 import { RedisKeys } from './redis-keys.js';
 
-const LEAST_VERSION = [6, 2] as const;
+const MIN_VERSION = [6, 2] as const;
 const COMMAND_TIMEOUT_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 
@@ -106,8 +106,8 @@ export class Redis implements OnApplicationShutdown {
     const info = await this.client.info();
     const version = /redis_version:(\d+)\.(\d+)/.exec(info);
     const [major, minor] = [Number(version?.[1]), Number(version?.[2])];
-    if (!(major > LEAST_VERSION[0] || (major === LEAST_VERSION[0] && minor >= LEAST_VERSION[1]))) {
-      return `Redis ${LEAST_VERSION.join('.')} or later is needed, this one is ${version ? `${major}.${minor}` : 'unknown'}`;
+    if (!(major > MIN_VERSION[0] || (major === MIN_VERSION[0] && minor >= MIN_VERSION[1]))) {
+      return `Redis ${MIN_VERSION.join('.')} or later is needed, this one is ${version ? `${major}.${minor}` : 'unknown'}`;
     }
     const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1];
     if (policy && policy !== 'noeviction') {

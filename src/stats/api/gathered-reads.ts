@@ -5,7 +5,7 @@ import { Redis, type RedisCommand } from '../../platform/redis/redis.js';
 import { checkpointFrom, checkpointReads, type Checkpoint } from '../projection/checkpoint.js';
 
 /** Redis serves nobody else while it runs a transaction. */
-const MOST_COMMANDS = 500;
+const MAX_COMMANDS = 500;
 /** Figures hardly change more often while entries arrive: the projector lets more time pass between folds. */
 const PAUSE_WHILE_ENTRIES_ARRIVE_MS = 20;
 /** Entries count as arriving for so long after an append. */
@@ -64,7 +64,7 @@ export class GatheredReads {
 
   private gatheringFor(generation: number): Gathering {
     const open = this.gatherings.get(generation);
-    if (open && open.commands.length < MOST_COMMANDS) return open;
+    if (open && open.commands.length < MAX_COMMANDS) return open;
     const commands: RedisCommand[] = checkpointReads(this.redis.keys.generation(generation).checkpoint);
     const gathering: Gathering = { commands, places: new Map(), answer: this.send(generation, commands) };
     this.gatherings.set(generation, gathering);

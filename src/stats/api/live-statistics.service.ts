@@ -8,7 +8,7 @@ import { GatheredReads } from './gathered-reads.js';
 import { Projector, StatsRebuilding } from '../projection/projector.worker.js';
 
 /** How often figures are read at most until they are of the generation in service. */
-const MOST_ATTEMPTS = 5;
+const MAX_ATTEMPTS = 5;
 
 /** Up to which ledger entry figures go, and when they came this far (ms UTC). */
 export type AsOf = Pick<Checkpoint, 'position' | 'at'>;
@@ -191,7 +191,7 @@ export class LiveFigures {
         this.projector.mend(served.generation);
         break;
       }
-      if (attempt === MOST_ATTEMPTS || !(await this.projector.refresh())) break;
+      if (attempt === MAX_ATTEMPTS || !(await this.projector.refresh())) break;
     }
     throw new StatsRebuilding(null);
   }

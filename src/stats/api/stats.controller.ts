@@ -23,8 +23,8 @@ import {
   MonthPath,
   MonthRangeQuery,
   MonthStats,
-  MOST_DAYS,
-  MOST_MONTHS,
+  MAX_DAYS,
+  MAX_MONTHS,
   ProductRankings,
   type ProductSales,
   ProductsQuery,
@@ -80,13 +80,13 @@ export class StatsController {
   @ApiOperation({
     summary: 'Totals month by month',
     description:
-      `At most ${MOST_MONTHS} months. Without bounds the last ${DEFAULT_MONTHS} up to the current one; with one bound, ` +
+      `At most ${MAX_MONTHS} months. Without bounds the last ${DEFAULT_MONTHS} up to the current one; with one bound, ` +
       `the ${DEFAULT_MONTHS} months that start or end there. Months are cut in BUSINESS_TIME_ZONE.`,
   })
   @JsonOrCsv(MonthlyStats, MONTHS)
   @ApiInvalidInput('start: must not be after end (2026-01)')
   async monthly(@Query() query: MonthRangeQuery): Promise<MonthlyStats> {
-    const lengths = { most: MOST_MONTHS, default: DEFAULT_MONTHS };
+    const lengths = { most: MAX_MONTHS, default: DEFAULT_MONTHS };
     const { start, end } = rangeOfMonths(query, lengths, this.calendar.monthOf(Date.now()));
     const months = monthsBetween(start, end);
     const counts = await this.figures.months(months);
@@ -134,13 +134,13 @@ export class StatsController {
   @ApiOperation({
     summary: 'Totals day by day',
     description:
-      `At most ${MOST_DAYS} days. Without bounds the last ${DEFAULT_DAYS} up to today; with one bound, the ` +
+      `At most ${MAX_DAYS} days. Without bounds the last ${DEFAULT_DAYS} up to today; with one bound, the ` +
       `${DEFAULT_DAYS} days that start or end there. Days are cut in BUSINESS_TIME_ZONE.`,
   })
   @JsonOrCsv(DailyStats, DAYS)
   @ApiInvalidInput('end: must be a day such as 2026-01-31, of the years 2000 to 2100')
   async daily(@Query() query: DayRangeQuery): Promise<DailyStats> {
-    const lengths = { most: MOST_DAYS, default: DEFAULT_DAYS };
+    const lengths = { most: MAX_DAYS, default: DEFAULT_DAYS };
     const { start, end } = rangeOfDays(query, lengths, this.calendar.dayOf(Date.now()));
     const days = daysBetween(start, end);
     const counts = await this.figures.days(days);

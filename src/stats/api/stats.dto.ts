@@ -5,8 +5,8 @@ import { DayRangeQuery } from '../../platform/http/day-range.js';
 import { PathInteger, PathMonth, QueryCursor, QueryInteger, QueryMonth } from '../../platform/http/validation.js';
 
 /** The longest ranges that may be asked for. */
-export const MOST_DAYS = 366;
-export const MOST_MONTHS = 120;
+export const MAX_DAYS = 366;
+export const MAX_MONTHS = 120;
 
 /** How long ranges are where the caller leaves them open. */
 export const DEFAULT_DAYS = 30;
@@ -15,7 +15,7 @@ export const DEFAULT_MONTHS = 12;
 const DEFAULT_USERS = 10;
 const DEFAULT_USERS_OF_MONTH = 100;
 const DEFAULT_PRODUCTS = 10;
-const MOST_PLACES = 1_000;
+const MAX_PLACES = 1_000;
 
 /**
  * Documents how a route answers while there are no statistics.
@@ -44,13 +44,13 @@ export class MonthRangeQuery {
 
 /** What `GET /users` may be asked for. */
 export class UsersQuery extends DayRangeQuery {
-  @QueryInteger(1, MOST_PLACES, { description: 'How many places each ranking has', default: DEFAULT_USERS })
+  @QueryInteger(1, MAX_PLACES, { description: 'How many places each ranking has', default: DEFAULT_USERS })
   limit = DEFAULT_USERS;
 }
 
 /** How many users `GET /stats/top/{n}` names. */
 export class TopPath {
-  @PathInteger(1, MOST_PLACES, { example: 3 })
+  @PathInteger(1, MAX_PLACES, { example: 3 })
   n!: number;
 }
 
@@ -65,13 +65,13 @@ export class MonthPageQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_PLACES, { default: DEFAULT_USERS_OF_MONTH })
+  @QueryInteger(1, MAX_PLACES, { default: DEFAULT_USERS_OF_MONTH })
   limit = DEFAULT_USERS_OF_MONTH;
 }
 
 /** What `GET /stats/products` may be asked for. */
 export class ProductsQuery {
-  @QueryInteger(1, MOST_PLACES, { description: 'How many products each list has', default: DEFAULT_PRODUCTS })
+  @QueryInteger(1, MAX_PLACES, { description: 'How many products each list has', default: DEFAULT_PRODUCTS })
   limit = DEFAULT_PRODUCTS;
 }
 

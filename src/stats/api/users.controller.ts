@@ -16,12 +16,12 @@ import { averageCents, decimalOfSum } from '../../domain/money.js';
 import { LiveFigures } from './live-statistics.service.js';
 import { RangeQueries } from './range-queries.repository.js';
 import { type GivenRange, type Range, rangeOfDays } from './ranges.rules.js';
-import { ApiStatsUnavailable, MOST_DAYS, UserRankings, UsersQuery, UserStats } from './stats.dto.js';
+import { ApiStatsUnavailable, MAX_DAYS, UserRankings, UsersQuery, UserStats } from './stats.dto.js';
 import { USER_RANKINGS } from './stats.tables.js';
 
 const ON_RANGES =
-  `With \`start\` or \`end\` only what was ordered or refunded within at most ${MOST_DAYS} days counts, aggregated from the ledger at the ` +
-  `live figures' checkpoint. A missing bound lies ${MOST_DAYS} days from the other. Days are cut in BUSINESS_TIME_ZONE.`;
+  `With \`start\` or \`end\` only what was ordered or refunded within at most ${MAX_DAYS} days counts, aggregated from the ledger at the ` +
+  `live figures' checkpoint. A missing bound lies ${MAX_DAYS} days from the other. Days are cut in BUSINESS_TIME_ZONE.`;
 
 /** Users: who spends and orders most, and what one of them did. */
 @ApiTags('users')
@@ -115,7 +115,7 @@ export class UsersController {
   /** The range that was asked for, or null where all time was. */
   private rangeIn({ start, end }: GivenRange): Range | null {
     if (start === undefined && end === undefined) return null;
-    const lengths = { most: MOST_DAYS, default: MOST_DAYS };
+    const lengths = { most: MAX_DAYS, default: MAX_DAYS };
     return rangeOfDays({ start, end }, lengths, this.calendar.dayOf(Date.now()));
   }
 }

@@ -19,13 +19,13 @@ import { Rebuild, type RebuildBeside, type Rebuilt } from '../rebuild/rebuild.se
 const ENTRIES_PER_FOLD = 2_000;
 /** Further behind than this, aggregating everything by SQL is quicker than folding. */
 const REBUILD_WHEN_BEHIND = 50_000;
-const LONGEST_IDLE_MS = 1_000;
+const MAX_IDLE_MS = 1_000;
 /** Entries that arrive together are folded together: figures that most of them change are then written once. */
 const PAUSE_BETWEEN_FOLDS_MS = 40;
 const PAUSE_AFTER_FAILURE_MS = 250;
 const PAUSE_AFTER_DISTRUST_MS = 25;
 const PROGRESS_INTERVAL_MS = 200;
-const LONGEST_STOP_MS = 1_500;
+const STOP_TIMEOUT_MS = 1_500;
 const EVICTED = 'Redis had evicted some of them';
 
 /** How far the live figures are, and how far the ledger is. */
@@ -136,7 +136,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
     this.poke();
-    await atMost(LONGEST_STOP_MS, this.loop);
+    await atMost(STOP_TIMEOUT_MS, this.loop);
   }
 
   /** The checkpoint of the figures in service. @throws StatsRebuilding where there are none to be trusted */
@@ -226,7 +226,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * Notices what no append of this process tells of: other processes' entries, another generation in service, a ledger
    * or Redis that was replaced.
    */
-  @Interval(LONGEST_IDLE_MS)
+  @Interval(MAX_IDLE_MS)
   lookAround(): void {
     this.authorityDue = true;
     this.poke();

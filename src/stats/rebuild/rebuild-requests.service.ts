@@ -13,8 +13,8 @@ import type { Rebuilt } from './rebuild.service.js';
 const LOOK_FOR_LEASE_EVERY_MS = 250;
 const SAY_ALIVE_EVERY_MS = 5_000;
 /** How long the process that runs a rebuild may be silent before it counts as gone. */
-const LONGEST_SILENCE_SECONDS = 15;
-const LONGEST_STOP_MS = 2_000;
+const MAX_SILENCE_SECONDS = 15;
+const STOP_TIMEOUT_MS = 2_000;
 
 export type RebuildState = 'requested' | 'running' | 'done' | 'failed';
 
@@ -107,7 +107,7 @@ export class RebuildRequests implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort(new ServiceStopped('the service was stopped'));
-    await atMost(LONGEST_STOP_MS, this.running);
+    await atMost(STOP_TIMEOUT_MS, this.running);
   }
 
   /** @returns undefined where one is under way */
@@ -175,7 +175,7 @@ export class RebuildRequests implements OnModuleDestroy {
 
   /** Whoever looks closes what a process left open that is gone. */
   private async closeAbandoned(): Promise<void> {
-    const silence = sql`make_interval(secs => ${LONGEST_SILENCE_SECONDS})`;
+    const silence = sql`make_interval(secs => ${MAX_SILENCE_SECONDS})`;
     await this.settle(sql`rebuilds.seen_at < now() - ${silence}`, 'the process that ran it ended');
   }
 

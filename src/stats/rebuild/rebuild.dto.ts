@@ -5,7 +5,7 @@ import { isoOf } from '../../shared/iso-time.js';
 import type { RebuildState, RequestedRebuild } from './rebuild-requests.service.js';
 
 const DEFAULT_LIMIT = 20;
-const MOST_REBUILDS = 100;
+const MAX_REBUILDS = 100;
 const STATES: RebuildState[] = ['requested', 'running', 'done', 'failed'];
 const ID = 'b1c5a7de-8a53-4f0e-9a38-0c4f4a0d2f11';
 
@@ -32,7 +32,7 @@ export class RebuildPageQuery {
   @QueryCursor()
   cursor?: string;
 
-  @QueryInteger(1, MOST_REBUILDS, { default: DEFAULT_LIMIT })
+  @QueryInteger(1, MAX_REBUILDS, { default: DEFAULT_LIMIT })
   limit = DEFAULT_LIMIT;
 }
 

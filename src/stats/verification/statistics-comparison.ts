@@ -30,12 +30,12 @@ const ENTRIES_PER_PAGE = 5_000;
 /** Redis serves nobody else while it answers a page. */
 const KEYS_PER_PAGE = 500;
 const MEMBERS_PER_PAGE = 1_000;
-const MOST_MISMATCHES = 20;
+const MAX_MISMATCHES = 20;
 /** How long a verification waits for progress, ms. */
 const STALLED_AFTER_MS = 5_000;
 const POLL_MS = 20;
 /** How often a comparison begins anew because the figures were cleared or rebuilt meanwhile. */
-const MOST_ATTEMPTS = 4;
+const MAX_ATTEMPTS = 4;
 
 /** What comparing all figures with the ledger came to. */
 export interface ComparisonResult {
@@ -77,7 +77,7 @@ export class FigureComparison {
     const { projector, ledger, aggregation, store, pages } = this;
     const { position: end } = await ledger.head();
     await this.untilReached(end, stopping);
-    for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
+    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
       if (attempt > 1) await projector.refresh();
       const served = projector.served();
       const keys = this.redis.keys.generation(served.generation);
@@ -119,7 +119,7 @@ interface Sources {
 /** The comparison of one generation. */
 class Comparison {
   private readonly expected: ExpectedFigures;
-  private readonly mismatches = new Mismatches(MOST_MISMATCHES);
+  private readonly mismatches = new Mismatches(MAX_MISMATCHES);
   /** Up to which entry `expected` goes. */
   private position: number;
   private compared = 0;

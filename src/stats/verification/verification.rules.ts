@@ -1,6 +1,6 @@
 import type { Change } from '../projection/statistics.repository.js';
 
-const MOST_CHARACTERS_SHOWN = 64;
+const MAX_CHARACTERS_SHOWN = 64;
 /** What a mismatch of a whole key says. */
 const ANOTHER_TYPE = 'another type';
 const LASTS = 'no expiry';
@@ -177,7 +177,7 @@ function compareValue(
 ): Mismatch[] {
   if (expected === found) return [];
   const driftCents = place.isMoney ? absolute(amountOf(found) - amountOf(expected)) : 0n;
-  const shown = typeof found === 'string' ? found.slice(0, MOST_CHARACTERS_SHOWN) : found;
+  const shown = typeof found === 'string' ? found.slice(0, MAX_CHARACTERS_SHOWN) : found;
   return [{ ...place, expected, found: shown, driftCents }];
 }
 

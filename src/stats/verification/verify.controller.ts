@@ -12,14 +12,14 @@ import { Verification, type VerificationRun } from './verification.service.js';
 import type { Mismatch, StoredValue } from './verification.rules.js';
 import { VerificationMismatch, VerificationPath, VerificationProgress, VerificationReport } from './verify.dto.js';
 
-const LONGEST_WAIT_MS = 10_000;
+const MAX_WAIT_MS = 10_000;
 
 /** Proves that the live figures are what the ledger says. */
 @ApiTags('statistics')
 @Needs('statistics:read')
 @Controller('stats/verify')
 export class VerifyController {
-  private readonly longestWaitMs = LONGEST_WAIT_MS;
+  private readonly longestWaitMs = MAX_WAIT_MS;
 
   constructor(private readonly verification: Verification) {}
 

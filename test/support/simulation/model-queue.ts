@@ -5,7 +5,7 @@ import type { VirtualTime } from './virtual-time.js';
 
 export const VISIBILITY_TIMEOUT_S = 4;
 export const MAX_RECEIVES = 10;
-const MOST_AT_ONCE = 10;
+const MAX_AT_ONCE = 10;
 const WAIT_MS = 5_000;
 
 /** A message on the queue. */
@@ -84,7 +84,7 @@ export class ModelQueue {
       const visible = [...this.messages.values()].filter((message) => message.visibleAt <= now);
       if (visible.length === 0) break;
       const found: Message[] = [];
-      const most = this.random.between(1, MOST_AT_ONCE);
+      const most = this.random.between(1, MAX_AT_ONCE);
       while (visible.length > 0 && found.length < most) {
         const [message] = visible.splice(this.random.between(0, visible.length - 1), 1);
         if (message!.receives >= MAX_RECEIVES) {

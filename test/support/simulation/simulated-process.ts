@@ -25,7 +25,7 @@ import { type Caller, type Network, type Part, Wire } from './network.js';
 const POLLERS = 2;
 const LOOK_AROUND_EVERY_MS = 1_000;
 /** Of a large ledger; meanwhile it goes on, and so do the figures in service. */
-const LONGEST_AGGREGATION_MS = 1_000;
+const AGGREGATION_TIMEOUT_MS = 1_000;
 export const KEY_PREFIX = 'sim';
 export const TIME_ZONE = 'Europe/Berlin';
 
@@ -74,7 +74,7 @@ export class SimulatedProcess implements Caller {
     const database = modelledDatabase((name, work) =>
       network.call(this, parts.database, name, (answer) => {
         const found = work();
-        if (name === 'aggregate') network.later(LONGEST_AGGREGATION_MS, () => answer(found));
+        if (name === 'aggregate') network.later(AGGREGATION_TIMEOUT_MS, () => answer(found));
         else answer(found);
       }),
     );
