@@ -85,9 +85,9 @@ class BareOrders {
   private next(): Work | null {
     if (this.messages >= this.messagesPerClaim && !this.isClaiming) return (client) => this.relay(client);
     const order = this.ready.shift();
-    if (order) return (client) => this.goOn(client, order);
+    if (order) return (client) => this.tick(client, order);
     if (this.shipped.length >= TOGETHER) return this.carry();
-    if (this.placed < this.wanted) return (client) => this.goOn(client, this.place());
+    if (this.placed < this.wanted) return (client) => this.tick(client, this.place());
     if (this.messages > 0 && !this.isClaiming) return (client) => this.relay(client);
     if (this.shipped.length > 0) return this.carry();
     return null;
@@ -107,7 +107,7 @@ class BareOrders {
     return { names: new Map(Object.entries(this.script.names).map(([name, kind]) => [name, own[kind]()])), done: 0 };
   }
 
-  private async goOn(client: Client, order: Order): Promise<void> {
+  private async tick(client: Client, order: Order): Promise<void> {
     while (order.done < this.script.transactions.length) {
       const transaction = this.script.transactions[order.done++]!;
       await this.inTransaction(client, transaction, [order]);

@@ -30,6 +30,6 @@ export const BIG_LEDGER: Measurement[] = Object.entries(READS).flatMap(([name, {
     against: `the same beside ${FEW_ENTRIES}`,
     ours: (scale) => ({ entries: scaled(MANY_ENTRIES, scale), ...USERS_AND_MONTHS }),
     limit: () => ({ entries: FEW_ENTRIES, ...USERS_AND_MONTHS }),
-    atMost: 1.2,
+    withTimeout: 1.2,
   }),
 );

@@ -7,7 +7,7 @@ export interface Reading {
 }
 
 /** Bounds of what is to be reached: ours divided by the limit, or ours itself where there is no limit. */
-export type Target = { atLeast: number } | { atMost: number };
+export type Target = { atLeast: number } | { withTimeout: number };
 
 /** A measurement of the service, side by side with its limit: the least that anybody needs for the same work. */
 export interface Measurement {

@@ -13,5 +13,5 @@ export const MONTHS_OF_MANY_USERS: Measurement[] = sameReads({
   against: `the same with ${FEW_USERS} users`,
   ours: (scale) => ({ entries: scaled(MANY_USERS, scale), users: scaled(MANY_USERS, scale), months: 1 }),
   limit: (scale) => ({ entries: scaled(MANY_USERS, scale), users: FEW_USERS, months: 1 }),
-  atMost: 2,
+  withTimeout: 2,
 });

@@ -16,7 +16,7 @@ export const PROJECTION_LAG: Measurement = {
   what: `from an entry's commit until the figures cover it, p99 during a drain of ${ORDERS} orders`,
   against: '250 ms',
   unit: 'ms',
-  toReach: { atMost: 250 },
+  toReach: { withTimeout: 250 },
   ours: (scale) => projectionLag(scaled(ORDERS, scale)),
 };
 

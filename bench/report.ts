@@ -28,7 +28,7 @@ export function resultOf(measurement: Measurement, ours: Reading[], limit: Readi
     most: Math.max(...ratios),
   };
   const value = ratio?.median ?? ourSide.median;
-  const reached = 'atLeast' in toReach ? value >= toReach.atLeast : value <= toReach.atMost;
+  const reached = 'atLeast' in toReach ? value >= toReach.atLeast : value <= toReach.withTimeout;
   return { id, what, against, unit, toReach, ours: ourSide, limit: limitSide, ratio, reached };
 }
 
@@ -56,7 +56,7 @@ export function lineOf(result: Result): string {
 }
 
 function cellsOf({ id, what, against, unit, toReach, ours, limit, ratio, reached }: Result): string[] {
-  const bound = 'atLeast' in toReach ? `≥ ${shown(toReach.atLeast)}` : `≤ ${shown(toReach.atMost)}`;
+  const bound = 'atLeast' in toReach ? `≥ ${shown(toReach.atLeast)}` : `≤ ${shown(toReach.withTimeout)}`;
   return [
     id,
     what,

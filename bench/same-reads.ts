@@ -17,11 +17,11 @@ interface SameReads {
   ours: (scale: number) => LedgerShape;
   limit: (scale: number) => LedgerShape;
   /** Of the two median times. */
-  atMost: number;
+  withTimeout: number;
 }
 
 /** The same reads of two services, once one after the other and once on 64 connections. */
-export function sameReads({ id, what, paths, against, ours, limit, atMost }: SameReads): Measurement[] {
+export function sameReads({ id, what, paths, against, ours, limit, withTimeout }: SameReads): Measurement[] {
   return [1, CONNECTIONS].map((connections) => {
     let ofOurs: FilledService;
     let ofLimit: FilledService;
@@ -34,7 +34,7 @@ export function sameReads({ id, what, paths, against, ours, limit, atMost }: Sam
       what: `GET ${what}, ${connections === 1 ? 'one after the other' : `${connections} connections`}`,
       against,
       unit: 'ms',
-      toReach: { atMost },
+      toReach: { withTimeout },
       async prepare(scale) {
         [ofOurs, ofLimit] = (await FilledService.with(ours(scale), limit(scale))) as [FilledService, FilledService];
         for (const { service } of [ofOurs, ofLimit]) {

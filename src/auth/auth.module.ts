@@ -5,7 +5,7 @@ import { DemoData } from '../platform/demo/demo-data.js';
 import { PersonalData } from '../platform/privacy/personal-data.js';
 import { AccessGuard } from './access/access.guard.js';
 import { AccessTokens } from './sessions/access-tokens.service.js';
-import { AdmissionCheck } from './access/access-check.js';
+import { AccessPolicyCheck } from './access/access-check.js';
 import { AccountErasure } from './accounts/account-erasure.service.js';
 import { AccountsController } from './accounts/accounts.controller.js';
 import { Accounts } from './accounts/accounts.service.js';
@@ -13,7 +13,7 @@ import { ApiKeysController } from './api-keys/api-keys.controller.js';
 import { ApiKeys } from './api-keys/api-keys.service.js';
 import { AttemptLimits } from './sessions/attempt-limits.js';
 import { AuthController } from './sessions/auth.controller.js';
-import { Callers } from './access/authenticator.js';
+import { Authenticator } from './access/authenticator.js';
 import { DemoAccounts } from './accounts/demo-accounts.js';
 import { FirstAdmin } from './accounts/first-admin.service.js';
 import { RequestLimits } from './access/request-limits.js';
@@ -24,14 +24,14 @@ import { Sessions } from './sessions/sessions.service.js';
   imports: [DiscoveryModule, JwtModule.register({})],
   controllers: [AuthController, AccountsController, ApiKeysController],
   providers: [
-    AdmissionCheck,
+    AccessPolicyCheck,
     Accounts,
     AccountErasure,
     Sessions,
     AccessTokens,
     ApiKeys,
     AttemptLimits,
-    Callers,
+    Authenticator,
     DemoAccounts,
     FirstAdmin,
     RequestLimits,

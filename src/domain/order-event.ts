@@ -118,7 +118,7 @@ export interface ReceivedMessage {
 export const REPAIR_ATTRIBUTE = 'repair_id';
 
 /** A message with the verdict of the rules: what is handed to the ledger. */
-export interface JudgedMessage extends ReceivedMessage {
+export interface ValidatedMessage extends ReceivedMessage {
   kind: EventKind;
   outcome: Outcome;
   /** Every reason that applies, in the order of {@link REASONS}, each once; empty unless failed. */
@@ -147,7 +147,7 @@ export interface JudgedMessage extends ReceivedMessage {
 }
 
 /** The settings the rules depend on. */
-export interface JudgingPolicy {
+export interface ValidationPolicy {
   /** ISO 4217 code, upper case; an order event without a currency means this one. */
   currency: string;
   orderValueMismatch: 'correct' | 'reject';

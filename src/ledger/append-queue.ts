@@ -4,7 +4,7 @@ import type { Availability } from '../platform/availability.js';
 import { DatabaseUnavailable } from '../platform/database/database.js';
 import { isFaultOfRow, isStatementTimeout } from '../platform/database/sql-state.js';
 import { pause } from '../platform/back-off.js';
-import type { JudgedMessage } from '../domain/order-event.js';
+import type { ValidatedMessage } from '../domain/order-event.js';
 import { isRetry, type AppendStatement } from './append-statement.js';
 import type { AppendResult } from './ledger-entry.js';
 
@@ -19,7 +19,7 @@ const PAUSE_AFTER_FAILURE_MS = 50;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 interface Waiting {
-  messages: JudgedMessage[];
+  messages: ValidatedMessage[];
   /** ms of performance.now() after which the caller would rather have an error than a late success. */
   deadline: number;
   resolve(results: AppendResult[]): void;
@@ -53,13 +53,13 @@ export class AppendQueue {
    * ledger knows what it already holds) for as long as the caller is patient.
    * @throws DatabaseUnavailable when the patience ends first
    */
-  async append(messages: JudgedMessage[], patienceMs: number): Promise<AppendResult[]> {
+  async append(messages: ValidatedMessage[], patienceMs: number): Promise<AppendResult[]> {
     const deadline = performance.now() + patienceMs;
     const results = await Promise.all(runsOf(messages).map((run) => this.enqueue(run, deadline)));
     return results.flat();
   }
 
-  private enqueue(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
+  private enqueue(messages: ValidatedMessage[], deadline: number): Promise<AppendResult[]> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ messages, deadline, resolve, reject });
       if (!this.running) void this.run();
@@ -130,11 +130,11 @@ export class AppendQueue {
       this.impatience.signal,
     ]);
     await pause(PAUSE_AFTER_FAILURE_MS, tooLate);
-    await this.availability.whenUp(tooLate);
+    await this.availability.waitUntilUp(tooLate);
   }
 
   /** Where the database refuses a row, or takes too long, halves the append until only the cause is left out. */
-  private async store(messages: JudgedMessage[], deadline: number): Promise<AppendResult[]> {
+  private async store(messages: ValidatedMessage[], deadline: number): Promise<AppendResult[]> {
     try {
       return await this.statement(messages);
     } catch (error) {
@@ -153,8 +153,8 @@ export class AppendQueue {
 }
 
 /** Cut where retries of failed entries, which are settled by a function of their own, meet other messages. */
-function runsOf(messages: JudgedMessage[]): JudgedMessage[][] {
-  const runs: JudgedMessage[][] = [];
+function runsOf(messages: ValidatedMessage[]): ValidatedMessage[][] {
+  const runs: ValidatedMessage[][] = [];
   for (const message of messages) {
     const run = runs.at(-1);
     if (run && isRetry(run) === isRetry([message])) run.push(message);

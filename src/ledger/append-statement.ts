@@ -1,6 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm';
 import type { Database } from '../platform/database/database.js';
-import type { EventKind, JudgedMessage, OrderLine, Outcome, Reason } from '../domain/order-event.js';
+import type { EventKind, ValidatedMessage, OrderLine, Outcome, Reason } from '../domain/order-event.js';
 import type { AppendResult, RepairFault } from './ledger-entry.js';
 
 /**
@@ -8,7 +8,7 @@ import type { AppendResult, RepairFault } from './ledger-entry.js';
  * all of them are retries of failed entries ({@link isRetry}) or none is.
  * Throws DatabaseUnavailable, or an error with the SQLSTATE of a row that the database refuses.
  */
-export type AppendStatement = (messages: JudgedMessage[]) => Promise<AppendResult[]>;
+export type AppendStatement = (messages: ValidatedMessage[]) => Promise<AppendResult[]>;
 
 interface AnswerRow {
   i: number;
@@ -35,7 +35,7 @@ export function appendStatement(database: Database): AppendStatement {
 }
 
 /** Bodies go beside the JSON as one run of bytes: within it they would be escaped, read twice and copied more often. */
-function entriesAppended(messages: JudgedMessage[]): SQL {
+function entriesAppended(messages: ValidatedMessage[]): SQL {
   let bytes = 0;
   const bodies: Buffer[] = [];
   const entries = messages.map((message, i) => {
@@ -51,14 +51,14 @@ function entriesAppended(messages: JudgedMessage[]): SQL {
              from append_entries(${of('order')}, ${of('refund')}, ${Buffer.concat(bodies)}::bytea)`;
 }
 
-function retriesAppended(messages: JudgedMessage[]): SQL {
+function retriesAppended(messages: ValidatedMessage[]): SQL {
   const entries = messages.map((message, i) => ({ ...rowOf(message, i), body: storable(message.body) }));
   return sql`select i, kind, outcome, reasons, position
              from append_retries(${JSON.stringify(entries)}::json)`;
 }
 
 /** Whether messages, all of them or none, retry failed entries: these are settled by a function of their own. */
-export function isRetry([message]: JudgedMessage[]): boolean {
+export function isRetry([message]: ValidatedMessage[]): boolean {
   return message?.repairId !== undefined;
 }
 
@@ -75,7 +75,7 @@ function resultOf({ kind, position, outcome, reasons }: AnswerRow): AppendResult
   }
 }
 
-function rowOf(message: JudgedMessage, i: number): { kind: EventKind } & Record<string, unknown> {
+function rowOf(message: ValidatedMessage, i: number): { kind: EventKind } & Record<string, unknown> {
   return {
     i,
     kind: message.kind,

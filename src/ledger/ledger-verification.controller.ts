@@ -1,8 +1,8 @@
 import { Controller, Get, Param, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } from '@nestjs/swagger';
 import type { Response } from 'express';
-import { atMost } from '../platform/back-off.js';
-import { Needs } from '../platform/http/access.js';
+import { withTimeout } from '../platform/back-off.js';
+import { RequireScope } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { finishedRunOf, progressOf } from '../platform/http/run-json.js';
 import { NotFound } from '../shared/errors.js';
@@ -17,7 +17,7 @@ const MAX_WAIT_MS = 10_000;
 
 /** Proves that the ledger is what was appended to it. */
 @ApiTags('order events')
-@Needs('order-events:read')
+@RequireScope('order-events:read')
 @Controller('ledger/verify')
 export class LedgerVerificationController {
   private readonly maxWaitMs = MAX_WAIT_MS;
@@ -49,7 +49,7 @@ export class LedgerVerificationController {
     @Res({ passthrough: true }) response: Response,
   ): Promise<LedgerVerificationReport | LedgerVerificationProgress> {
     const run = this.verification.request();
-    await atMost(this.maxWaitMs, run.ended);
+    await withTimeout(this.maxWaitMs, run.ended);
     if (run.state === 'failed') throw run.failure;
     if (run.state !== 'done') response.status(202).location(`/ledger/verify/${run.id}`);
     return answerOf(run);

@@ -4,7 +4,7 @@ import { Database, type Executor } from '../platform/database/database.js';
 import { localDay } from '../platform/database/local-day.js';
 import { isStatementTimeout } from '../platform/database/sql-state.js';
 import type { BusinessCalendar } from '../domain/business-time.js';
-import type { JudgedMessage, Outcome, Reason } from '../domain/order-event.js';
+import type { ValidatedMessage, Outcome, Reason } from '../domain/order-event.js';
 import { AppendQueue } from './append-queue.js';
 import { appendStatement, type AppendStatement } from './append-statement.js';
 import type {
@@ -96,7 +96,7 @@ export class Ledger {
    * @param patienceMs for how long an outage of the database is waited out
    * @throws DatabaseUnavailable
    */
-  append(messages: JudgedMessage[], patienceMs: number): Promise<AppendResult[]> {
+  append(messages: ValidatedMessage[], patienceMs: number): Promise<AppendResult[]> {
     return this.queue.append(messages, patienceMs);
   }
 
@@ -119,8 +119,8 @@ export class Ledger {
   }
 
   /** Looks whether what this process has appended is still there, and says so where it is not. @throws DatabaseUnavailable */
-  lookBack(): Promise<void> {
-    return this.witness.lookBack();
+  verifyTail(): Promise<void> {
+    return this.witness.verifyTail();
   }
 
   /**

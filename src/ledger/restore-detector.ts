@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import type { Database } from '../platform/database/database.js';
-import type { JudgedMessage } from '../domain/order-event.js';
+import type { ValidatedMessage } from '../domain/order-event.js';
 import type { AppendResult } from './ledger-entry.js';
 
 /**
@@ -22,7 +22,7 @@ export class LedgerWitness {
   }
 
   /** Takes note of an append. What comes at a place where there was something before shows that this is gone. */
-  appended(messages: JudgedMessage[], results: AppendResult[]): void {
+  appended(messages: ValidatedMessage[], results: AppendResult[]): void {
     const stored = results
       .flatMap((result, index) =>
         result.kind === 'stored' ? [{ position: result.position, messageId: messages[index]!.messageId }] : [],
@@ -36,7 +36,7 @@ export class LedgerWitness {
   }
 
   /** Looks whether what this process has put into the ledger is still there. @throws DatabaseUnavailable */
-  async lookBack(): Promise<void> {
+  async verifyTail(): Promise<void> {
     const { last } = this;
     if (!last) return;
     const [found] = await this.database.query<{ isThere: boolean; end: number }>(

@@ -1,6 +1,6 @@
 import type { Logger } from '@nestjs/common';
 import { messageOf } from '../shared/errors.js';
-import { atMost, backOff, pause } from './back-off.js';
+import { withTimeout, backOff, pause } from './back-off.js';
 import { OutageNotice } from './outage-notice.js';
 
 const MAX_PAUSE_MS = 2_000;
@@ -14,7 +14,7 @@ const STEADY_MS = 10_000;
  */
 export class Availability {
   private state: 'starting' | 'up' | 'down' = 'starting';
-  private reason = 'starting';
+  private lastReason = 'starting';
   private waiting: (() => void)[] = [];
   private readonly listeners: (() => void | Promise<void>)[] = [];
   private readonly stopping = new AbortController();
@@ -43,13 +43,13 @@ export class Availability {
   }
 
   /** Why the part can't be used; empty while it can. */
-  get culprit(): string {
-    return this.up ? '' : `${this.part}: ${this.reason}`;
+  get reason(): string {
+    return this.up ? '' : `${this.part}: ${this.lastReason}`;
   }
 
   /** For the health page. */
   get health(): { up: boolean; reason?: string } {
-    return this.up ? { up: true } : { up: false, reason: this.reason };
+    return this.up ? { up: true } : { up: false, reason: this.lastReason };
   }
 
   /** Asks the part anew whether it can be used, and takes note of a failure. */
@@ -79,13 +79,13 @@ export class Availability {
     if (!this.up || this.stopping.signal.aborted) return;
     if (performance.now() - this.attemptedAt > STEADY_MS) this.attempts = 0;
     this.state = 'down';
-    this.reason = messageOf(error);
-    this.notice.fails(`${this.part} is down: ${this.reason}; waiting for it`);
+    this.lastReason = messageOf(error);
+    this.notice.fails(`${this.part} is down: ${this.lastReason}; waiting for it`);
     this.loop ??= this.prepareUntilUp(() => undefined);
   }
 
   /** Resolves when the part is up, or when the signal fires or the process stops: look at `up` afterwards. */
-  async whenUp(signal?: AbortSignal): Promise<void> {
+  async waitUntilUp(signal?: AbortSignal): Promise<void> {
     if (this.up || this.stopping.signal.aborted || signal?.aborted) return;
     await new Promise<void>((resolve) => {
       const ended = (): void => {
@@ -102,7 +102,7 @@ export class Availability {
     this.stopping.abort();
     this.notice.stop();
     this.release();
-    if (this.loop) await atMost(STOP_TIMEOUT_MS, this.loop);
+    if (this.loop) await withTimeout(STOP_TIMEOUT_MS, this.loop);
   }
 
   private async prepareUntilUp(firstAttemptOver: () => void): Promise<void> {
@@ -121,8 +121,8 @@ export class Availability {
         return;
       } catch (error) {
         this.attemptedAt = performance.now();
-        this.reason = messageOf(error);
-        this.notice.fails(`${this.part} can't be used yet: ${this.reason}; waiting for it`);
+        this.lastReason = messageOf(error);
+        this.notice.fails(`${this.part} can't be used yet: ${this.lastReason}; waiting for it`);
       }
       firstAttemptOver();
     }

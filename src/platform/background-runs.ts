@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { messageOf, UnavailableError } from '../shared/errors.js';
-import { atMost } from './back-off.js';
+import { withTimeout } from './back-off.js';
 
 const RUNS_KEPT = 20;
 const STOP_TIMEOUT_MS = 1_500;
@@ -59,7 +59,7 @@ export class BackgroundRuns<Result> {
   /** Tells a run that goes on to give up, and waits a moment for that. */
   async stop(): Promise<void> {
     this.stopping.abort();
-    await atMost(STOP_TIMEOUT_MS, this.latest?.ended ?? Promise.resolve());
+    await withTimeout(STOP_TIMEOUT_MS, this.latest?.ended ?? Promise.resolve());
   }
 
   /**

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Audit } from '../platform/audit/audit.js';
-import { CurrentActor, Needs } from '../platform/http/access.js';
+import { CurrentActor, RequireScope } from '../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../platform/http/api-problem.js';
 import { QueueClock } from '../platform/queue/queue-clock.js';
 import { QueueSender, QueueUnavailable } from '../platform/queue/queue-sender.js';
@@ -13,7 +13,7 @@ import { instantOf, sampleRun } from './sample-run.rules.js';
 
 /** Puts sample orders on the queue, to see the service at work. */
 @ApiTags('producer')
-@Needs('orders:produce')
+@RequireScope('orders:produce')
 @Controller('produce')
 export class ProducerController {
   constructor(

@@ -12,7 +12,7 @@ export interface FieldError {
 }
 
 /** What kind of mistake the caller made. */
-export type MistakeKind =
+export type ErrorKind =
   | 'invalid'
   | 'unauthenticated'
   | 'forbidden'
@@ -24,10 +24,10 @@ export type MistakeKind =
   | 'too_many';
 
 /** The caller asked for something that can't be done; asking again unchanged gives the same answer. */
-export abstract class CallerError extends Error {
+export abstract class ClientError extends Error {
   /** Stable, documented, machine-readable. */
   abstract readonly code: string;
-  abstract readonly kind: MistakeKind;
+  abstract readonly kind: ErrorKind;
   readonly fields: FieldError[] = [];
   /** After how many seconds the same may be asked again; null where that would change nothing. */
   readonly retryAfter: number | null = null;
@@ -48,7 +48,7 @@ export abstract class UnavailableError extends Error {
 }
 
 /** One or more fields of a request are wrong; all of them are named. */
-export class InvalidInput extends CallerError {
+export class InvalidInput extends ClientError {
   readonly code = 'invalid_input';
   readonly kind = 'invalid';
   override readonly fields: FieldError[];
@@ -59,7 +59,7 @@ export class InvalidInput extends CallerError {
 }
 
 /** What the path names does not exist. */
-export class NotFound extends CallerError {
+export class NotFound extends ClientError {
   readonly code = 'not_found';
   readonly kind = 'not_found';
 }

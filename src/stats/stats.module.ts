@@ -6,12 +6,12 @@ import { Readiness } from '../platform/observability/readiness.js';
 import { isoOf } from '../shared/iso-time.js';
 import { Aggregation } from './rebuild/aggregation.repository.js';
 import { ClearController } from './rebuild/clear.controller.js';
-import { FigureComparison } from './verification/statistics-comparison.js';
-import { FigurePages } from './verification/statistics-pages.repository.js';
-import { FigureStore } from './projection/statistics.repository.js';
+import { StatisticsComparison } from './verification/statistics-comparison.js';
+import { StatisticsPages } from './verification/statistics-pages.repository.js';
+import { StatisticsRepository } from './projection/statistics.repository.js';
 import { GatheredReads } from './api/gathered-reads.js';
-import { LiveFigures } from './api/live-statistics.service.js';
-import { ProjectionAuthority } from './projection/projection-state.repository.js';
+import { LiveStatistics } from './api/live-statistics.service.js';
+import { ProjectionStateRepository } from './projection/projection-state.repository.js';
 import { Projector } from './projection/projector.worker.js';
 import { RangeQueries } from './api/range-queries.repository.js';
 import { RebuildRequests } from './rebuild/rebuild-requests.service.js';
@@ -30,17 +30,17 @@ const STALLED_AFTER_MS = 30_000;
   imports: [LedgerModule],
   controllers: [UsersController, StatsController, ClearController, RebuildController, VerifyController],
   providers: [
-    FigureStore,
-    ProjectionAuthority,
+    StatisticsRepository,
+    ProjectionStateRepository,
     Aggregation,
     Rebuild,
     Projector,
     RebuildRequests,
     GatheredReads,
-    LiveFigures,
+    LiveStatistics,
     RangeQueries,
-    FigurePages,
-    FigureComparison,
+    StatisticsPages,
+    StatisticsComparison,
     Verification,
   ],
   exports: [Projector],

@@ -8,7 +8,7 @@ const PAUSE_MS = 25;
 const ANSWER_TIMEOUT_MS = 15_000;
 const UNAVAILABLE = ['stats_rebuilding', 'redis_unavailable', 'ledger_unavailable'];
 
-/** Figures over everything as `GET /stats/global` tells them; money in cents. */
+/** Statistics over everything as `GET /stats/global` tells them; money in cents. */
 export interface GlobalFigures {
   position: number;
   orders: number;

@@ -3,8 +3,8 @@ import { DiscoveryModule } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
 import { Test } from '@nestjs/testing';
 import { join } from 'node:path';
-import { AdmissionCheck } from '../../src/auth/access/access-check.js';
-import { Needs, OpenToAll } from '../../src/platform/http/access.js';
+import { AccessPolicyCheck } from '../../src/auth/access/access-check.js';
+import { RequireScope, OpenToAll } from '../../src/platform/http/access.js';
 import { A_JWT_SECRET, A_METRICS_TOKEN, anAccount, asAdmin, bearer, SECURED } from '../support/accounts.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { EventStream } from '../support/event-stream.js';
@@ -262,13 +262,13 @@ describe('The door', () => {
     }
 
     @Controller()
-    @Needs('audit:read')
+    @RequireScope('audit:read')
     class Remembering {
       @Get('all')
       all(): void {}
     }
 
-    @Module({ imports: [DiscoveryModule], controllers: [Forgetful, Remembering], providers: [AdmissionCheck] })
+    @Module({ imports: [DiscoveryModule], controllers: [Forgetful, Remembering], providers: [AccessPolicyCheck] })
     class House {}
 
     const house = await Test.createTestingModule({ imports: [House] }).compile();

@@ -487,7 +487,7 @@ describe('What somebody does', () => {
     expect(await waiting()).toBeGreaterThanOrEqual(90);
     expect(await waiting()).toBeLessThan(150);
     sealing.mockRestore();
-    service.app.get(AuditSealer).poke();
+    service.app.get(AuditSealer).notify();
     await eventually(async () => expect(await waiting()).toBe(0));
   });
 });
@@ -503,7 +503,7 @@ describe('The audit log', () => {
             'thing:' || n, '{"n":' || n || '}', null, 'request-' || n
           from generate_series(1, 7) n order by n`,
     );
-    service.app.get(AuditSealer).poke();
+    service.app.get(AuditSealer).notify();
   });
 
   afterAll(() => service.stop());
@@ -746,7 +746,7 @@ describe('The chain', () => {
         throw Object.assign(new Error('read ECONNRESET (pretended)'), { code: 'ECONNRESET' });
       });
       await audit.announce(SOMEBODY, AN_ACT);
-      await own.part.availability.whenUp();
+      await own.part.availability.waitUntilUp();
       expect(await rows()).toBe(1);
       await audit.writeKept();
       await audit.writeKept();

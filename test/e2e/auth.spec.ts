@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { ApiKeys } from '../../src/auth/api-keys/api-keys.service.js';
-import { Callers } from '../../src/auth/access/authenticator.js';
+import { Authenticator } from '../../src/auth/access/authenticator.js';
 import { Sessions } from '../../src/auth/sessions/sessions.service.js';
 import { networkOf } from '../../src/platform/http/access.js';
 import {
@@ -476,7 +476,7 @@ describe('Roles', () => {
       expect(await service.database.query(sql`select 1 from accounts where role = 'admin'`)).toHaveLength(1);
       await service.database.query(sql`update accounts set role = 'admin' where id = ${first.id}::uuid`);
       await service.database.query(sql`update accounts set role = 'customer' where id = ${second.id}::uuid`);
-      service.app.get(Callers).forget();
+      service.app.get(Authenticator).forget();
     }
     const onlyAdmin = await asAdmin(service);
     expect(await setRole(first.id, 'analyst', onlyAdmin)).toMatchObject({ status: 409, body: { code: 'last_admin' } });
@@ -725,7 +725,7 @@ describe('Too many requests', () => {
   /** Nobody asks it whether it is ready: that would count. */
   async function aLimitedService(RATE_LIMIT_PER_MINUTE: string): Promise<RunningService> {
     const limited = await RunningService.start({ environment: { ...SECURED, RATE_LIMIT_PER_MINUTE } });
-    await Promise.all([limited.database.availability.whenUp(), limited.redis.availability.whenUp()]);
+    await Promise.all([limited.database.availability.waitUntilUp(), limited.redis.availability.waitUntilUp()]);
     return limited;
   }
 
@@ -771,7 +771,7 @@ describe('Too many requests', () => {
       expect(answers.filter(({ status }) => status === 429)).toHaveLength(10);
       expect(look).toHaveBeenCalledTimes(100);
 
-      guessed.app.get(Callers).forget();
+      guessed.app.get(Authenticator).forget();
       expect((await me(header, guessed)).status).toBe(200);
       expect((await me(key, guessed)).status).toBe(200);
     } finally {
@@ -800,29 +800,29 @@ describe('Too many requests', () => {
 describe('What is remembered of a caller', () => {
   it('is not what was looked up before their rights changed', async () => {
     const { header, refreshToken } = await anAccount(service);
-    service.app.get(Callers).forget();
+    service.app.get(Authenticator).forget();
     const sessions = service.app.get(Sessions);
     const live = sessions.live.bind(sessions);
-    let goOn = (): void => undefined;
+    let resume = (): void => undefined;
     const found = new Promise<void>((isFound) => {
       jest.spyOn(sessions, 'live').mockImplementationOnce(async (id) => {
         const session = await live(id);
         isFound();
-        await new Promise<void>((resolve) => (goOn = resolve));
+        await new Promise<void>((resolve) => (resume = resolve));
         return session;
       });
     });
     const asked = me(header);
     await found;
     await service.call('POST', '/api/v1/auth/logout', { refresh_token: refreshToken });
-    goOn();
+    resume();
     expect((await asked).status).toBe(200);
     expect((await me(header)).status).toBe(401);
   });
 
   it('is looked up anew after 5 s, also where the clock was set back meanwhile', async () => {
     const { header } = await anAccount(service);
-    service.app.get(Callers).forget();
+    service.app.get(Authenticator).forget();
     const live = jest.spyOn(service.app.get(Sessions), 'live').mockClear();
     const [now, sinceStart] = [Date.now(), performance.now()];
     for (const hours of [0, 1]) {

@@ -1,7 +1,7 @@
 import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import { request } from 'node:http';
-import { LiveFigures } from '../../src/stats/api/live-statistics.service.js';
+import { LiveStatistics } from '../../src/stats/api/live-statistics.service.js';
 import { StatsRebuilding } from '../../src/stats/projection/projector.worker.js';
 import { aWorld, RunningService, type Answer, type World } from '../support/app.js';
 import { anOrderEvent, type SentOrderEvent } from '../support/order-events.js';
@@ -328,7 +328,7 @@ describe('lists as CSV', () => {
 
   it('answers with a problem while the statistics are rebuilt', async () => {
     const rebuilding = jest
-      .spyOn(service.app.get(LiveFigures), 'topBySpend')
+      .spyOn(service.app.get(LiveStatistics), 'topBySpend')
       .mockRejectedValue(new StatsRebuilding({ done: 1, total: 2 }));
     try {
       const { status, headers, body } = await service.get('/stats/top/2', { accept: 'text/csv' });

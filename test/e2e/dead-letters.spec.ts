@@ -434,14 +434,14 @@ describe('Dead letters', () => {
     });
 
     it('by one redrive at a time', async () => {
-      let goOn = (): void => undefined;
-      const waiting = new Promise<void>((resolve) => (goOn = resolve));
+      let resume = (): void => undefined;
+      const waiting = new Promise<void>((resolve) => (resume = resolve));
       const asked = pausesReplacedBy(() => waiting);
       await someDeadLetters(3);
       const first = redrive({ limit: 2, per_second: 1 });
       await eventually(() => expect(asked).toHaveLength(1));
       const second = await redrive({ dry_run: true });
-      goOn();
+      resume();
       expect([second.status, second.body.code]).toEqual([409, 'redrive_running']);
       expect(await first).toMatchObject({ status: 200, body: { redriven: 2 } });
       expect(await redrive({ limit: 1 })).toMatchObject({ status: 200, body: { redriven: 1 } });

@@ -68,8 +68,8 @@ describe('A first start', () => {
   }
 
   it('is ready when a catalogue, a customer and a vendor are made: the first order is taken', async () => {
-    let goOn!: () => void;
-    const held = new Promise<void>((resolve) => (goOn = resolve));
+    let resume!: () => void;
+    const held = new Promise<void>((resolve) => (resume = resolve));
     const demoData = DemoData.prototype;
     const plant = demoData.plant;
     jest.spyOn(demoData, 'plant').mockImplementation(async function (this: DemoData, ...given) {
@@ -82,7 +82,7 @@ describe('A first start', () => {
       expect([status, Object.keys(body.error)]).toEqual([503, ['demo_data']]);
     });
     expect((await service.get(`${INVENTORY}/A123`)).status).toBe(404);
-    goOn();
+    resume();
     await service.isReady();
     const [product, order] = await Promise.all([
       service.get(`${INVENTORY}/A123`),

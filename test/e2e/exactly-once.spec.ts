@@ -8,7 +8,7 @@ import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { judge } from '../../src/domain/validation/order-event.rules.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { sampleOrders } from '../../src/producer/sample-orders.rules.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { dumpOfGeneration, sumOver, type Dump } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
@@ -26,7 +26,7 @@ function allKindsOfOrders(): string[] {
   return [...real, ...[...made].map(({ body }) => body)];
 }
 
-function judged(event: object): JudgedMessage {
+function judged(event: object): ValidatedMessage {
   const body = JSON.stringify(event);
   const now = Date.now();
   const message = { messageId: 'made-by-the-test', body, sentAt: now, receivedAt: now };

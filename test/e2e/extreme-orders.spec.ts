@@ -1,13 +1,13 @@
 import { Logger } from '@nestjs/common';
 import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { cents, MAX_CENTS } from '../../src/domain/money.js';
-import { FigureComparison } from '../../src/stats/verification/statistics-comparison.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { StatisticsComparison } from '../../src/stats/verification/statistics-comparison.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { RunningService } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures } from '../support/exact-figures.js';
-import { aJudgedMessage, aLine } from '../support/judged-messages.js';
+import { aValidatedMessage, aLine } from '../support/validated-messages.js';
 import { anOrderEvent } from '../support/order-events.js';
 
 let service: RunningService;
@@ -27,9 +27,9 @@ describe('sums beyond what a double holds', () => {
 
   beforeAll(async () => {
     const most = { value: MAX_CENTS, lines: [aLine({ product_id: 'P-RICH', cents: MAX_CENTS })] };
-    const orders = Array.from({ length: 905 }, () => aJudgedMessage({ userId: 'U-RICH', ...most }));
+    const orders = Array.from({ length: 905 }, () => aValidatedMessage({ userId: 'U-RICH', ...most }));
     const cent = { value: cents(1), lines: [aLine({ product_id: 'P-RICH', cents: cents(1) })] };
-    await service.app.get(Ledger).append([...orders, aJudgedMessage({ userId: 'U-RICH', ...cent })], 60_000);
+    await service.app.get(Ledger).append([...orders, aValidatedMessage({ userId: 'U-RICH', ...cent })], 60_000);
   });
 
   it('are counted, and those of everybody else go on', async () => {
@@ -93,8 +93,8 @@ describe('sums beyond what a double holds', () => {
 describe('statistics that stand still', () => {
   beforeEach(async () => {
     await service.settled();
-    jest.spyOn(service.app.get(FigureStore), 'add').mockRejectedValue(new Error('no room'));
-    await service.app.get(Ledger).append([aJudgedMessage()], 60_000);
+    jest.spyOn(service.app.get(StatisticsRepository), 'add').mockRejectedValue(new Error('no room'));
+    await service.app.get(Ledger).append([aValidatedMessage()], 60_000);
   });
   afterEach(async () => {
     jest.restoreAllMocks();
@@ -118,7 +118,7 @@ describe('statistics that stand still', () => {
   });
 
   it('are not verified', async () => {
-    jest.replaceProperty(service.app.get<{ stalledAfterMs: number }>(FigureComparison), 'stalledAfterMs', 50);
+    jest.replaceProperty(service.app.get<{ stalledAfterMs: number }>(StatisticsComparison), 'stalledAfterMs', 50);
     const { position } = await service.app.get(Ledger).head();
     const { body } = await service.get('/stats/verify');
     expect(body).toMatchObject({

@@ -2,8 +2,8 @@ import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
-import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
+import { ProjectionStateRepository } from '../../src/stats/projection/projection-state.repository.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
@@ -11,7 +11,7 @@ import { eventually } from '../support/eventually.js';
 import { expectExactFigures, expectNoStrayKeys, servedGeneration } from '../support/exact-figures.js';
 import { itWithRedis } from '../support/only-on.js';
 import { putLedgerBack } from '../support/put-back-ledger.js';
-import { figuresOf, restoreFigures, storedFigures } from '../support/stored-figures.js';
+import { statisticsOf, restoreStatistics, storedStatistics } from '../support/stored-figures.js';
 import { anOrderOfTraffic, Traffic } from '../support/traffic.js';
 
 beforeAll(() => Logger.overrideLogger(false));
@@ -54,7 +54,7 @@ describe('while a service runs', () => {
   });
 
   it('a wiped Redis is noticed and recovered from', async () => {
-    await expectRecovery(() => restoreFigures(service.redis, {}));
+    await expectRecovery(() => restoreStatistics(service.redis, {}));
   });
 
   it('a lost checkpoint is noticed and recovered from', async () => {
@@ -63,18 +63,18 @@ describe('while a service runs', () => {
 
   it('an older snapshot is noticed and recovered from', async () => {
     await service.settled();
-    const snapshot = await storedFigures(service.redis);
-    await expectRecovery(() => restoreFigures(service.redis, snapshot));
+    const snapshot = await storedStatistics(service.redis);
+    await expectRecovery(() => restoreStatistics(service.redis, snapshot));
   });
 
   it('an older snapshot is noticed without traffic too', async () => {
     await service.settled();
-    const snapshot = await storedFigures(service.redis);
+    const snapshot = await storedStatistics(service.redis);
     await service.send(anOrderOfTraffic(0));
     await service.settled();
     const before = servedGeneration(service);
     await using traffic = Traffic.start(service, { sends: false });
-    await restoreFigures(service.redis, snapshot);
+    await restoreStatistics(service.redis, snapshot);
     await eventually(() => expect(servedGeneration(service)).toBeGreaterThan(before));
     await traffic.stop();
     await expectExactFigures(service);
@@ -82,9 +82,9 @@ describe('while a service runs', () => {
 
   it('a snapshot of an earlier generation is noticed and recovered from', async () => {
     await service.settled();
-    const snapshot = await storedFigures(service.redis);
+    const snapshot = await storedStatistics(service.redis);
     await service.app.get(Rebuild).run('a test');
-    await expectRecovery(() => restoreFigures(service.redis, snapshot));
+    await expectRecovery(() => restoreStatistics(service.redis, snapshot));
   });
 
   it('figures of another fold version are noticed and recovered from', async () => {
@@ -174,26 +174,29 @@ describe('while a service runs', () => {
 
   describe('a rebuild that crashes', () => {
     const steps: [string, (crash: () => Promise<never>) => jest.SpyInstance][] = [
-      ['before it begins', (crash) => jest.spyOn(service.app.get(FigureStore), 'sweep').mockImplementationOnce(crash)],
+      [
+        'before it begins',
+        (crash) => jest.spyOn(service.app.get(StatisticsRepository), 'sweep').mockImplementationOnce(crash),
+      ],
       [
         'while it reads the ledger',
         (crash) => jest.spyOn(service.app.get(Aggregation), 'figures').mockImplementationOnce(crash),
       ],
       [
         'before it fills Redis',
-        (crash) => jest.spyOn(service.app.get(FigureStore), 'fill').mockImplementationOnce(crash),
+        (crash) => jest.spyOn(service.app.get(StatisticsRepository), 'fill').mockImplementationOnce(crash),
       ],
       [
         'when Redis is filled',
-        (crash) => jest.spyOn(service.app.get(FigureStore), 'complete').mockImplementationOnce(crash),
+        (crash) => jest.spyOn(service.app.get(StatisticsRepository), 'complete').mockImplementationOnce(crash),
       ],
       [
         'before it switches',
-        (crash) => jest.spyOn(service.app.get(ProjectionAuthority), 'switchTo').mockImplementationOnce(crash),
+        (crash) => jest.spyOn(service.app.get(ProjectionStateRepository), 'switchTo').mockImplementationOnce(crash),
       ],
       [
         'when it has switched',
-        (crash) => jest.spyOn(service.app.get(FigureStore), 'retire').mockImplementationOnce(crash),
+        (crash) => jest.spyOn(service.app.get(StatisticsRepository), 'retire').mockImplementationOnce(crash),
       ],
     ];
 
@@ -211,9 +214,9 @@ describe('while a service runs', () => {
     });
 
     it('does not keep the next one waiting for its lease, even where it can not give that back', async () => {
-      const authority = service.app.get(ProjectionAuthority);
+      const authority = service.app.get(ProjectionStateRepository);
       jest.spyOn(authority, 'giveUp').mockRejectedValueOnce(new Error('gone too'));
-      jest.spyOn(service.app.get(FigureStore), 'fill').mockRejectedValueOnce(new Error('crashed'));
+      jest.spyOn(service.app.get(StatisticsRepository), 'fill').mockRejectedValueOnce(new Error('crashed'));
       await expect(service.app.get(Rebuild).run('a test')).rejects.toThrow('crashed');
       expect(await service.app.get(Rebuild).run('a test')).toBe(false);
       expect((await authority.read()).building).not.toBeNull();
@@ -281,7 +284,7 @@ describe('two services on the same parts', () => {
     await bothGoOn();
     await one.app.get(Rebuild).run('a test');
     await bothGoOn();
-    await restoreFigures(one.redis, {});
+    await restoreStatistics(one.redis, {});
     await bothGoOn();
     await Promise.all([ofOne.stop(), ofOther.stop()]);
     for (const service of [one, other]) await service.settled();
@@ -299,7 +302,7 @@ describe('two services on the same parts', () => {
     ] as const) {
       await clearing.send(...Array.from({ length: 10 }, (_, i) => anOrderOfTraffic(i)));
       await clearing.settled();
-      reading.app.get(Projector).lookAround();
+      reading.app.get(Projector).onInterval();
       await reading.settled();
       expect((await reading.get('/stats/global')).body.total_orders).toBeGreaterThan(0);
       expect(await clearing.call('DELETE', '/clear_redis_db')).toMatchObject({ status: 200 });
@@ -313,7 +316,7 @@ describe('two services on the same parts', () => {
       }
       await reading.send(anOrderOfTraffic(0));
       await reading.settled();
-      clearing.app.get(Projector).lookAround();
+      clearing.app.get(Projector).onInterval();
       await eventually(async () => expect((await clearing.get('/stats/global')).body.total_orders).toBe(1));
       await expectExactFigures(one);
       await expectExactFigures(other);
@@ -324,16 +327,16 @@ describe('two services on the same parts', () => {
   itWithRedis('go on from a clearing that comes while the other one rebuilds', async () => {
     await one.send(...Array.from({ length: 10 }, (_, i) => anOrderOfTraffic(i)));
     await expectExactFigures(one);
-    const store = other.app.get(FigureStore);
+    const store = other.app.get(StatisticsRepository);
     const sweep = store.sweep.bind(store);
     // The clearing, and an order after it, come just before the rebuild tidies up.
     jest.spyOn(store, 'sweep').mockImplementationOnce(async (...args) => {
       await one.call('DELETE', '/clear_redis_db');
       await one.send(anOrderOfTraffic(0));
       await one.settled();
-      const before = await figuresOf(one.redis, servedGeneration(one));
+      const before = await statisticsOf(one.redis, servedGeneration(one));
       await sweep(...args);
-      expect(await figuresOf(one.redis, servedGeneration(one))).toEqual(before);
+      expect(await statisticsOf(one.redis, servedGeneration(one))).toEqual(before);
     });
     await expect(other.app.get(Rebuild).run('a test')).rejects.toThrow('was lost');
     for (const service of [one, other]) {

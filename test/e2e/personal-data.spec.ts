@@ -8,7 +8,7 @@ import { type Answer, RunningService } from '../support/app.js';
 import { allKeys, type Dump, dumpOfGeneration } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures } from '../support/exact-figures.js';
-import { aFailedMessage, aJudgedMessage } from '../support/judged-messages.js';
+import { aFailedMessage, aValidatedMessage } from '../support/validated-messages.js';
 import { anOrderEvent, type SentOrderEvent } from '../support/order-events.js';
 
 const SOMEBODY = { name: 'somebody', requestId: null };
@@ -356,7 +356,7 @@ describe('An erasure', () => {
 
   it('that broke off is finished by the next', async () => {
     const messages = Array.from({ length: 600 }, () =>
-      aJudgedMessage({ userId: 'U30', body: JSON.stringify(aPersonalOrder()) }),
+      aValidatedMessage({ userId: 'U30', body: JSON.stringify(aPersonalOrder()) }),
     );
     await service.app.get(Ledger).append(messages, NO_HURRY);
     const eraser = service.app.get(OrderErasure);
@@ -378,7 +378,7 @@ describe('An erasure', () => {
 
   it('goes past hundreds of entries that have nothing to erase', async () => {
     const body = (i: number): string => JSON.stringify(i === 599 ? aPersonalOrder() : anOrderEvent());
-    const messages = Array.from({ length: 600 }, (_, i) => aJudgedMessage({ userId: 'U31', body: body(i) }));
+    const messages = Array.from({ length: 600 }, (_, i) => aValidatedMessage({ userId: 'U31', body: body(i) }));
     await service.app.get(Ledger).append(messages, NO_HURRY);
     expect(await erasureOf('U31')).toMatchObject({ body: { erased: { order_events: 1 } } });
     expect((await bodiesOf('U31')).join()).not.toContain(SECRET);
@@ -386,7 +386,9 @@ describe('An erasure', () => {
 
   it('takes bodies of a megabyte a few at a time', async () => {
     const order = aPersonalOrder({ filler: 'x'.repeat(1_000_000) });
-    const messages = Array.from({ length: 10 }, () => aJudgedMessage({ userId: 'U32', body: JSON.stringify(order) }));
+    const messages = Array.from({ length: 10 }, () =>
+      aValidatedMessage({ userId: 'U32', body: JSON.stringify(order) }),
+    );
     await service.app.get(Ledger).append(messages, NO_HURRY);
     const parts = jest.spyOn(service.app.get(OrderErasure), 'erase');
     expect(await erasureOf('U32')).toMatchObject({ body: { erased: { order_events: 10 } } });
@@ -401,7 +403,7 @@ describe('An erasure', () => {
 
   it('asked for twice at once counts each record once', async () => {
     const messages = Array.from({ length: 400 }, () =>
-      aJudgedMessage({ userId: 'U34', body: JSON.stringify(aPersonalOrder()) }),
+      aValidatedMessage({ userId: 'U34', body: JSON.stringify(aPersonalOrder()) }),
     );
     await service.app.get(Ledger).append(messages, NO_HURRY);
     const answers = await Promise.all([1, 2, 3].map(() => erasureOf('U34')));
@@ -423,7 +425,7 @@ describe('An erasure', () => {
 
   it('of many entries lets orders through between its parts', async () => {
     const messages = Array.from({ length: 600 }, () =>
-      aJudgedMessage({ userId: 'U40', body: JSON.stringify(aPersonalOrder()) }),
+      aValidatedMessage({ userId: 'U40', body: JSON.stringify(aPersonalOrder()) }),
     );
     await service.app.get(Ledger).append(messages, NO_HURRY);
     const start = await headPosition();

@@ -5,8 +5,8 @@ import { sql } from 'drizzle-orm';
 import { run as rebuildCommand } from '../../src/cli/rebuild.js';
 import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
-import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
+import { ProjectionStateRepository } from '../../src/stats/projection/projection-state.repository.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import { aWorld, RunningService, type Answer, type World } from '../support/app.js';
@@ -222,7 +222,7 @@ describe('a rebuild on request', () => {
   });
 
   it('catches up with what comes just before the switch', async () => {
-    const store = service.app.get(FigureStore);
+    const store = service.app.get(StatisticsRepository);
     const sweep = store.sweep.bind(store);
     const positions: number[] = [];
     // The last sweep comes right after the switch, before anything else is folded.
@@ -230,7 +230,7 @@ describe('a rebuild on request', () => {
       positions.push(service.app.get(Projector).served().position);
       return sweep(...args);
     });
-    const { reached, release } = hold(service.app.get(ProjectionAuthority), 'switchTo');
+    const { reached, release } = hold(service.app.get(ProjectionStateRepository), 'switchTo');
     const { id } = await asked(service);
     await reached;
     await service.app.get(Ledger).append([anEntryOfTraffic(), anEntryOfTraffic()], 5_000);
@@ -242,8 +242,8 @@ describe('a rebuild on request', () => {
 
   it('tells from the start how much there is to do, and then how much is done', async () => {
     const { position: total } = await service.app.get(Ledger).head();
-    const sweep = hold(service.app.get(FigureStore), 'sweep');
-    const filling = hold(service.app.get(FigureStore), 'fill');
+    const sweep = hold(service.app.get(StatisticsRepository), 'sweep');
+    const filling = hold(service.app.get(StatisticsRepository), 'fill');
     const { id } = await asked(service);
     await sweep.reached;
     expect(await seen(service, id)).toMatchObject({ state: 'running', done: 0, total, position: null });
@@ -276,7 +276,7 @@ describe('a rebuild on request', () => {
     const { reached, release } = hold(service.app.get(Aggregation), 'figures');
     const other = service.app.get(Rebuild).run('a test');
     await reached;
-    const claims = jest.spyOn(service.app.get(ProjectionAuthority), 'claimBuild');
+    const claims = jest.spyOn(service.app.get(ProjectionStateRepository), 'claimBuild');
     const { id } = await asked(service);
     await eventually(() => expect(claims.mock.calls.length).toBeGreaterThan(2));
     expect(await seen(service, id)).toMatchObject({ state: 'requested', started_at: null, done: null });
@@ -301,7 +301,7 @@ describe('a rebuild on request', () => {
     const { id, release } = await heldRebuild(service, { from_beginning: true });
     expect(await seen(service, id)).toMatchObject({ from_beginning: true, total: base });
     expect(await figures()).toEqual(cleared);
-    expect((await service.app.get(ProjectionAuthority).read()).base).toBe(base);
+    expect((await service.app.get(ProjectionStateRepository).read()).base).toBe(base);
     release();
     await ended(service, id);
     expect(await figures()).toEqual(before);
@@ -351,7 +351,7 @@ describe('a rebuild on request', () => {
   it('does not switch to figures that are behind those in service', async () => {
     await service.settled();
     const before = servedGeneration(service);
-    const store = service.app.get(FigureStore);
+    const store = service.app.get(StatisticsRepository);
     const checkpoint = store.checkpoint.bind(store);
     const { reached, release } = hold(store, 'fill');
     const { id } = await asked(service);
@@ -373,7 +373,7 @@ describe('a rebuild on request', () => {
   it('does not switch to figures that Redis has lost', async () => {
     await service.settled();
     const before = servedGeneration(service);
-    const store = service.app.get(FigureStore);
+    const store = service.app.get(StatisticsRepository);
     const fill = store.fill.bind(store);
     jest.spyOn(store, 'fill').mockImplementationOnce(async (figures, checkpoint) => {
       await fill(figures, checkpoint);
@@ -526,7 +526,7 @@ describe('two services on the same parts', () => {
 
   async function bothAreExact(): Promise<void> {
     for (const service of [one, other]) {
-      service.app.get(Projector).lookAround();
+      service.app.get(Projector).onInterval();
       expect((await service.get('/stats/global')).status).toBe(200);
       await expectExactFigures(service);
       await expectNoStrayKeys(service);
@@ -596,7 +596,7 @@ describe('two services on the same parts', () => {
     const before = servedGeneration(other);
     await eventually(() => expect(servedGeneration(one)).toBe(before));
     // From there on the builder neither takes the old figures out of service nor folds anything.
-    const { release } = hold(one.app.get(FigureStore), 'retire');
+    const { release } = hold(one.app.get(StatisticsRepository), 'retire');
     const { id } = await asked(one, { from_beginning: true });
     await eventually(() => expect(servedGeneration(other)).toBeGreaterThan(before));
     const { position } = await one.app.get(Ledger).head();

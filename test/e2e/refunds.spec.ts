@@ -6,8 +6,8 @@ import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { judge } from '../../src/domain/validation/order-event.rules.js';
 import { Database } from '../../src/platform/database/database.js';
 import { DeadLetterQueue } from '../../src/platform/queue/dead-letter-queue.js';
-import { type JudgedMessage, REPAIR_ATTRIBUTE } from '../../src/domain/order-event.js';
-import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { type ValidatedMessage, REPAIR_ATTRIBUTE } from '../../src/domain/order-event.js';
+import { ProjectionStateRepository } from '../../src/stats/projection/projection-state.repository.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { dumpOfGeneration, sumOver } from '../support/dump.js';
 import { eventually } from '../support/eventually.js';
@@ -56,7 +56,7 @@ async function rebuilt(service: RunningService, body = {}): Promise<void> {
   }, 30_000);
 }
 
-function judged(event: object): JudgedMessage {
+function judged(event: object): ValidatedMessage {
   const now = Date.now();
   const message = { messageId: 'made-by-the-test', body: JSON.stringify(event), sentAt: now, receivedAt: now };
   return judge(message, { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS });
@@ -342,7 +342,7 @@ describe('a refund', () => {
 
   it('that was folded wrong is found by the verification', async () => {
     await expectVerified(service);
-    const { generation } = await service.app.get(ProjectionAuthority).read();
+    const { generation } = await service.app.get(ProjectionStateRepository).read();
     const keys = service.redis.keys.generation(generation);
     await service.redis.client.hincrby(keys.month('2026-02'), 'revenue', 800);
     expect((await service.get('/stats/verify')).body).toMatchObject({
@@ -585,7 +585,7 @@ describe('in the ledger', () => {
 
   it('one that is dated more than a year before its order fails', async () => {
     const order = anOrderEvent({ order_timestamp: '2026-01-15T12:00:00Z' });
-    const dated = (refund_timestamp: string): JudgedMessage =>
+    const dated = (refund_timestamp: string): ValidatedMessage =>
       judged(aRefund({ order_id: order.order_id, amount: 1, refund_timestamp }));
     const early = dated('2000-01-01T00:00:00Z');
     const refunds = [dated('2025-01-14T11:59:59Z'), dated('2025-01-14T12:00:00Z')];
@@ -603,13 +603,13 @@ describe('in the ledger', () => {
     const refund = aRefund({ order_id: order.order_id, amount: 11 });
     const now = Date.parse(refund.refund_timestamp);
     const policy = { currency: 'USD', orderValueMismatch: 'correct' as const, maxOrderCents: MAX_CENTS };
-    const at = (sentAt: number): JudgedMessage =>
+    const at = (sentAt: number): ValidatedMessage =>
       judge({ messageId: 'm', body: JSON.stringify(refund), sentAt, receivedAt: sentAt }, policy);
     const results = await ledger.append([at(now - 3_600_000), at(now), judged(order)], NO_HURRY);
     expect(results.map(inWords)).toEqual(['2 failed refund_timestamp_in_future', 'duplicate 2', '1 accepted']);
     const other = anOrderEvent();
     const early = { ...refund, order_id: other.order_id };
-    const judgedAt = (sentAt: number): JudgedMessage =>
+    const judgedAt = (sentAt: number): ValidatedMessage =>
       judge({ messageId: 'm', body: JSON.stringify(early), sentAt, receivedAt: sentAt }, policy);
     const before = await ledger.append([judgedAt(now - 3_600_000), judgedAt(now)], NO_HURRY);
     expect(before.map(inWords)).toEqual(['3 failed refund_timestamp_in_future', 'waiting']);

@@ -6,7 +6,7 @@ import { RepairDispatch } from '../../src/orders/repairs/repair-dispatch.worker.
 import { RepairUnderWay, Repairs } from '../../src/orders/repairs/repairs.service.js';
 import { Audit } from '../../src/platform/audit/audit.js';
 import { REPAIR_ATTRIBUTE } from '../../src/domain/order-event.js';
-import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { ProjectionStateRepository } from '../../src/stats/projection/projection-state.repository.js';
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactFigures } from '../support/exact-figures.js';
@@ -518,8 +518,8 @@ describe('a repair that was recorded', () => {
     await eventually(async () => expect(await recordOf(body.id)).toMatchObject({ state: 'pending', sends: 0 }));
     send.mockRestore();
     const dispatch = service.app.get(RepairDispatch);
-    expect(Reflect.getMetadata('SCHEDULE_INTERVAL_OPTIONS', dispatch.poke)).toEqual({ timeout: 5_000 });
-    dispatch.poke();
+    expect(Reflect.getMetadata('SCHEDULE_INTERVAL_OPTIONS', dispatch.notify)).toEqual({ timeout: 5_000 });
+    dispatch.notify();
     expect(await settled(body.id)).toMatchObject({ state: 'repaired' });
   });
 
@@ -708,5 +708,5 @@ async function figures(): Promise<Answer['body']> {
 }
 
 async function generation(): Promise<number> {
-  return (await service.app.get(ProjectionAuthority).read()).generation;
+  return (await service.app.get(ProjectionStateRepository).read()).generation;
 }

@@ -5,9 +5,9 @@ import type { GenerationKeys } from '../../src/platform/redis/redis-keys.js';
 import { RedisUnavailable, type RedisCommand } from '../../src/platform/redis/redis.js';
 import { cents } from '../../src/domain/money.js';
 import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
-import { FigureComparison } from '../../src/stats/verification/statistics-comparison.js';
-import { FigurePages } from '../../src/stats/verification/statistics-pages.repository.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { StatisticsComparison } from '../../src/stats/verification/statistics-comparison.js';
+import { StatisticsPages } from '../../src/stats/verification/statistics-pages.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
 import { fold } from '../../src/stats/projection/statistics.rules.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
@@ -16,11 +16,11 @@ import { VerifyController } from '../../src/stats/verification/verify.controller
 import { type Answer, aWorld, RunningService, type World } from '../support/app.js';
 import { aBreakableRedis } from '../support/breakable-parts.js';
 import { eventually } from '../support/eventually.js';
-import { aFailedMessage, aJudgedMessage } from '../support/judged-messages.js';
+import { aFailedMessage, aValidatedMessage } from '../support/validated-messages.js';
 import { itWithRedis } from '../support/only-on.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { aRefund } from '../support/refunds.js';
-import { restoreFigures, storedFigures, type StoredFigures } from '../support/stored-figures.js';
+import { restoreStatistics, storedStatistics, type StoredStatistics } from '../support/stored-figures.js';
 import { Traffic } from '../support/traffic.js';
 
 jest.mock('../../src/stats/projection/statistics.rules.js', () => {
@@ -165,7 +165,7 @@ describe.each(['Asia/Tokyo', 'America/St_Johns'])('figures that are right are ve
   it('without ever reading all products at once', async () => {
     const items = Array.from({ length: 2_500 }, (_, i) => ({ product_id: `P${i}`, quantity: 1, price_per_unit: 1 }));
     await count(service, anOrderEvent({ items, order_value: 2_500 }));
-    const pages = service.app.get(FigurePages);
+    const pages = service.app.get(StatisticsPages);
     const [whole, some] = [jest.spyOn(pages, 'hashes'), jest.spyOn(pages, 'some')];
     await expectVerified(service);
     const { productRevenue, productQuantity } = keysOf(service);
@@ -197,14 +197,14 @@ describe.each(['Asia/Tokyo', 'America/St_Johns'])('figures that are right are ve
 
 describe('what is wrong is found', () => {
   let service: RunningService;
-  let right: StoredFigures;
+  let right: StoredStatistics;
 
   beforeAll(async () => {
     service = await RunningService.ready();
     await count(service, ...ordersOfAllSorts());
-    right = await storedFigures(service.redis);
+    right = await storedStatistics(service.redis);
   });
-  beforeEach(() => restoreFigures(service.redis, right));
+  beforeEach(() => restoreStatistics(service.redis, right));
   afterAll(() => service?.stop());
 
   /** Every kind of key with hashes in it: where, and by what name an answer calls it. */
@@ -417,7 +417,7 @@ describe('what is wrong is found', () => {
     });
     await rebuild(service);
     await expectVerified(service);
-    right = await storedFigures(service.redis);
+    right = await storedStatistics(service.redis);
   });
 
   it('what a wrong fold made of a refund', async () => {
@@ -435,7 +435,7 @@ describe('what is wrong is found', () => {
     });
     await rebuild(service);
     await expectVerified(service);
-    right = await storedFigures(service.redis);
+    right = await storedStatistics(service.redis);
   });
 
   it('and told in the log, by its place only', async () => {
@@ -462,14 +462,14 @@ describe('while the figures change', () => {
   afterAll(() => service?.stop());
 
   it('what entries brought since the beginning is taken into account, page by page', async () => {
-    const pages = service.app.get(FigurePages);
+    const pages = service.app.get(StatisticsPages);
     for (const method of ['hashes', 'some'] as const) {
       before(pages, method, async (call) => {
         if (call > 3) return;
         await count(service, ...ordersOfAllSorts(), anOrderEvent({ user_id: `U-NEW-${method}-${call}` }));
       });
     }
-    before(service.app.get(FigureStore), 'keysOf', () => count(service, anOrderEvent({ user_id: 'U-LATE' })));
+    before(service.app.get(StatisticsRepository), 'keysOf', () => count(service, anOrderEvent({ user_id: 'U-LATE' })));
     before(pages, 'types', () => count(service, ...ordersOfAllSorts()));
     const { position } = await service.app.get(Ledger).head();
     await expectVerified(service);
@@ -477,7 +477,7 @@ describe('while the figures change', () => {
   });
 
   it('keys that come while keys are listed are no extra keys', async () => {
-    const store = service.app.get(FigureStore);
+    const store = service.app.get(StatisticsRepository);
     const list = store.keysOf.bind(store);
     jest.spyOn(store, 'keysOf').mockImplementation(async (generation) => {
       await count(service, anOrderEvent({ user_id: 'U-LATE', order_timestamp: '2024-04-04T00:00:00Z' }));
@@ -488,7 +488,7 @@ describe('while the figures change', () => {
 
   it('members that come while extra ones are looked for are none', async () => {
     await service.redis.client.zadd(keysOf(service).usersByOrders, 1, 'NOBODY');
-    before(service.app.get(FigurePages), 'members', () => count(service, anOrderEvent({ user_id: 'U-LATE' })));
+    before(service.app.get(StatisticsPages), 'members', () => count(service, anOrderEvent({ user_id: 'U-LATE' })));
     expect((await verify(service)).mismatches).toEqual([
       { key: 'users-by-orders', field: 'NOBODY', expected: null, found: 1 },
     ]);
@@ -513,37 +513,37 @@ describe('while the figures change', () => {
   });
 
   it('a clear begins the comparison anew', async () => {
-    before(service.app.get(FigurePages), 'hashes', async (call) => {
+    before(service.app.get(StatisticsPages), 'hashes', async (call) => {
       if (call === 1) await clear(service);
     });
     await expectVerified(service, { entries: 0 });
   });
 
   it('a rebuild begins the comparison anew', async () => {
-    before(service.app.get(FigurePages), 'hashes', async (call) => {
+    before(service.app.get(StatisticsPages), 'hashes', async (call) => {
       if (call === 1) await service.app.get(Rebuild).run('a test');
     });
     await expectVerified(service, { users_checked: 4 });
   });
 
   it('an older snapshot of Redis that is put back is not taken for figures that are wrong', async () => {
-    const snapshot = await storedFigures(service.redis);
+    const snapshot = await storedStatistics(service.redis);
     await count(service, anOrderEvent());
-    before(service.app.get(FigurePages), 'hashes', async (call) => {
-      if (call === 1) await restoreFigures(service.redis, snapshot);
+    before(service.app.get(StatisticsPages), 'hashes', async (call) => {
+      if (call === 1) await restoreStatistics(service.redis, snapshot);
     });
     const { status, body } = await service.get('/stats/verify');
     expect(status === 200 ? body.verified : body.code).toBe(status === 200 ? true : 'stats_rebuilding');
   });
 
   it('503 where they never stay', async () => {
-    before(service.app.get(FigurePages), 'hashes', () => clear(service));
+    before(service.app.get(StatisticsPages), 'hashes', () => clear(service));
     expect(await service.get('/stats/verify')).toMatchObject({ status: 503, body: { code: 'stats_rebuilding' } });
   });
 
   it('503 where there are none', async () => {
     jest.spyOn(service.app.get(Rebuild), 'run').mockResolvedValue(false);
-    await restoreFigures(service.redis, {});
+    await restoreStatistics(service.redis, {});
     await eventually(async () => expect((await service.get('/stats/global')).status).toBe(503));
     expect(await service.get('/stats/verify')).toMatchObject({ status: 503, body: { code: 'stats_rebuilding' } });
   });
@@ -555,7 +555,7 @@ describe('while the figures change', () => {
     const messages = Array.from({ length: 5_500 }, (_, i) =>
       i % 10 === 0
         ? aFailedMessage({ userId: `U${i % 30}` })
-        : aJudgedMessage({ userId: `U${i % 30}`, value: cents(1_000) }),
+        : aValidatedMessage({ userId: `U${i % 30}`, value: cents(1_000) }),
     );
     await ledger.append(messages, 60_000);
     await service.settled();
@@ -607,7 +607,7 @@ describe('a verification', () => {
     });
 
     it('runs once an hour, whoever looks', async () => {
-      const runs = jest.spyOn(service.app.get(FigureComparison), 'run');
+      const runs = jest.spyOn(service.app.get(StatisticsComparison), 'run');
       await Promise.all([due.verifyWhenDue(), due.verifyWhenDue(), due.verifyWhenDue()]);
       expect(runs).toHaveBeenCalledTimes(1);
       await anHourPasses(59);
@@ -639,8 +639,8 @@ describe('a verification', () => {
     });
 
     it('is due again at once where it could not be done', async () => {
-      jest.spyOn(service.app.get(FigurePages), 'hashes').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
-      const runs = jest.spyOn(service.app.get(FigureComparison), 'run');
+      jest.spyOn(service.app.get(StatisticsPages), 'hashes').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
+      const runs = jest.spyOn(service.app.get(StatisticsComparison), 'run');
       await due.verifyWhenDue();
       await due.verifyWhenDue();
       await due.verifyWhenDue();
@@ -655,7 +655,7 @@ describe('a verification', () => {
       };
       const other = await RunningService.ready({ world, environment: { DATABASE_URL, REDIS_KEY_PREFIX } });
       try {
-        const runs = [service, other].map((each) => jest.spyOn(each.app.get(FigureComparison), 'run'));
+        const runs = [service, other].map((each) => jest.spyOn(each.app.get(StatisticsComparison), 'run'));
         await Promise.all([service, other].map((each) => each.app.get(Verification).verifyWhenDue()));
         expect(runs.map((run) => run.mock.calls.length).sort()).toEqual([0, 1]);
         for (const name of ['stats_drift_cents', 'stats_verified_timestamp_seconds']) {
@@ -698,14 +698,14 @@ describe('a verification', () => {
 
     it('runs one verification at a time; who asks meanwhile is answered by the next', async () => {
       let running = 0;
-      const comparison = service.app.get(FigureComparison);
+      const comparison = service.app.get(StatisticsComparison);
       const run = comparison.run.bind(comparison);
       const runs = jest.spyOn(comparison, 'run').mockImplementation(async (...args) => {
         expect(++running).toBe(1);
         return run(...args).finally(() => running--);
       });
       const requests = jest.spyOn(service.app.get(Verification), 'request');
-      const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
+      const { held, release } = holdBack(service.app.get(StatisticsPages), 'hashes');
       const first = service.get('/stats/verify');
       await held();
       const asking = [service.get('/stats/verify'), service.get('/stats/verify'), service.get('/stats/verify')];
@@ -719,7 +719,7 @@ describe('a verification', () => {
 
     it('never answers with what was compared before it was asked', async () => {
       const requests = jest.spyOn(service.app.get(Verification), 'request');
-      const { held, release } = holdBack(service.app.get(FigureStore), 'keysOf');
+      const { held, release } = holdBack(service.app.get(StatisticsRepository), 'keysOf');
       const first = service.get('/stats/verify');
       await held(); // all values are compared by now
       await service.redis.client.hincrby(keysOf(service).global, 'revenue', 3);
@@ -733,7 +733,7 @@ describe('a verification', () => {
 
     it('becomes a resource where it takes long', async () => {
       noPatience();
-      const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
+      const { held, release } = holdBack(service.app.get(StatisticsPages), 'hashes');
       const { status, headers, body } = await service.get('/stats/verify');
       expect({ status, location: headers.get('location') }).toEqual({
         status: 202,
@@ -765,7 +765,7 @@ describe('a verification', () => {
     });
 
     it('goes on when the one who asked goes away', async () => {
-      const { held, release } = holdBack(service.app.get(FigurePages), 'hashes');
+      const { held, release } = holdBack(service.app.get(StatisticsPages), 'hashes');
       const leaving = new AbortController();
       const gone = fetch(`${service.url}/stats/verify`, { signal: leaving.signal }).catch((error: Error) => error.name);
       await held();
@@ -794,7 +794,7 @@ describe('a verification', () => {
     });
 
     it('answers 503 where Redis goes meanwhile, and its resource says why', async () => {
-      jest.spyOn(service.app.get(FigurePages), 'some').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
+      jest.spyOn(service.app.get(StatisticsPages), 'some').mockRejectedValueOnce(new RedisUnavailable('Redis: gone'));
       const runs = jest.spyOn(service.app.get(Verification), 'request');
       expect(await service.get('/stats/verify')).toMatchObject({ status: 503, body: { code: 'redis_unavailable' } });
       const { id } = runs.mock.results[0]!.value as { id: string };
@@ -806,7 +806,7 @@ describe('a verification', () => {
     });
 
     it('shows nothing of a fault of ours', async () => {
-      jest.spyOn(service.app.get(FigurePages), 'some').mockRejectedValueOnce(new Error('secret'));
+      jest.spyOn(service.app.get(StatisticsPages), 'some').mockRejectedValueOnce(new Error('secret'));
       const runs = jest.spyOn(service.app.get(Verification), 'request');
       expect(await service.get('/stats/verify')).toMatchObject({ status: 500, body: { code: 'internal_error' } });
       const { id } = runs.mock.results[0]!.value as { id: string };
@@ -851,7 +851,7 @@ describe('parts that go', () => {
   it('a run ends between two pages when the service stops', async () => {
     const service = await RunningService.ready({ world });
     await count(service, anOrderEvent());
-    const pages = service.app.get(FigurePages);
+    const pages = service.app.get(StatisticsPages);
     const { held, release } = holdBack(pages, 'hashes');
     const run = service.app.get(Verification).request();
     await held();

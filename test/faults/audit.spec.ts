@@ -5,7 +5,7 @@ import { audit, auditOf, partsOf } from '../support/audit.js';
 import { eventually } from '../support/eventually.js';
 import { servedGeneration } from '../support/exact-figures.js';
 import { anOrderEvent } from '../support/order-events.js';
-import { restoreFigures, type StoredFigures, storedFigures } from '../support/stored-figures.js';
+import { restoreStatistics, type StoredStatistics, storedStatistics } from '../support/stored-figures.js';
 import { allowLedgerChanges } from '../support/stores.js';
 
 /** Orders of every outcome and of two months, refunds, a conflict, and one that is mended. */
@@ -69,7 +69,7 @@ describe('An audit', () => {
 describe('What an audit finds', () => {
   let world: World;
   let service: RunningService;
-  let sound: StoredFigures;
+  let sound: StoredStatistics;
 
   beforeAll(async () => {
     world = await aWorld();
@@ -78,10 +78,10 @@ describe('What an audit finds', () => {
     // Nothing is to mend what is damaged here.
     await service.app.get(Projector).onModuleDestroy();
     expect(await audit(partsOf(service))).toEqual([]);
-    sound = await storedFigures(service.redis);
+    sound = await storedStatistics(service.redis);
   });
 
-  afterEach(() => restoreFigures(service.redis, sound));
+  afterEach(() => restoreStatistics(service.redis, sound));
 
   afterAll(async () => {
     await service?.stop();

@@ -11,7 +11,7 @@ import { auditOf } from '../support/audit.js';
 import { type EdgeOrder, edgesOf, ordersAround } from '../support/edge-orders.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
-import { aJudgedMessage } from '../support/judged-messages.js';
+import { aValidatedMessage } from '../support/validated-messages.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { OrderLoad } from '../support/order-load.js';
 import { ProcessClock } from '../support/process-clock.js';
@@ -144,7 +144,7 @@ describe('A clock of the process that jumps by an hour', () => {
 
     it('back keeps no message in hand for an hour more', async () => {
       const statements = anOutage();
-      const waiting = service.app.get(Ledger).append([aJudgedMessage()], 1_000);
+      const waiting = service.app.get(Ledger).append([aValidatedMessage()], 1_000);
       waiting.catch(() => undefined);
       await eventually(() => expect(statements).toHaveBeenCalled());
       clock.set(-HOUR_MS);
@@ -153,7 +153,7 @@ describe('A clock of the process that jumps by an hour', () => {
 
     it('forward gives up on none whose time is not over', async () => {
       const statements = anOutage();
-      const waiting = service.app.get(Ledger).append([aJudgedMessage()], 60_000);
+      const waiting = service.app.get(Ledger).append([aValidatedMessage()], 60_000);
       waiting.catch(() => undefined);
       await eventually(() => expect(statements).toHaveBeenCalled());
       clock.set(HOUR_MS);

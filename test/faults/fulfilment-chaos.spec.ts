@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { PaymentGateway } from '../../src/fulfilment/payments/payment-gateway.js';
 import { Outbox } from '../../src/fulfilment/messaging/outbox.repository.js';
 import { Payments } from '../../src/fulfilment/payments/payments.service.js';
-import { takeOut } from '../../src/fulfilment/inventory/reservations.repository.js';
+import { fulfilReservation } from '../../src/fulfilment/inventory/reservations.repository.js';
 import { Shipments } from '../../src/fulfilment/shipments/shipments.service.js';
 import { Database, type Executor } from '../../src/platform/database/database.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
@@ -26,7 +26,7 @@ jest.mock('../../src/fulfilment/inventory/reservations.repository.js', () => {
   const reservations = jest.requireActual<Record<string, unknown>>(
     '../../src/fulfilment/inventory/reservations.repository.js',
   );
-  return { ...reservations, takeOut: jest.fn(reservations.takeOut as typeof takeOut) };
+  return { ...reservations, fulfilReservation: jest.fn(reservations.fulfilReservation as typeof fulfilReservation) };
 });
 
 const ORDERS = atScale(200, 3_000);
@@ -392,13 +392,13 @@ describe('What is wrong with orders is found', () => {
     });
 
     it('who cancels does not get the money back', async () => {
-      await startWith(({ app }) => jest.spyOn(app.get(Payments), 'undoAll').mockResolvedValue([]));
+      await startWith(({ app }) => jest.spyOn(app.get(Payments), 'compensateAll').mockResolvedValue([]));
       await cancelledOrder();
       expect(await settledFaults()).toEqual({ 'paid for nothing': 1 });
     });
 
     it('what is shipped is not taken off the shelves', async () => {
-      await startWith(() => jest.mocked(takeOut).mockResolvedValueOnce(1));
+      await startWith(() => jest.mocked(fulfilReservation).mockResolvedValueOnce(1));
       await completedOrder();
       expect(await settledFaults()).toEqual({
         'stock held for orders at their end': 1,

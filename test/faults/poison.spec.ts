@@ -124,7 +124,7 @@ describe('Where a fifth of the traffic is poison', () => {
 describe('Where the database itself refuses some of the orders', () => {
   function anOrder(user: string): Expected {
     const body = JSON.stringify(anOrderEvent({ user_id: user }));
-    return { body, reasons: [], poison: user === CURSED ? 'a culprit' : null };
+    return { body, reasons: [], poison: user === CURSED ? 'a reason' : null };
   }
 
   /** Every tenth is one that the database does not take. */
@@ -163,7 +163,7 @@ describe('Where the database itself refuses some of the orders', () => {
     await reprieve(ORDERS_WITH_CULPRITS);
   });
 
-  it('control: that innocents are given back with the culprit is found', async () => {
+  it('control: that innocents are given back with the reason is found', async () => {
     await start({ SQS_MAX_RECEIVE_COUNT: '1000' });
     keepAppendsWhole();
     // An append that nobody spoils goes well all the same, or something else would be found than that.

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { eventually } from '../support/eventually.js';
 import { atScale, seededFor, tell } from '../support/fault-scale.js';
@@ -150,7 +150,7 @@ describe('A ledger that is restored to an earlier state', () => {
   itWithRedis('while figures are on their way to Redis that it still has is noticed and said', async () => {
     const lines = linesOfLoss();
     const under = await ready('PostgreSQL restored during a fold');
-    const store = under.service.app.get(FigureStore);
+    const store = under.service.app.get(StatisticsRepository);
     const add = store.add.bind(store);
     let release!: () => void;
     const released = new Promise<void>((resolve) => (release = resolve));
@@ -195,7 +195,7 @@ describe('A ledger that is restored to an earlier state', () => {
   itWithRedis('control: figures that are ahead of the ledger and served are found', async () => {
     const under = await withOrdersSinceSaved('a ledger put back unnoticed');
     const projector = under.service.app.get(Projector);
-    jest.spyOn(projector as unknown as { distrust(): void }, 'distrust').mockImplementation();
+    jest.spyOn(projector as unknown as { invalidate(): void }, 'invalidate').mockImplementation();
     const watch = new FiguresWatch(under);
     await watch.whileReplaced(() => world.postgres.restore());
     await under.service.isReady();

@@ -49,7 +49,7 @@ async function withoutRoom(under: ServiceUnderFaults): Promise<void> {
   world.postgres.fill();
   await isDown(under);
   await under.traffic.isGivenBack();
-  expect(under.service.database.availability.culprit).toMatch(/File too large/);
+  expect(under.service.database.availability.reason).toMatch(/File too large/);
 }
 
 describe('PostgreSQL under load', () => {

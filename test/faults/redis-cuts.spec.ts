@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { Checkpoint } from '../../src/stats/projection/checkpoint.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import type { RunningService } from '../support/app.js';
@@ -90,7 +90,7 @@ describe('A connection to Redis that breaks when the figures were added, before 
   );
 
   itLosesReplies('control: figures that are added again without a look at the checkpoint are found', async () => {
-    const store = service.app.get(FigureStore);
+    const store = service.app.get(StatisticsRepository);
     const add = store.add.bind(store);
     jest.spyOn(store, 'add').mockImplementation(async (figures, from, to) => {
       try {

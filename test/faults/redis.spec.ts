@@ -1,8 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { RedisUnavailable } from '../../src/platform/redis/redis.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
-import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
+import { ProjectionStateRepository } from '../../src/stats/projection/projection-state.repository.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import { RunningService } from '../support/app.js';
@@ -16,7 +16,7 @@ import { anOrderEvent } from '../support/order-events.js';
 import { RealWorld } from '../support/real-world.js';
 import { evict, REDIS_FAULTS, type RedisFault, stopEvicting } from '../support/redis-faults.js';
 import type { SeededRandom } from '../support/seeded-random.js';
-import { restoreFigures, storedFigures } from '../support/stored-figures.js';
+import { restoreStatistics, storedStatistics } from '../support/stored-figures.js';
 
 const QUIET_USERS = 200;
 const ROUNDS = atScale(1, 3);
@@ -82,7 +82,7 @@ describe('While orders keep coming, a Redis that is', () => {
     const { client } = world.redis;
     await client.config('SET', 'maxmemory', '1');
     try {
-      const store = service.app.get(FigureStore);
+      const store = service.app.get(StatisticsRepository);
       await expect(store.checkpoint(servedGeneration(service))).rejects.toThrow(RedisUnavailable);
     } finally {
       await client.config('SET', 'maxmemory', '0');
@@ -123,7 +123,7 @@ describe('While orders keep coming, a Redis that is', () => {
   itFails('evicting is not trusted either when it is started again before that could be written down', async () => {
     const { redis } = world;
     const withdraw = jest
-      .spyOn(service.app.get(ProjectionAuthority), 'withdraw')
+      .spyOn(service.app.get(ProjectionStateRepository), 'withdraw')
       .mockRejectedValue(new DatabaseUnavailable('away'));
     await evictUsers();
     await stopEvicting(redis);
@@ -144,7 +144,7 @@ describe('While orders keep coming, a Redis that is', () => {
     });
 
     itFails('control: figures that are trusted after they may have been evicted are found', async () => {
-      jest.spyOn(service.app.get(ProjectionAuthority), 'withdraw').mockResolvedValue(null);
+      jest.spyOn(service.app.get(ProjectionStateRepository), 'withdraw').mockResolvedValue(null);
       // Nor does it keep in mind what it could not write down.
       const projector = service.app.get(Projector);
       Object.defineProperty(projector, 'evictedFrom', { get: () => null, set: () => undefined, configurable: true });
@@ -173,12 +173,12 @@ describe('While orders keep coming, a Redis that is', () => {
     itFails('control: an older snapshot that is served is found', async () => {
       await service.settled();
       const projector = service.app.get(Projector);
-      const snapshot = await storedFigures(service.redis);
+      const snapshot = await storedStatistics(service.redis);
       const traffic = await CheckedTraffic.start(service, seededFor('control: an older snapshot is served'));
       await traffic.goesOn();
       jest.spyOn(projector, 'accepts').mockReturnValue(true);
-      jest.spyOn(projector, 'distrust' as never).mockImplementation();
-      await restoreFigures(service.redis, snapshot);
+      jest.spyOn(projector, 'invalidate' as never).mockImplementation();
+      await restoreStatistics(service.redis, snapshot);
       await traffic.ended;
       await expect(traffic.stop()).rejects.toThrow(/went back from entry|is right as of no entry/);
     });

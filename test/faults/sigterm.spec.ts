@@ -98,7 +98,7 @@ function note({ path, body: asked }: Probe, status: number, body: string): void 
 async function endUnderLoad(running: ServiceProcess, random: SeededRandom, round: number): Promise<Round> {
   const clients = new KeepAliveClients(running.url, probesOf(random), note, round * MAX_PROBES);
   clients.begin(CLIENTS);
-  await eventually(() => expect(clients.fates.size).toBeGreaterThan(2 * CLIENTS), 30_000);
+  await eventually(() => expect(clients.results.size).toBeGreaterThan(2 * CLIENTS), 30_000);
   await pause(random.below(300));
   const ending = running.kill('SIGTERM');
   const tooLate = setTimeout(() => void running.end(), SHUTDOWN_LIMIT_MS);
@@ -114,22 +114,22 @@ async function endUnderLoad(running: ServiceProcess, random: SeededRandom, round
   if (received.length === 0) faults.push('It did not say which requests it has received');
   if (unanswered.length > 0) faults.push(`${unanswered.length} requests were received and not answered`);
   for (const number of received) {
-    const fate = clients.fates.get(number);
+    const fate = clients.results.get(number);
     if (fate?.kind !== 'answered' || !fate.whole)
       faults.push(`Request ${number} has ended so: ${JSON.stringify(fate)}`);
   }
   const seen = new Set(received);
-  const unseen = [...clients.fates].flatMap(([number, fate]) =>
+  const unseen = [...clients.results].flatMap(([number, fate]) =>
     fate.kind === 'broken' && !seen.has(number) ? [fate] : [],
   );
-  for (const [number, fate] of clients.fates) {
+  for (const [number, fate] of clients.results) {
     if (fate.kind === 'answered' && ![200, 202, 400, 503].includes(fate.status)) {
       faults.push(`Request ${number} was answered with ${fate.status}`);
     }
   }
   const { in_flight } = await queueDepth(sqs!, ORDERS_QUEUE);
   if (in_flight > 0) faults.push(`${in_flight} messages were left in hand`);
-  const answered = [...clients.fates.values()].filter(({ kind }) => kind === 'answered').length;
+  const answered = [...clients.results.values()].filter(({ kind }) => kind === 'answered').length;
   const crossedOnUsed = unseen.filter(({ onUsedConnection }) => onUsedConnection).length;
   return { faults, tookMs, answered, crossed: unseen.length, crossedOnUsed };
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { isDeepStrictEqual } from 'node:util';
 import { judge } from '../../src/domain/validation/order-event.rules.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
 import { ModelLedger } from '../support/simulation/model-ledger.js';
 import { MAX_CENTS } from '../../src/domain/money.js';
 
@@ -55,13 +55,13 @@ const appends = fc.array(
   { maxLength: 6 },
 );
 
-function judged(event: object): JudgedMessage {
+function judged(event: object): ValidatedMessage {
   const message = { messageId: 'm', body: JSON.stringify(event), sentAt: SENT_AT, receivedAt: SENT_AT };
   return judge(message, POLICY);
 }
 
 /** What a person compares who is asked whether two orders, or two refunds, are the same. */
-function meaningOf({ kind, orderId, userId, refundId, orderedAt, value, lines, body }: JudgedMessage): unknown[] {
+function meaningOf({ kind, orderId, userId, refundId, orderedAt, value, lines, body }: ValidatedMessage): unknown[] {
   const { shipping_address = '' } = JSON.parse(body) as { shipping_address?: string };
   const pieces = lines.flatMap(({ product_id, price_per_unit, quantity }) =>
     Array<string>(quantity).fill(`${product_id} at ${price_per_unit}`),
@@ -75,7 +75,7 @@ it('every acknowledged body is in the ledger, waits for its order, or says the s
   fc.assert(
     fc.property(appends, (batches) => {
       const ledger = new ModelLedger('a ledger');
-      const stored = new Map<string, JudgedMessage>();
+      const stored = new Map<string, ValidatedMessage>();
       for (const batch of batches) {
         const messages = batch.map((event, i) => ({ ...judged(event), messageId: `${stored.size}-${i}` }));
         const results = ledger.append(messages);
@@ -84,7 +84,7 @@ it('every acknowledged body is in the ledger, waits for its order, or says the s
           if (result.kind !== 'duplicate') continue;
           const { body, ...said } = messages[i]!;
           const entry = result.position === null ? null : ledger.entries[result.position - 1]!;
-          const saysTheSame = (other: JudgedMessage): boolean =>
+          const saysTheSame = (other: ValidatedMessage): boolean =>
             entry === null || entry.outcome === 'failed'
               ? isDeepStrictEqual(JSON.parse(other.body), JSON.parse(body))
               : isDeepStrictEqual(meaningOf(other), meaningOf({ body, ...said }));

@@ -7,7 +7,7 @@ import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { Database, DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { lockMigrations, migrate } from '../../src/platform/database/migrations.js';
 import { eventually } from '../support/eventually.js';
-import { aJudgedMessage } from '../support/judged-messages.js';
+import { aValidatedMessage } from '../support/validated-messages.js';
 import { ownDatabase, type OwnDatabase } from '../support/parts.js';
 import { TcpProxy } from '../support/tcp-proxy.js';
 
@@ -115,7 +115,7 @@ describe('The schema', () => {
       sql`select (select count(*) from ledger_head) as heads, (select count(*) from projection) as projections`,
     );
     expect(rows).toEqual({ heads: 1, projections: 1 });
-    const results = await Promise.all(starting.map((each) => new Ledger(each).append([aJudgedMessage()], Infinity)));
+    const results = await Promise.all(starting.map((each) => new Ledger(each).append([aValidatedMessage()], Infinity)));
     expect(results.flat().map((result) => result.kind)).toEqual(starting.map(() => 'stored'));
   });
 
@@ -184,7 +184,7 @@ describe('The schema', () => {
     const { availability } = await started(url);
     expect(availability).toMatchObject({
       up: false,
-      culprit: 'PostgreSQL: A later version of this service migrated the schema (9999-later): start that version',
+      reason: 'PostgreSQL: A later version of this service migrated the schema (9999-later): start that version',
     });
     expect(await appliedRows(database)).toEqual(before);
     expect(run).toEqual([]);
@@ -230,7 +230,7 @@ describe('The schema', () => {
     expect(database.availability.up).toBe(false);
     await other.query('commit');
     await starting;
-    await database.availability.whenUp();
+    await database.availability.waitUntilUp();
     expect(await appliedRows(database)).toHaveLength(migrationFiles().size);
   });
 
@@ -263,7 +263,7 @@ describe('A connection that breaks', () => {
     });
     await expect(broken).rejects.toThrow(DatabaseUnavailable);
     await network.resume();
-    await database.availability.whenUp();
+    await database.availability.waitUntilUp();
     expect(await database.query(sql`select 1 as one`)).toEqual([{ one: 1 }]);
   });
 });

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { RedisUnavailable, type Redis } from '../../src/platform/redis/redis.js';
 import type { Checkpoint } from '../../src/stats/projection/checkpoint.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
 import { GatheredReads } from '../../src/stats/api/gathered-reads.js';
 import { itWithRedis } from '../support/only-on.js';
 import { aRedis, type OwnPart } from '../support/stores.js';
@@ -41,7 +41,7 @@ beforeEach(async () => {
   own = await aRedis();
   redis = own.part;
   reads = new GatheredReads(redis);
-  await new FigureStore(redis).begin(checkpoint);
+  await new StatisticsRepository(redis).begin(checkpoint);
   for (let i = 0; i < 20; i++) await redis.client.hset(userKey(i), 'orders', String(i));
 });
 

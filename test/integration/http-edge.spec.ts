@@ -38,11 +38,11 @@ import {
   QueryMonth,
   RequestValidation,
 } from '../../src/platform/http/validation.js';
-import { CallerError, InvalidInput, type MistakeKind, NotFound, UnavailableError } from '../../src/shared/errors.js';
+import { ClientError, InvalidInput, type ErrorKind, NotFound, UnavailableError } from '../../src/shared/errors.js';
 
-class Mistake extends CallerError {
+class Mistake extends ClientError {
   readonly code = 'a_mistake';
-  constructor(readonly kind: MistakeKind) {
+  constructor(readonly kind: ErrorKind) {
     super(`This is ${kind}.`);
   }
 }
@@ -120,7 +120,7 @@ class Doorman implements CanActivate {
 @Controller()
 class EdgeController {
   @Get('mistake/:kind')
-  mistake(@Param('kind') kind: MistakeKind): never {
+  mistake(@Param('kind') kind: ErrorKind): never {
     throw new Mistake(kind);
   }
 
@@ -322,7 +322,7 @@ describe('an error of a handler', () => {
     expect(reply.json.progress).toEqual({ done: 1, total: 2 });
   });
 
-  it('names the culprit of a failed readiness check', async () => {
+  it('names the reason of a failed readiness check', async () => {
     const reply = await get('/unready');
     expectProblem(reply, 503, 'not_ready');
     expect(reply.json.detail).toBe('Not ready: redis.');

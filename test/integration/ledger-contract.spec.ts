@@ -7,11 +7,11 @@ import { Audit } from '../../src/platform/audit/audit.js';
 import type { Database } from '../../src/platform/database/database.js';
 import type { Actor } from '../../src/shared/access.js';
 import { cents } from '../../src/domain/money.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
 import type { Config } from '../../src/shared/config.js';
 import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
-import { BuildLeaseLost, ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
-import { aFailedMessage, aJudgedMessage, aLine, type GivenMessage } from '../support/judged-messages.js';
+import { BuildLeaseLost, ProjectionStateRepository } from '../../src/stats/projection/projection-state.repository.js';
+import { aFailedMessage, aValidatedMessage, aLine, type GivenMessage } from '../support/validated-messages.js';
 import { ModelAuthority } from '../support/simulation/model-authority.js';
 import { databaseClients, modelledDatabase } from '../support/simulation/model-database.js';
 import { ModelLedger } from '../support/simulation/model-ledger.js';
@@ -29,8 +29,8 @@ interface Subject {
   /** Of another process. */
   otherLedger: Ledger;
   aggregation: Aggregation;
-  authority: ProjectionAuthority;
-  otherAuthority: ProjectionAuthority;
+  authority: ProjectionStateRepository;
+  otherAuthority: ProjectionStateRepository;
   /** Lets as much time pass as a builder may be silent. */
   leaseRunsOut(): Promise<void>;
 }
@@ -56,8 +56,8 @@ async function theDatabase(): Promise<Subject> {
     ledger,
     otherLedger: new Ledger(database),
     aggregation: new Aggregation(database, ledger, { businessTimeZone: TIME_ZONE } as Config),
-    authority: new ProjectionAuthority(database, audit),
-    otherAuthority: new ProjectionAuthority(database, audit),
+    authority: new ProjectionStateRepository(database, audit),
+    otherAuthority: new ProjectionStateRepository(database, audit),
     leaseRunsOut: async () => {
       await database.query(sql`update projection set builder_until = builder_until - interval '16 seconds'`);
     },
@@ -80,11 +80,18 @@ async function theModel(): Promise<Subject> {
   };
 }
 
-function aRefund(given: GivenMessage & { refundId: string; orderId: string }): JudgedMessage {
-  return aJudgedMessage({ kind: 'refund', userId: null, value: cents(300), claimed: cents(300), lines: [], ...given });
+function aRefund(given: GivenMessage & { refundId: string; orderId: string }): ValidatedMessage {
+  return aValidatedMessage({
+    kind: 'refund',
+    userId: null,
+    value: cents(300),
+    claimed: cents(300),
+    lines: [],
+    ...given,
+  });
 }
 
-function append(ledger: Ledger, ...messages: JudgedMessage[]): Promise<AppendResult[]> {
+function append(ledger: Ledger, ...messages: ValidatedMessage[]): Promise<AppendResult[]> {
   return ledger.append(messages, Date.now() + 10_000);
 }
 
@@ -103,9 +110,9 @@ describe.each([
     it('with gapless positions in the order of the messages, each entry with a hash of its own', async () => {
       const results = await append(
         ledger,
-        aJudgedMessage(),
+        aValidatedMessage(),
         aFailedMessage(),
-        aJudgedMessage({ outcome: 'corrected' }),
+        aValidatedMessage({ outcome: 'corrected' }),
       );
       expect(results).toEqual([
         { kind: 'stored', position: 1, outcome: 'accepted', reasons: [] },
@@ -122,7 +129,7 @@ describe.each([
     });
 
     it('the same content once, in one append or in two, and whether it passed or failed', async () => {
-      const [order, failed] = [aJudgedMessage(), aFailedMessage()];
+      const [order, failed] = [aValidatedMessage(), aFailedMessage()];
       expect((await append(ledger, order, order, failed, failed)).map(({ kind }) => kind)).toEqual([
         'stored',
         'duplicate',
@@ -137,7 +144,7 @@ describe.each([
     });
 
     it('another content of an order that counts as failed, and once', async () => {
-      const [first, second] = ['one', 'two'].map((content) => aJudgedMessage({ orderId: 'ORD1', content }));
+      const [first, second] = ['one', 'two'].map((content) => aValidatedMessage({ orderId: 'ORD1', content }));
       const conflict = { kind: 'stored', position: 2, outcome: 'failed', reasons: ['conflicting_duplicate'] };
       expect(await append(ledger, first!, second!)).toEqual([expect.objectContaining({ position: 1 }), conflict]);
       expect(await append(ledger, second!, first!)).toEqual([
@@ -147,20 +154,25 @@ describe.each([
     });
 
     it('one of two contents of an order that two processes append at once, and the other as failed', async () => {
-      const contents = ['one', 'two'].map((content) => aJudgedMessage({ orderId: 'ORD1', content }));
+      const contents = ['one', 'two'].map((content) => aValidatedMessage({ orderId: 'ORD1', content }));
       const results = await Promise.all([append(ledger, contents[0]!), append(subject.otherLedger, contents[1]!)]);
       const outcomes = results.flat().map((result) => result.kind === 'stored' && result.outcome);
       expect(outcomes.sort()).toEqual(['accepted', 'failed']);
     });
 
     it('what it can hold of an append, and refuses the rest', async () => {
-      const results = await append(ledger, aJudgedMessage(), aJudgedMessage({ value: cents(0) }), aJudgedMessage());
+      const results = await append(
+        ledger,
+        aValidatedMessage(),
+        aValidatedMessage({ value: cents(0) }),
+        aValidatedMessage(),
+      );
       expect(results.map(({ kind }) => kind)).toEqual(['stored', 'refused', 'stored']);
       expect((await ledger.head()).position).toBe(2);
     });
 
     it('a refund with its order or after it, and has it wait before', async () => {
-      const order = aJudgedMessage({ orderId: 'ORD1', userId: 'U7' });
+      const order = aValidatedMessage({ orderId: 'ORD1', userId: 'U7' });
       const early = aRefund({ orderId: 'ORD1', refundId: 'R1' });
       expect(await append(ledger, early)).toEqual([{ kind: 'waiting' }]);
       expect(await append(ledger, early)).toEqual([{ kind: 'duplicate', position: null }]);
@@ -218,7 +230,7 @@ describe.each([
 
     it('not to who began before figures were cleared, and clears from the head on', async () => {
       const { authority } = subject;
-      await append(ledger, aJudgedMessage(), aJudgedMessage());
+      await append(ledger, aValidatedMessage(), aValidatedMessage());
       const lease = (await authority.claimBuild())!;
       const head = await ledger.head();
       const cleared = await authority.clear(ADMIN);
@@ -248,7 +260,7 @@ const anOrder = fc
     time: fc.constantFrom(...TIMES, null),
     wording: fc.constantFrom('', 'other'),
   })
-  .map(({ fails, order, content, user, corrected, time, wording }): JudgedMessage => {
+  .map(({ fails, order, content, user, corrected, time, wording }): ValidatedMessage => {
     const given = {
       orderId: `ORD${order}`,
       userId: `U${user}`,
@@ -264,7 +276,12 @@ const anOrder = fc
           ...(user === 3 && { userId: null }),
           content: `failed ${order} ${content}`,
         })
-      : aJudgedMessage({ ...given, outcome: corrected ? 'corrected' : 'accepted', value: line.cents, lines: [line] });
+      : aValidatedMessage({
+          ...given,
+          outcome: corrected ? 'corrected' : 'accepted',
+          value: line.cents,
+          lines: [line],
+        });
   });
 const aRefundOfAny = fc
   .record({

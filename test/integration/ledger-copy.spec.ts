@@ -10,7 +10,7 @@ import { aPerson, logIn, signUp } from '../support/accounts.js';
 import { aWorld, RunningService, type World } from '../support/app.js';
 import { eventually } from '../support/eventually.js';
 import { aProduct, orderIs, placeOrder, QUICK } from '../support/fulfilment.js';
-import { aFailedMessage, aJudgedMessage } from '../support/judged-messages.js';
+import { aFailedMessage, aValidatedMessage } from '../support/validated-messages.js';
 import { anOrderEvent } from '../support/order-events.js';
 import { ownDatabase, parts } from '../support/parts.js';
 import { Program } from '../support/process.js';
@@ -322,7 +322,7 @@ describe('while the service takes orders', () => {
     const ledger = service.app.get(Ledger);
     const append = async (count: number): Promise<unknown> => {
       const messages = Array.from({ length: count }, (_, i) =>
-        i % 5 === 0 ? aFailedMessage({ content: String(Math.random()) }) : aJudgedMessage(),
+        i % 5 === 0 ? aFailedMessage({ content: String(Math.random()) }) : aValidatedMessage(),
       );
       return ledger.append(messages, Number.MAX_SAFE_INTEGER);
     };
@@ -359,7 +359,7 @@ describe('the embedded ledger', () => {
     const targets = [await aTarget(), await aTarget()];
     await serviceIn(home, async (service) => {
       const append = (): Promise<unknown> =>
-        service.app.get(Ledger).append([aJudgedMessage(), aFailedMessage()], Number.MAX_SAFE_INTEGER);
+        service.app.get(Ledger).append([aValidatedMessage(), aFailedMessage()], Number.MAX_SAFE_INTEGER);
       await append();
       const first = await copy(home.environment, ['--to', targets[0]!]);
       expect(first).toMatchObject({ exitCode: 0, out: expect.stringMatching(/^Position +2$/m), err: '' });

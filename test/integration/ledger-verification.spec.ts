@@ -4,8 +4,8 @@ import { LedgerVerification, type LedgerVerificationResult } from '../../src/led
 import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { Database } from '../../src/platform/database/database.js';
 import { cents } from '../../src/domain/money.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
-import { aFailedMessage, aJudgedMessage, aLine } from '../support/judged-messages.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
+import { aFailedMessage, aValidatedMessage, aLine } from '../support/validated-messages.js';
 import { aDatabase, allowLedgerChanges, emptyLedger, type OwnPart } from '../support/stores.js';
 
 const SOON_MS = 10_000;
@@ -36,27 +36,27 @@ afterEach(() => jest.restoreAllMocks());
 afterAll(() => own.destroy());
 
 async function everyKind(): Promise<void> {
-  const order = aJudgedMessage({ orderId: 'ORD1', body: '{"order_id":"ORD1"}' });
-  const corrected = aJudgedMessage({
+  const order = aValidatedMessage({ orderId: 'ORD1', body: '{"order_id":"ORD1"}' });
+  const corrected = aValidatedMessage({
     outcome: 'corrected',
     claimed: cents(7),
     lines: [aLine(), aLine({ cents: cents(0) })],
   });
   const failed = aFailedMessage({ orderId: null, userId: null, orderedAt: null });
   await ledger.append([order, corrected, failed], SOON_MS);
-  const repaired = aJudgedMessage({ orderId: 'ORD3' });
+  const repaired = aValidatedMessage({ orderId: 'ORD3' });
   const [repair] = await database.query<{ id: string }>(
     sql`insert into repairs (failed_position, requested_by, body) values (${FAILED}, 'somebody', ${repaired.body}) returning id`,
   );
   await ledger.append([{ ...repaired, repairId: repair!.id }], SOON_MS);
-  const refund: JudgedMessage = aJudgedMessage({
+  const refund: ValidatedMessage = aValidatedMessage({
     kind: 'refund',
     orderId: 'ORD1',
     refundId: 'R1',
     userId: null,
     lines: [],
   });
-  await ledger.append([refund, aJudgedMessage()], SOON_MS);
+  await ledger.append([refund, aValidatedMessage()], SOON_MS);
   expect((await ledger.head()).position).toBe(LAST);
 }
 
@@ -139,7 +139,7 @@ describe('verifying the ledger', () => {
     expect(await verification.recorded()).toEqual({ position: LAST, firstBadPosition: null });
 
     const anHourPasses = sql`update ledger_verification set scheduled_at = scheduled_at - interval '1 hour'`;
-    await ledger.append([aJudgedMessage()], SOON_MS);
+    await ledger.append([aValidatedMessage()], SOON_MS);
     await database.query(anHourPasses);
     await verification.verifyWhenDue();
     expect(pages.mock.calls.map(([after]) => after)).toEqual([0, LAST]);

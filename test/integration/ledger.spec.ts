@@ -10,15 +10,15 @@ import { columnParsers } from '../../src/platform/database/column-parsers.js';
 import { Database, DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { isFaultOfRow, sqlStateOf } from '../../src/platform/database/sql-state.js';
 import { cents } from '../../src/domain/money.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
 import { eventually } from '../support/eventually.js';
 import {
   aFailedMessage,
-  aJudgedMessage,
+  aValidatedMessage,
   aLine,
   entriesArgument,
   type GivenMessage,
-} from '../support/judged-messages.js';
+} from '../support/validated-messages.js';
 import { aDatabase, emptyLedger } from '../support/stores.js';
 
 const FUNCTIONS = join(__dirname, '..', '..', 'migrations', 'functions');
@@ -40,12 +40,12 @@ beforeEach(async () => {
 afterEach(() => jest.restoreAllMocks());
 afterAll(() => stores.destroy());
 
-function append(...messages: JudgedMessage[]): Promise<AppendResult[]> {
+function append(...messages: ValidatedMessage[]): Promise<AppendResult[]> {
   return ledger.append(messages, SOON_MS);
 }
 
 /** What became of messages, in short words. */
-async function told(...messages: JudgedMessage[]): Promise<string[]> {
+async function told(...messages: ValidatedMessage[]): Promise<string[]> {
   return (await append(...messages)).map(inWords);
 }
 
@@ -82,44 +82,45 @@ describe('what becomes of a message', () => {
   it('stores accepted, corrected and failed ones at the next positions', async () => {
     expect(
       await told(
-        aJudgedMessage(),
-        aJudgedMessage({ outcome: 'corrected', claimed: cents(900) }),
+        aValidatedMessage(),
+        aValidatedMessage({ outcome: 'corrected', claimed: cents(900) }),
         aFailedMessage({ reasons: ['missing_items', 'missing_user_id'], userId: null }),
       ),
     ).toEqual(['1 accepted', '2 corrected', '3 failed missing_items missing_user_id']);
-    expect(await told(aJudgedMessage())).toEqual(['4 accepted']);
+    expect(await told(aValidatedMessage())).toEqual(['4 accepted']);
   });
 
   it('counts a redelivered order once, within a batch and across batches', async () => {
-    expect(await told(aJudgedMessage(order), aJudgedMessage(), aJudgedMessage(order))).toEqual([
+    expect(await told(aValidatedMessage(order), aValidatedMessage(), aValidatedMessage(order))).toEqual([
       '1 accepted',
       '2 accepted',
       'duplicate of 1',
     ]);
-    expect(await told(aJudgedMessage(order), aJudgedMessage(order))).toEqual(['duplicate of 1', 'duplicate of 1']);
+    expect(await told(aValidatedMessage(order), aValidatedMessage(order))).toEqual([
+      'duplicate of 1',
+      'duplicate of 1',
+    ]);
   });
 
   it('counts an order once that fails under a lower limit when it is delivered again', async () => {
     const failing = aFailedMessage({ ...order, reasons: ['order_value_too_large'], wording: 'as a failure' });
-    expect(await told(aJudgedMessage(order))).toEqual(['1 accepted']);
+    expect(await told(aValidatedMessage(order))).toEqual(['1 accepted']);
     expect(await told(failing)).toEqual(['duplicate of 1']);
   });
 
   it('stores another content of a counted order once as a conflicting duplicate, within a batch and across batches', async () => {
-    expect(await told(aJudgedMessage(order), aJudgedMessage(otherContent), aJudgedMessage(otherContent))).toEqual([
-      '1 accepted',
-      '2 failed conflicting_duplicate',
-      'duplicate of 2',
-    ]);
-    expect(await told(aJudgedMessage(otherContent), aJudgedMessage(order))).toEqual([
+    expect(
+      await told(aValidatedMessage(order), aValidatedMessage(otherContent), aValidatedMessage(otherContent)),
+    ).toEqual(['1 accepted', '2 failed conflicting_duplicate', 'duplicate of 2']);
+    expect(await told(aValidatedMessage(otherContent), aValidatedMessage(order))).toEqual([
       'duplicate of 2',
       'duplicate of 1',
     ]);
-    expect(await told(aJudgedMessage({ ...order, content: 'third' }))).toEqual(['3 failed conflicting_duplicate']);
+    expect(await told(aValidatedMessage({ ...order, content: 'third' }))).toEqual(['3 failed conflicting_duplicate']);
   });
 
   it('keeps nothing that counts of a conflicting duplicate, but all that tells what it was', async () => {
-    await append(aJudgedMessage(order), aJudgedMessage({ ...otherContent, userId: 'U7', claimed: cents(5) }));
+    await append(aValidatedMessage(order), aValidatedMessage({ ...otherContent, userId: 'U7', claimed: cents(5) }));
     expect(await ledger.entry(2)).toMatchObject({
       outcome: 'failed',
       orderId: 'ORD1',
@@ -131,11 +132,9 @@ describe('what becomes of a message', () => {
   });
 
   it('lets the first passing one of a batch win', async () => {
-    expect(await told(aFailedMessage(otherContent), aJudgedMessage(order), aJudgedMessage(otherContent))).toEqual([
-      '1 failed missing_items',
-      '2 accepted',
-      'duplicate of 1',
-    ]);
+    expect(await told(aFailedMessage(otherContent), aValidatedMessage(order), aValidatedMessage(otherContent))).toEqual(
+      ['1 failed missing_items', '2 accepted', 'duplicate of 1'],
+    );
   });
 
   it('stores a failed content once, within a batch and across batches', async () => {
@@ -150,12 +149,12 @@ describe('what becomes of a message', () => {
 
   it('counts a content that failed before and passes now', async () => {
     expect(await told(aFailedMessage(order))).toEqual(['1 failed missing_items']);
-    expect(await told(aJudgedMessage(order), aFailedMessage(order))).toEqual(['2 accepted', 'duplicate of 2']);
+    expect(await told(aValidatedMessage(order), aFailedMessage(order))).toEqual(['2 accepted', 'duplicate of 2']);
     expect(await told(aFailedMessage(order))).toEqual(['duplicate of 2']);
   });
 
   it('counts a content that fails and then passes within one batch', async () => {
-    expect(await told(aFailedMessage(order), aJudgedMessage(order), aFailedMessage(order))).toEqual([
+    expect(await told(aFailedMessage(order), aValidatedMessage(order), aFailedMessage(order))).toEqual([
       '1 failed missing_items',
       '2 accepted',
       'duplicate of 2',
@@ -163,12 +162,12 @@ describe('what becomes of a message', () => {
   });
 
   it('takes a counted content that would fail now for a duplicate', async () => {
-    expect(await told(aJudgedMessage(order), aFailedMessage(order))).toEqual(['1 accepted', 'duplicate of 1']);
+    expect(await told(aValidatedMessage(order), aFailedMessage(order))).toEqual(['1 accepted', 'duplicate of 1']);
     expect(await told(aFailedMessage(order))).toEqual(['duplicate of 1']);
   });
 
   it('adds conflicting_duplicate to the other reasons of a failed one whose order was counted with other content', async () => {
-    expect(await told(aJudgedMessage(order), aFailedMessage(otherContent))).toEqual([
+    expect(await told(aValidatedMessage(order), aFailedMessage(otherContent))).toEqual([
       '1 accepted',
       '2 failed missing_items conflicting_duplicate',
     ]);
@@ -181,7 +180,7 @@ describe('what becomes of a message', () => {
     const messages = Array.from({ length: 500 }, (_, i) =>
       i % 5 === 3
         ? aFailedMessage({ orderId: null, content: `failed ${i % 20}` })
-        : aJudgedMessage({ orderId: `ORD${i % 7}`, content: `${i % 21}` }),
+        : aValidatedMessage({ orderId: `ORD${i % 7}`, content: `${i % 21}` }),
     );
     const results = await append(...messages);
     expect(results).toHaveLength(500);
@@ -198,15 +197,15 @@ describe('what becomes of a message', () => {
   it('throws where the database leaves a message without an answer', async () => {
     const query = database.query.bind(database);
     jest.spyOn(database, 'query').mockImplementation(async (statement) => (await query<never>(statement)).slice(1));
-    await expect(append(aJudgedMessage(), aJudgedMessage())).rejects.toThrow('answered 1 of 2');
+    await expect(append(aValidatedMessage(), aValidatedMessage())).rejects.toThrow('answered 1 of 2');
   });
 
   it('is the same, and so is the hash of the history, in whatever batches the messages come', async () => {
     const message = fc
       .record({ order: fc.integer({ min: 1, max: 3 }), content: fc.integer({ min: 1, max: 3 }), passes: fc.boolean() })
-      .map(({ order, content, passes }): JudgedMessage => {
+      .map(({ order, content, passes }): ValidatedMessage => {
         const given: GivenMessage = { orderId: `ORD${order}`, content: `${order}/${content}` };
-        return passes ? aJudgedMessage(given) : aFailedMessage(given);
+        return passes ? aValidatedMessage(given) : aFailedMessage(given);
       });
     await fc.assert(
       fc.asyncProperty(
@@ -234,7 +233,7 @@ describe('what becomes of a message', () => {
   });
 
   it('chains the hashes, so that one entry tells two histories apart for good', async () => {
-    const contents = ['a', 'b', 'c'].map((content) => aJudgedMessage({ orderId: `ORD-${content}`, content }));
+    const contents = ['a', 'b', 'c'].map((content) => aValidatedMessage({ orderId: `ORD-${content}`, content }));
     await append(...contents);
     const hashes = await Promise.all([1, 2, 3].map((position) => ledger.hashAt(position)));
     expect((await ledger.head()).entryHash).toBe(hashes[2]);
@@ -242,7 +241,7 @@ describe('what becomes of a message', () => {
     expect(await ledger.hashAt(4)).toBeNull();
 
     await emptyLedger(database);
-    await append(contents[0]!, aJudgedMessage({ content: 'something else' }), contents[2]!);
+    await append(contents[0]!, aValidatedMessage({ content: 'something else' }), contents[2]!);
     expect(await ledger.hashAt(1)).toBe(hashes[0]);
     expect(await ledger.hashAt(2)).not.toBe(hashes[1]);
     expect(await ledger.hashAt(3)).not.toBe(hashes[2]);
@@ -278,7 +277,7 @@ describe('what is stored', () => {
     );
     await fc.assert(
       fc.asyncProperty(ids, async (ids) => {
-        const [result] = await append(aJudgedMessage({ lines: ids.map((product_id) => aLine({ product_id })) }));
+        const [result] = await append(aValidatedMessage({ lines: ids.map((product_id) => aLine({ product_id })) }));
         if (result?.kind !== 'stored') throw new Error(JSON.stringify(result));
         const lines = (await ledger.entry(result.position))!.lines;
         expect(lines.map((line) => line.product_id)).toEqual(ids);
@@ -291,15 +290,15 @@ describe('what is stored', () => {
 
   it('keeps ids of any printable characters', async () => {
     const printable = String.fromCharCode(...Array.from({ length: 95 }, (_, i) => 32 + i));
-    await append(aJudgedMessage({ orderId: `ORD${printable}`, userId: `U${printable}` }));
+    await append(aValidatedMessage({ orderId: `ORD${printable}`, userId: `U${printable}` }));
     expect(await ledger.entry(1)).toMatchObject({ orderId: `ORD${printable}`, userId: `U${printable}` });
     const found = await ledger.page({ userId: `U${printable}`, orderId: `ORD${printable}` }, 2);
     expect(found).toMatchObject({ entries: [{ position: 1 }], more: false });
   });
 
   it('gives large bodies in shorter pages, and all of them in the end', async () => {
-    const large = Array.from({ length: 10 }, (_, i) => aJudgedMessage({ body: `${i}`.padEnd(1_000_000, 'x') }));
-    await append(...large, aJudgedMessage());
+    const large = Array.from({ length: 10 }, (_, i) => aValidatedMessage({ body: `${i}`.padEnd(1_000_000, 'x') }));
+    await append(...large, aValidatedMessage());
     const places: number[][] = [];
     for (let before: number | undefined, more = true; more; before = places.at(-1)!.at(-1)) {
       const page = await ledger.page({ before }, 500);
@@ -314,7 +313,7 @@ describe('what is stored', () => {
 
   it('keeps the parts of a line exactly', async () => {
     const line = aLine({ quantity: 1_000_000, price_per_unit: '0.000000000000000000001', cents: cents(1e13) });
-    await append(aJudgedMessage({ value: cents(1e13), lines: [line, aLine()] }));
+    await append(aValidatedMessage({ value: cents(1e13), lines: [line, aLine()] }));
     expect((await ledger.entry(1))!.lines).toEqual([line, aLine()]);
   });
 
@@ -341,7 +340,7 @@ describe('what is stored', () => {
   it('keeps times to the millisecond and what could not be read as null', async () => {
     const times = { orderedAt: 978_307_199_999, sentAt: 1_767_225_600_001, receivedAt: 1_767_225_600_002 };
     await append(
-      aJudgedMessage(times),
+      aValidatedMessage(times),
       aFailedMessage({ content: 'x', orderId: null, userId: null, orderedAt: null, claimed: null }),
     );
     expect(await ledger.entry(1)).toMatchObject(times);
@@ -356,14 +355,14 @@ describe('what is stored', () => {
 });
 
 describe('a row that the database refuses', () => {
-  const tooLarge = (): JudgedMessage => aJudgedMessage({ value: 1e19 as never });
-  const contradicting = (): JudgedMessage => aJudgedMessage({ value: cents(0) });
+  const tooLarge = (): ValidatedMessage => aValidatedMessage({ value: 1e19 as never });
+  const contradicting = (): ValidatedMessage => aValidatedMessage({ value: cents(0) });
 
   it('is left out alone, and its neighbours are stored without a gap', async () => {
-    const messages = Array.from({ length: 23 }, () => aJudgedMessage());
+    const messages = Array.from({ length: 23 }, () => aValidatedMessage());
     messages[4] = tooLarge();
     messages[17] = contradicting();
-    messages[18] = aJudgedMessage({ outcome: 'failed', reasons: [], value: null });
+    messages[18] = aValidatedMessage({ outcome: 'failed', reasons: [], value: null });
     const results = await told(...messages);
     expect(results[4]).toBe('refused 22003');
     expect(results[17]).toBe('refused 23514');
@@ -382,9 +381,9 @@ describe('a row that the database refuses', () => {
 
   it('does not hold up what other callers append at the same time', async () => {
     const results = await Promise.all([
-      append(aJudgedMessage()),
+      append(aValidatedMessage()),
       append(tooLarge()),
-      append(aJudgedMessage(), aJudgedMessage()),
+      append(aValidatedMessage(), aValidatedMessage()),
     ]);
     expect(results.map((each) => each.map(({ kind }) => kind))).toEqual([
       ['stored'],
@@ -419,9 +418,9 @@ describe('appends of several callers', () => {
 
   it('gather into one while one is in flight', async () => {
     const { letGo, statements } = holdFirstStatement();
-    const inFlight = told(aJudgedMessage());
+    const inFlight = told(aValidatedMessage());
     await eventually(() => expect(statements).toHaveBeenCalledTimes(1));
-    const gathering = Array.from({ length: 9 }, () => told(aJudgedMessage(), aJudgedMessage()));
+    const gathering = Array.from({ length: 9 }, () => told(aValidatedMessage(), aValidatedMessage()));
     expect(statements).toHaveBeenCalledTimes(1);
     letGo();
     expect(await inFlight).toEqual(['1 accepted']);
@@ -433,9 +432,9 @@ describe('appends of several callers', () => {
 
   it('gather to at most 500 messages', async () => {
     const { letGo, statements } = holdFirstStatement();
-    const inFlight = append(aJudgedMessage());
+    const inFlight = append(aValidatedMessage());
     await eventually(() => expect(statements).toHaveBeenCalledTimes(1));
-    const many = (count: number): JudgedMessage[] => Array.from({ length: count }, () => aJudgedMessage());
+    const many = (count: number): ValidatedMessage[] => Array.from({ length: count }, () => aValidatedMessage());
     const gathering = [append(...many(300)), append(...many(200)), append(...many(1)), append(...many(600))];
     letGo();
     await Promise.all([inFlight, ...gathering]);
@@ -446,9 +445,9 @@ describe('appends of several callers', () => {
   it('tell a listener once a statement that stored something', async () => {
     const listener = jest.fn();
     ledger.onAppended(listener);
-    await append(aJudgedMessage({ orderId: 'ORD1' }));
+    await append(aValidatedMessage({ orderId: 'ORD1' }));
     expect(listener).toHaveBeenCalledTimes(1);
-    await append(aJudgedMessage({ orderId: 'ORD1' }));
+    await append(aValidatedMessage({ orderId: 'ORD1' }));
     expect(listener).toHaveBeenCalledTimes(1);
   });
 });
@@ -462,7 +461,7 @@ describe('an outage', () => {
 
   it('is waited out, and the append repeated until it succeeds', async () => {
     const { over, statements } = anOutage();
-    const waiting = told(aJudgedMessage(), aJudgedMessage());
+    const waiting = told(aValidatedMessage(), aValidatedMessage());
     await eventually(() => expect(statements.mock.calls.length).toBeGreaterThan(2));
     over();
     expect(await waiting).toEqual(['1 accepted', '2 accepted']);
@@ -471,7 +470,7 @@ describe('an outage', () => {
   it('is reported when the caller has no more patience', async () => {
     const { over } = anOutage();
     const deadline = performance.now() + 300;
-    await expect(ledger.append([aJudgedMessage()], 300)).rejects.toThrow(DatabaseUnavailable);
+    await expect(ledger.append([aValidatedMessage()], 300)).rejects.toThrow(DatabaseUnavailable);
     expect(performance.now()).toBeGreaterThanOrEqual(deadline);
     over();
     expect(await ledger.head()).toMatchObject({ position: 0 });
@@ -479,8 +478,8 @@ describe('an outage', () => {
 
   it('is reported to each caller by their own patience', async () => {
     const { over } = anOutage();
-    const patient = told(aJudgedMessage());
-    const impatient = ledger.append([aJudgedMessage()], 200);
+    const patient = told(aValidatedMessage());
+    const impatient = ledger.append([aValidatedMessage()], 200);
     await expect(impatient).rejects.toThrow(DatabaseUnavailable);
     over();
     expect(await patient).toEqual(['1 accepted']);
@@ -488,7 +487,7 @@ describe('an outage', () => {
 
   it('is waited out while the database is known to be down', async () => {
     const { availability } = database;
-    const waiting = (availability.failed(new Error('gone')), told(aJudgedMessage()));
+    const waiting = (availability.failed(new Error('gone')), told(aValidatedMessage()));
     await expect(database.query(sql`select 1`)).rejects.toThrow(DatabaseUnavailable);
     expect(await waiting).toEqual(['1 accepted']);
     expect(availability.up).toBe(true);
@@ -496,11 +495,11 @@ describe('an outage', () => {
 
   it('is reported at once when the process is about to end', async () => {
     const { statements } = anOutage();
-    const waiting = append(aJudgedMessage());
+    const waiting = append(aValidatedMessage());
     await eventually(() => expect(statements.mock.calls.length).toBeGreaterThan(1));
     ledger.stopWaiting();
     await expect(waiting).rejects.toThrow(DatabaseUnavailable);
-    await expect(append(aJudgedMessage())).rejects.toThrow(DatabaseUnavailable);
+    await expect(append(aValidatedMessage())).rejects.toThrow(DatabaseUnavailable);
   });
 
   it('between the commit and its answer does not store anything twice', async () => {
@@ -509,15 +508,15 @@ describe('an outage', () => {
       await query(statement);
       throw new DatabaseUnavailable('gone before the answer');
     });
-    expect(await told(aJudgedMessage(), aFailedMessage())).toEqual(['duplicate of 1', 'duplicate of 2']);
+    expect(await told(aValidatedMessage(), aFailedMessage())).toEqual(['duplicate of 1', 'duplicate of 2']);
     expect(spy).toHaveBeenCalledTimes(2);
     expect(await storedPositions()).toEqual([1, 2]);
   });
 
   it('is not what a mistake of ours is taken for', async () => {
     jest.spyOn(database, 'query').mockRejectedValueOnce(new TypeError('a mistake'));
-    await expect(append(aJudgedMessage())).rejects.toThrow('a mistake');
-    expect(await told(aJudgedMessage())).toEqual(['1 accepted']);
+    await expect(append(aValidatedMessage())).rejects.toThrow('a mistake');
+    expect(await told(aValidatedMessage())).toEqual(['1 accepted']);
   });
 
   it('in the form of a head that stays locked is waited out', async () => {
@@ -528,7 +527,7 @@ describe('an outage', () => {
     try {
       await holder.query('begin');
       await holder.query('select * from ledger_head for update');
-      const waiting = new Ledger(impatient).append([aJudgedMessage()], SOON_MS);
+      const waiting = new Ledger(impatient).append([aValidatedMessage()], SOON_MS);
       await eventually(() => expect(statements.mock.calls.length).toBeGreaterThan(1));
       await holder.query('commit');
       expect((await waiting).map(inWords)).toEqual(['1 accepted']);
@@ -543,8 +542,8 @@ describe('an outage', () => {
 describe('refunds that wait for one order', () => {
   const MAX_WAITING = 1_000;
   const MAX_SETTLED = 200;
-  const anEarlyRefund = (i: number, orderId = 'ORD1'): JudgedMessage =>
-    aJudgedMessage({
+  const anEarlyRefund = (i: number, orderId = 'ORD1'): ValidatedMessage =>
+    aValidatedMessage({
       kind: 'refund',
       orderId,
       refundId: `R${i}`,
@@ -570,11 +569,11 @@ describe('refunds that wait for one order', () => {
   });
 
   it('are settled a portion at a time, in the order in which they came', async () => {
-    const order = aJudgedMessage({ orderId: 'ORD1', value: cents(MAX_WAITING) });
-    expect(await told(order, aJudgedMessage())).toEqual(['1 accepted', '2 accepted']);
+    const order = aValidatedMessage({ orderId: 'ORD1', value: cents(MAX_WAITING) });
+    expect(await told(order, aValidatedMessage())).toEqual(['1 accepted', '2 accepted']);
     expect((await ledger.head()).position).toBe(2 + MAX_SETTLED);
     // One that comes meanwhile must not be settled before them: there would not be enough left for the last one.
-    expect(await told(anEarlyRefund(MAX_WAITING), aJudgedMessage())).toEqual(['waiting', '203 accepted']);
+    expect(await told(anEarlyRefund(MAX_WAITING), aValidatedMessage())).toEqual(['waiting', '203 accepted']);
     const appended = jest.fn();
     ledger.onAppended(appended);
     while (await ledger.settleDueRefunds());
@@ -606,8 +605,8 @@ describe('a statement that takes too long', () => {
       if (JSON.stringify(statement).includes('ORD-SLOW')) return Promise.reject(takesTooLong());
       return query(statement);
     });
-    const others = Array.from({ length: 5 }, () => aJudgedMessage());
-    expect(await told(...others.slice(0, 2), aJudgedMessage({ orderId: 'ORD-SLOW' }), ...others.slice(2))).toEqual([
+    const others = Array.from({ length: 5 }, () => aValidatedMessage());
+    expect(await told(...others.slice(0, 2), aValidatedMessage({ orderId: 'ORD-SLOW' }), ...others.slice(2))).toEqual([
       '1 accepted',
       '2 accepted',
       'refused 57014',
@@ -618,7 +617,7 @@ describe('a statement that takes too long', () => {
   });
 
   it('to read a page is followed by one that reads half of it', async () => {
-    await append(...Array.from({ length: 10 }, () => aJudgedMessage()));
+    await append(...Array.from({ length: 10 }, () => aValidatedMessage()));
     const query = database.query.bind(database);
     jest.spyOn(database, 'query').mockImplementation(async (statement) => {
       const rows = await query<never>(statement);
@@ -635,7 +634,7 @@ describe('a statement that takes too long', () => {
 describe('pages of entries', () => {
   it('hold fewer where these are large', async () => {
     const body = 'x'.repeat(1_000_000);
-    await append(...Array.from({ length: 12 }, () => aJudgedMessage({ body })), aJudgedMessage());
+    await append(...Array.from({ length: 12 }, () => aValidatedMessage({ body })), aValidatedMessage());
     const pages: number[][] = [];
     for (let after = 0, more = true; more;) {
       const page = await ledger.entriesAfter(after, 2_000);
@@ -654,7 +653,7 @@ describe('append_entries', () => {
     for (const level of ['repeatable read', 'serializable']) {
       const attempt = database.transaction(async (tx) => {
         await tx.query(sql.raw(`set transaction isolation level ${level}`));
-        await tx.query(sql`select * from append_entries(${entriesArgument([aJudgedMessage()])}::json)`);
+        await tx.query(sql`select * from append_entries(${entriesArgument([aValidatedMessage()])}::json)`);
       });
       await expect(attempt.catch((error: unknown) => sqlStateOf(error))).resolves.toBe('25000');
     }
@@ -737,7 +736,7 @@ async function raceWriters(url: string): Promise<Race> {
   const refused: string[] = [];
   const write = async (writer: Client): Promise<void> => {
     for (let i = 0; i < APPENDS_PER_WRITER; i++) {
-      const messages = Array.from({ length: MESSAGES_PER_APPEND }, () => aJudgedMessage());
+      const messages = Array.from({ length: MESSAGES_PER_APPEND }, () => aValidatedMessage());
       try {
         await writer.query('begin');
         await writer.query('select * from append_entries($1::json)', [entriesArgument(messages)]);
@@ -783,7 +782,7 @@ async function appendThrough(
   content: string,
   answers: Map<string, string[]>,
 ): Promise<void> {
-  const messages = orders.map((orderId) => aJudgedMessage({ orderId, content: `${orderId} ${content}` }));
+  const messages = orders.map((orderId) => aValidatedMessage({ orderId, content: `${orderId} ${content}` }));
   const { rows } = await client.query<{ i: number; outcome: string; reasons: string[]; duplicate: boolean }>(
     'select i, outcome, reasons, duplicate from append_entries($1::json)',
     [entriesArgument(messages)],

@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import type { Shortage, WantedLine } from '../../src/fulfilment/inventory/allocation.rules.js';
 import { Catalogue } from '../../src/fulfilment/inventory/catalogue.service.js';
-import { release, reserve, takeOut } from '../../src/fulfilment/inventory/reservations.repository.js';
+import { release, reserve, fulfilReservation } from '../../src/fulfilment/inventory/reservations.repository.js';
 import { Audit } from '../../src/platform/audit/audit.js';
 import { Database, DatabaseUnavailable, type Executor } from '../../src/platform/database/database.js';
 import { sqlStateOf } from '../../src/platform/database/sql-state.js';
@@ -221,7 +221,7 @@ describe('Orders of several hot products', () => {
     if (i % 4 === 0) return 'held';
     const [freed, gone] = await Promise.all([
       i % 4 === 2 ? 0 : withOrder(database, id, (tx) => release(tx, id)),
-      i % 4 === 1 ? 0 : withOrder(database, id, (tx) => takeOut(tx, id, ACTOR.name)),
+      i % 4 === 1 ? 0 : withOrder(database, id, (tx) => fulfilReservation(tx, id, ACTOR.name)),
     ]);
     expect([freed, gone].filter((pieces) => pieces > 0)).toHaveLength(1);
     return freed > 0 ? 'freed' : 'gone';
@@ -232,14 +232,14 @@ describe('Orders of several hot products', () => {
     async () => {
       await onSale('HOT', MIXED_ORDERS / 10);
       const orders = await ordersFor(wantedOf('HOT'));
-      const fates = await inLanes([...orders.entries()], (database, [i, id]) => fares(database, id, i));
-      expect([...new Set(fates)].sort()).toEqual(['freed', 'gone', 'held', 'short']);
+      const results = await inLanes([...orders.entries()], (database, [i, id]) => fares(database, id, i));
+      expect([...new Set(results)].sort()).toEqual(['freed', 'gone', 'held', 'short']);
       expect(await wrongPlaces()).toEqual([]);
       const states = await own.part.query<{ state: string; orders: number }>(
         sql`select state, count(distinct order_id)::float8 as orders from reservations
             where sku like 'HOT-%' group by state order by state`,
       );
-      const count = (fate: string): number => fates.filter((each) => each === fate).length;
+      const count = (fate: string): number => results.filter((each) => each === fate).length;
       expect(states).toEqual([
         { state: 'held', orders: count('held') },
         { state: 'released', orders: count('freed') },

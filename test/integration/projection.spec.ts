@@ -7,21 +7,21 @@ import type { Redis } from '../../src/platform/redis/redis.js';
 import { BusinessCalendar } from '../../src/domain/business-time.js';
 import type { Config } from '../../src/shared/config.js';
 import { cents, MAX_CENTS } from '../../src/domain/money.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
 import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
 import { CHECKPOINT_FIELDS, type Checkpoint } from '../../src/stats/projection/checkpoint.js';
-import { FigureStore, FiguresLost } from '../../src/stats/projection/statistics.repository.js';
+import { StatisticsRepository, StatisticsLost } from '../../src/stats/projection/statistics.repository.js';
 import {
-  addFigures,
+  addStatistics,
   fold,
-  noFigures,
+  emptyStatistics,
   sizeOf,
-  type Figures,
+  type Statistics,
   type Tally,
 } from '../../src/stats/projection/statistics.rules.js';
 import { foldBatches } from '../../src/stats/projection/fold-batches.rules.js';
-import { aFailedMessage, aJudgedMessage } from '../support/judged-messages.js';
-import { figuresOf, generationKeys, storedFigures, storedFormOf } from '../support/stored-figures.js';
+import { aFailedMessage, aValidatedMessage } from '../support/validated-messages.js';
+import { statisticsOf, generationKeys, storedStatistics, storedFormOf } from '../support/stored-figures.js';
 import { aDatabase, aRedis, emptyLedger, type OwnPart } from '../support/stores.js';
 
 /** A refund may be dated so long before its order. */
@@ -139,9 +139,9 @@ describe('the fold', () => {
         fc.constantFrom(...TIME_ZONES),
         ([inOrder, shuffled], sizes, timeZone) => {
           const calendar = new BusinessCalendar(timeZone);
-          const sum = noFigures();
+          const sum = emptyStatistics();
           for (const page of inPages(shuffled, sizes)) {
-            for (const { figures } of foldBatches(page, { calendar, base: 0 })) addFigures(sum, figures);
+            for (const { figures } of foldBatches(page, { calendar, base: 0 })) addStatistics(sum, figures);
           }
           expect(sum).toEqual(plainSum(inOrder, timeZone));
         },
@@ -198,7 +198,7 @@ describe('on the stores', () => {
   let ledger: Ledger;
   let redisServer: OwnPart<Redis>;
   let redis: Redis;
-  let store: FigureStore;
+  let store: StatisticsRepository;
 
   beforeAll(async () => {
     Logger.overrideLogger(false);
@@ -206,7 +206,7 @@ describe('on the stores', () => {
     database = databases.part;
     ledger = new Ledger(database);
     redis = redisServer.part;
-    store = new FigureStore(redis);
+    store = new StatisticsRepository(redis);
   });
   beforeEach(() => store.sweep(Infinity));
   afterAll(() => Promise.all([databases.destroy(), redisServer.destroy()]));
@@ -231,10 +231,10 @@ describe('on the stores', () => {
             const base = Math.min(skipped, head.position);
 
             const folded = await foldThroughRedis(base, sizes, timeZone);
-            const aggregated = noFigures();
+            const aggregated = emptyStatistics();
             for (let from = base, i = 0; from < head.position; i++) {
               const to = Math.min(from + sizes[i % sizes.length]!, head.position);
-              addFigures(aggregated, await aggregation(timeZone).figures(from, to, 0));
+              addStatistics(aggregated, await aggregation(timeZone).figures(from, to, 0));
               from = to;
             }
             await store.fill(aggregated, { ...folded, generation: 2 });
@@ -245,8 +245,8 @@ describe('on the stores', () => {
             const { entries: inLedger } = await ledger.entriesAfter(0, 100);
             expect(whole).toEqual(plainSum(inLedger.slice(base), timeZone));
             expect(plainSum(inLedger, timeZone)).toEqual(plainSum(some, timeZone));
-            const stored = await figuresOf(redis, 2);
-            if (base < head.position) expect(await figuresOf(redis, 1)).toEqual(stored);
+            const stored = await statisticsOf(redis, 2);
+            if (base < head.position) expect(await statisticsOf(redis, 1)).toEqual(stored);
             expect(stored).toEqual(await storedFormOf(whole));
             expect(await store.checkpoint(1)).toMatchObject({ position: head.position, entryHash: head.entryHash });
           },
@@ -263,7 +263,7 @@ describe('on the stores', () => {
           const { entries: stored } = await ledger.entriesAfter(0, 100);
           const base = Math.min(skipped, stored.length);
           const covered = stored.slice(base);
-          const figures = noFigures();
+          const figures = emptyStatistics();
           for (const entry of covered) fold(figures, entry, { calendar: new BusinessCalendar('UTC'), base });
           expect(figures).toEqual(await aggregation('UTC').figures(base, stored.length, base));
           const counting = covered.filter(
@@ -279,7 +279,7 @@ describe('on the stores', () => {
     it('cut days and months alike at every change of the clocks of a year', async () => {
       await emptyLedger(database);
       const midnights = Array.from({ length: 366 * 4 }, (_, i) => Date.UTC(2025, 11, 31) + i * 6 * 3_600_000 - (i % 2));
-      const messages = midnights.map((orderedAt, i) => aJudgedMessage({ orderId: `ORD${i}`, orderedAt }));
+      const messages = midnights.map((orderedAt, i) => aValidatedMessage({ orderId: `ORD${i}`, orderedAt }));
       for (const page of inPages(messages, [500])) await ledger.append(page, 10_000);
       for (const timeZone of TIME_ZONES) {
         const { entries: some } = await ledger.entriesAfter(0, 2_000);
@@ -292,17 +292,17 @@ describe('on the stores', () => {
       await emptyLedger(database);
       const lines = [{ product_id: 'P1', quantity: 1_000_000, price_per_unit: '100000', cents: MAX_CENTS }];
       const messages = Array.from({ length: 905 }, (_, i) =>
-        aJudgedMessage({ orderId: `ORD${i}`, value: MAX_CENTS, lines }),
+        aValidatedMessage({ orderId: `ORD${i}`, value: MAX_CENTS, lines }),
       );
       messages.push(
-        aJudgedMessage({ orderId: 'ORD-CENT', value: cents(1), lines: [{ ...lines[0]!, cents: cents(1) }] }),
+        aValidatedMessage({ orderId: 'ORD-CENT', value: cents(1), lines: [{ ...lines[0]!, cents: cents(1) }] }),
       );
       await ledger.append(messages, 10_000);
       await foldThroughRedis(0, [500], 'UTC');
       const figures = await aggregation('UTC').figures(0, messages.length, 0);
       expect(figures.global).toMatchObject({ orders: 906, revenue: 9_050_000_000_000_001n });
       expect(figures.products.get('P1')).toEqual({ revenue: 9_050_000_000_000_001n, quantity: 906_000_000n });
-      expect(await figuresOf(redis, 1)).toEqual(await storedFormOf(figures));
+      expect(await statisticsOf(redis, 1)).toEqual(await storedFormOf(figures));
     });
   });
 
@@ -319,21 +319,21 @@ describe('on the stores', () => {
     };
     const onwards = { position: 11, entryHash: 'hash 11', at: 2_000 };
     const keys = (): ReturnType<Redis['keys']['generation']> => redis.keys.generation(1);
-    const anOrder = (): Figures => foldAll([anEntry(11)], 'UTC');
+    const anOrder = (): Statistics => foldAll([anEntry(11)], 'UTC');
 
     beforeEach(() => store.begin(start));
 
     it('adds figures and moves the checkpoint', async () => {
       expect(await store.add(anOrder(), start, onwards)).toBe('applied');
       expect(await store.checkpoint(1)).toEqual({ ...start, ...onwards });
-      expect(await figuresOf(redis, 1)).toEqual(await storedFormOf(anOrder()));
+      expect(await statisticsOf(redis, 1)).toEqual(await storedFormOf(anOrder()));
     });
 
     it('adds the same figures once', async () => {
       expect(await store.add(anOrder(), start, onwards)).toBe('applied');
-      const before = await storedFigures(redis);
+      const before = await storedStatistics(redis);
       expect(await store.add(anOrder(), start, onwards)).toBe('moved');
-      expect(await storedFigures(redis)).toEqual(before);
+      expect(await storedStatistics(redis)).toEqual(before);
     });
 
     it('keeps the time of the latest order where an earlier one comes later', async () => {
@@ -352,9 +352,9 @@ describe('on the stores', () => {
       ['another history', { entryHash: 'another' }],
     ])('writes nothing where the checkpoint is of %s', async (_, other) => {
       await store.begin({ ...start, ...other });
-      const before = await storedFigures(redis);
+      const before = await storedStatistics(redis);
       expect(await store.add(anOrder(), start, onwards)).toBe('moved');
-      expect(await storedFigures(redis)).toEqual(before);
+      expect(await storedStatistics(redis)).toEqual(before);
     });
 
     it('writes nothing where there is no checkpoint, or one without all its fields', async () => {
@@ -379,9 +379,9 @@ describe('on the stores', () => {
               : redis.client.zadd(name, 1, 'orders'),
         ]) {
           await write();
-          const before = await storedFigures(redis);
+          const before = await storedStatistics(redis);
           expect([name, await store.add(anOrder(), start, onwards)]).toEqual([name, 'damaged']);
-          expect(await storedFigures(redis)).toEqual(before);
+          expect(await storedStatistics(redis)).toEqual(before);
           await redis.client.del(name);
         }
       }
@@ -396,9 +396,9 @@ describe('on the stores', () => {
           [keys().monthUser('2026-01', 'U1'), 'failed'],
         ] as const) {
           await redis.client.hset(key, field, value);
-          const before = await storedFigures(redis);
+          const before = await storedStatistics(redis);
           expect([key, value, await store.add(anOrder(), start, onwards)]).toEqual([key, value, 'damaged']);
-          expect(await storedFigures(redis)).toEqual(before);
+          expect(await storedStatistics(redis)).toEqual(before);
           await redis.client.del(key);
         }
       }
@@ -417,7 +417,7 @@ describe('on the stores', () => {
           await store.sweep(Infinity);
           await store.begin(start);
           await redis.client.hset(keys().user('U1'), 'revenue', String(before));
-          const figures = noFigures();
+          const figures = emptyStatistics();
           figures.users.set('U1', { orders: 1, revenue: added, failed: 0, lastOrderAt: 1 });
           expect(await store.add(figures, start, onwards)).toBe('applied');
           expect(await redis.client.hget(keys().user('U1'), 'revenue')).toBe(String(before + added));
@@ -437,7 +437,7 @@ describe('on the stores', () => {
       expect(await store.add(batch!.figures, start, { position, entryHash, at: 2_000 })).toBe('applied');
       expect(await store.checkpoint(1)).toMatchObject({ position: 101 });
       expect(await redis.client.zcard(keys().productsByRevenue)).toBe(10_000);
-      expect(await figuresOf(redis, 1)).toEqual(await storedFormOf(batch!.figures));
+      expect(await statisticsOf(redis, 1)).toEqual(await storedFormOf(batch!.figures));
     });
   });
 
@@ -463,7 +463,7 @@ describe('on the stores', () => {
       const before = { ...aCheckpoint, generation: 2, position: 0 };
       await store.begin(before);
       expect(await store.add(many, before, { position: 1, entryHash: 'e', at: 1 })).toBe('applied');
-      expect(await figuresOf(redis, 1)).toEqual(await figuresOf(redis, 2));
+      expect(await statisticsOf(redis, 1)).toEqual(await statisticsOf(redis, 2));
     });
 
     it('keeps Redis from others for a short time at once, however many products there are', async () => {
@@ -485,7 +485,7 @@ describe('on the stores', () => {
         await redis.client.del(...(await generationKeys(redis)));
         return replies;
       });
-      await expect(store.fill(figures, aCheckpoint)).rejects.toThrow(FiguresLost);
+      await expect(store.fill(figures, aCheckpoint)).rejects.toThrow(StatisticsLost);
       spy.mockRestore();
       expect(await generationKeys(redis)).toEqual([]);
     });
@@ -503,14 +503,14 @@ describe('on the stores', () => {
         await store.fill(foldAll([anEntry(1)], 'UTC'), { ...aCheckpoint, generation });
       }
       await redis.client.set(redis.keys.consumerLogs, 'not a figure');
-      const before = await storedFigures(redis);
+      const before = await storedStatistics(redis);
       await store.sweep(4, { keeping: 3 });
       expect(await lifetimes(2)).toEqual([]);
       for (const generation of [3, 4, 5]) expect(await lifetimes(generation)).toEqual([-1]);
       await store.sweep(4, { expiring: 3 });
       for (const seconds of await lifetimes(3)) expect(seconds).toBeGreaterThan(50);
       for (const generation of [4, 5]) expect(await lifetimes(generation)).toEqual([-1]);
-      expect(before).toMatchObject(await storedFigures(redis));
+      expect(before).toMatchObject(await storedStatistics(redis));
       expect(await redis.client.get(redis.keys.consumerLogs)).toBe('not a figure');
     });
 
@@ -591,17 +591,17 @@ function manyLines(count: number): ProjectedEntry['lines'] {
 }
 
 /** The message that the ledger makes such an entry of. */
-function messageOf(entry: ProjectedEntry): JudgedMessage {
+function messageOf(entry: ProjectedEntry): ValidatedMessage {
   const { position, outcome, userId, orderedAt, refPosition } = entry;
   const given = { userId, orderedAt, content: `content ${position}`, orderId: `ORD${position}` };
   if (entry.kind === 'refund') {
     const refund = { ...given, kind: 'refund' as const, userId: null, refundId: `R${position}` };
     if (refPosition === null) return aFailedMessage({ ...refund, reasons: ['missing_amount'] });
     // Where it is to fail, it is more than any order is worth.
-    return aJudgedMessage({ ...refund, orderId: `ORD${refPosition}`, value: entry.value ?? cents(1e12), lines: [] });
+    return aValidatedMessage({ ...refund, orderId: `ORD${refPosition}`, value: entry.value ?? cents(1e12), lines: [] });
   }
   if (outcome === 'failed') return aFailedMessage(given);
-  return aJudgedMessage({
+  return aValidatedMessage({
     ...given,
     outcome,
     value: entry.value,
@@ -609,8 +609,8 @@ function messageOf(entry: ProjectedEntry): JudgedMessage {
   });
 }
 
-function foldAll(some: ProjectedEntry[], timeZone: string): Figures {
-  const figures = noFigures();
+function foldAll(some: ProjectedEntry[], timeZone: string): Statistics {
+  const figures = emptyStatistics();
   const calendar = new BusinessCalendar(timeZone);
   for (const entry of some) fold(figures, entry, { calendar, base: 0 });
   return figures;
@@ -625,7 +625,7 @@ function* inPages<T>(some: T[], sizes: number[]): Generator<T[]> {
 }
 
 /** The figures of entries as one would add them up by hand: each figure by itself, from the entries it is about. */
-function plainSum(some: ProjectedEntry[], timeZone: string): Figures {
+function plainSum(some: ProjectedEntry[], timeZone: string): Statistics {
   const format = new Intl.DateTimeFormat('en-CA', { timeZone, year: 'numeric', month: '2-digit', day: '2-digit' });
   const dayOf = ({ orderedAt }: ProjectedEntry): string | null =>
     orderedAt === null ? null : format.format(orderedAt);

@@ -122,7 +122,7 @@ it('leaves a queue its other dead-letter queue, and says so, once', async () => 
   expect(await attributes(name)).toMatchObject({ VisibilityTimeout: '45' });
 
   queue.availability.failed(new Error('gone for a moment'));
-  await queue.availability.whenUp();
+  await queue.availability.waitUntilUp();
   expect(said.mock.calls.filter(([message]) => String(message).includes('dead letters'))).toHaveLength(1);
   await queue.availability.stop();
 });

@@ -3,13 +3,13 @@ import { Redis, type RedisCommand } from '../../src/platform/redis/redis.js';
 import { cents } from '../../src/domain/money.js';
 import { BusinessCalendar } from '../../src/domain/business-time.js';
 import type { Checkpoint } from '../../src/stats/projection/checkpoint.js';
-import { FigureStore, type StoredMember } from '../../src/stats/projection/statistics.repository.js';
-import { fold, noFigures, type Figures } from '../../src/stats/projection/statistics.rules.js';
+import { StatisticsRepository, type StoredMember } from '../../src/stats/projection/statistics.repository.js';
+import { fold, emptyStatistics, type Statistics } from '../../src/stats/projection/statistics.rules.js';
 import type { ProjectedEntry } from '../../src/ledger/ledger-entry.js';
 import { itWithRedis } from '../support/only-on.js';
 import { ModelRedis } from '../support/simulation/model-redis.js';
 import { type ModelConnection, modelRedisClient } from '../support/simulation/model-redis-client.js';
-import { generationKeys, storedFigures } from '../support/stored-figures.js';
+import { generationKeys, storedStatistics } from '../support/stored-figures.js';
 import { aRedis, type OwnPart } from '../support/stores.js';
 
 const CALENDAR = new BusinessCalendar('UTC');
@@ -19,13 +19,13 @@ let own: OwnPart<Redis>;
 let evicted: number;
 beforeAll(async () => {
   own = await aRedis();
-  evicted = await new FigureStore(own.part).evicted();
+  evicted = await new StatisticsRepository(own.part).evicted();
 });
 afterAll(() => own.destroy());
 
 /** A Redis without figures. */
 async function theServer(): Promise<Redis> {
-  await new FigureStore(own.part).sweep(Infinity);
+  await new StatisticsRepository(own.part).sweep(Infinity);
   return own.part;
 }
 
@@ -64,11 +64,11 @@ function aCheckpoint(given: Partial<Checkpoint> = {}): Checkpoint {
   return { ...of, ...given };
 }
 
-/** Figures of orders, one for each user, over so many cents. */
-function figuresOf(
+/** Statistics of orders, one for each user, over so many cents. */
+function statisticsOf(
   ...orders: { user: string; value: number; month?: string; product?: string; failed?: boolean }[]
-): Figures {
-  const figures = noFigures();
+): Statistics {
+  const figures = emptyStatistics();
   for (const { user, value, month = '2026-01', product = 'P1', failed = false } of orders) {
     const entry: ProjectedEntry = {
       position: 1,
@@ -95,25 +95,25 @@ describe.each([
   ['the model of it in the simulation', theModel],
 ])('%s', (_name, redisOf) => {
   let redis: Redis;
-  let store: FigureStore;
+  let store: StatisticsRepository;
   beforeEach(async () => {
     redis = await redisOf();
-    store = new FigureStore(redis);
+    store = new StatisticsRepository(redis);
   });
 
   it('adds figures where the checkpoint is where they begin, and moves it', async () => {
     await store.begin(aCheckpoint());
     const to = { position: 2, entryHash: 'h2', at: 2 };
-    expect(await store.add(figuresOf({ user: 'U1', value: 500 }), aCheckpoint(), to)).toBe('applied');
+    expect(await store.add(statisticsOf({ user: 'U1', value: 500 }), aCheckpoint(), to)).toBe('applied');
     expect(await store.checkpoint(1)).toEqual(aCheckpoint({ position: 2 }));
-    const before = await storedFigures(redis);
+    const before = await storedStatistics(redis);
     expect(Object.keys(before)).toHaveLength(13);
-    expect(await store.add(figuresOf({ user: 'U1', value: 500 }), aCheckpoint(), to)).toBe('moved');
+    expect(await store.add(statisticsOf({ user: 'U1', value: 500 }), aCheckpoint(), to)).toBe('moved');
     for (const other of [{ ledgerId: 'other' }, { generation: 2 }, { foldVersion: 'other' }, { entryHash: 'other' }]) {
       const from = aCheckpoint({ position: 2, ...other });
-      expect(await store.add(figuresOf({ user: 'U1', value: 500 }), from, to)).toBe('moved');
+      expect(await store.add(statisticsOf({ user: 'U1', value: 500 }), from, to)).toBe('moved');
     }
-    expect(await storedFigures(redis)).toEqual(before);
+    expect(await storedStatistics(redis)).toEqual(before);
   });
 
   it('writes nothing where a key has another type, or a value is no whole number', async () => {
@@ -131,18 +131,18 @@ describe.each([
       await store.sweep(Infinity);
       await store.begin(aCheckpoint());
       await redis.atomically([command]);
-      const before = await storedFigures(redis);
-      expect([command, await store.add(figuresOf({ user: 'U1', value: 500 }), aCheckpoint(), to)]).toEqual([
+      const before = await storedStatistics(redis);
+      expect([command, await store.add(statisticsOf({ user: 'U1', value: 500 }), aCheckpoint(), to)]).toEqual([
         command,
         outcome,
       ]);
-      if (outcome !== 'applied') expect(await storedFigures(redis)).toEqual(before);
+      if (outcome !== 'applied') expect(await storedStatistics(redis)).toEqual(before);
     }
   });
 
   it('is filled with figures and a checkpoint, gives it up at once, and the other keys when it is swept', async () => {
     for (const generation of [1, 2, 3]) {
-      await store.fill(figuresOf({ user: 'U1', value: 500 }), aCheckpoint({ generation }));
+      await store.fill(statisticsOf({ user: 'U1', value: 500 }), aCheckpoint({ generation }));
       expect(await store.checkpoint(generation)).toEqual(aCheckpoint({ generation }));
     }
     await store.retire(2);
@@ -157,7 +157,7 @@ describe.each([
   });
 
   it('reads nothing of figures of which some may have been evicted', async () => {
-    await store.fill(figuresOf({ user: 'U1', value: 500 }), aCheckpoint({ evicted: evicted + 1 }));
+    await store.fill(statisticsOf({ user: 'U1', value: 500 }), aCheckpoint({ evicted: evicted + 1 }));
     expect(await store.evicted()).toBe(evicted);
     expect(await store.checkpoint(1)).toBeNull();
     expect(await store.mayHaveLost(1)).toBe(true);
@@ -167,7 +167,7 @@ describe.each([
 
   it('reads a page of the users of a month after another, and the products sold best', async () => {
     const orders = [3, 1, 2, 2].map((euros, i) => ({ user: `U${i}`, value: 100 * euros, product: `P${i % 2}` }));
-    await store.fill(figuresOf(...orders, { user: 'U9', value: 0, failed: true }), aCheckpoint());
+    await store.fill(statisticsOf(...orders, { user: 'U9', value: 0, failed: true }), aCheckpoint());
     const first = await store.monthUsers(1, '2026-01', 2, null);
     expect(first.total).toEqual({ orders: '4', revenue: '800', failed: '1' });
     expect(idsOf(first.users)).toEqual(['U0', 'U3']);
@@ -210,12 +210,12 @@ const someFigures = fc
     }),
     { maxLength: 5 },
   )
-  .map((orders) => figuresOf(...orders));
+  .map((orders) => statisticsOf(...orders));
 const generation = fc.integer({ min: 1, max: 3 });
 const position = fc.integer({ min: 1, max: 3 });
 
 /** Something that is done to a Redis, and what it answers. */
-type Step = (redis: Redis, store: FigureStore) => Promise<unknown>;
+type Step = (redis: Redis, store: StatisticsRepository) => Promise<unknown>;
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.tuple(generation, position).map(([generation, position]): Step => {
     return (_, store) => store.begin(aCheckpoint({ generation, position }));
@@ -258,15 +258,15 @@ it('the model and the server answer alike, whatever is done to them, and hold th
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
       const [server, model] = [await theServer(), await theModel()];
-      const stores = [server, model].map((redis) => [redis, new FigureStore(redis)] as const);
+      const stores = [server, model].map((redis) => [redis, new StatisticsRepository(redis)] as const);
       for (const step of steps) {
         const [expected, answer] = await Promise.all(stores.map(([redis, store]) => step(redis, store).catch(nameOf)));
         expect(answer).toEqual(expected);
       }
-      const held = Object.entries(await storedFigures(server)).map(([key, values]) => {
+      const held = Object.entries(await storedStatistics(server)).map(([key, values]) => {
         return [key.replace(/^{.*}/, '{model}'), values] as const;
       });
-      expect(await storedFigures(model)).toEqual(Object.fromEntries(held));
+      expect(await storedStatistics(model)).toEqual(Object.fromEntries(held));
     }),
     { numRuns: 100 },
   );

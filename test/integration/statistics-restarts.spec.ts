@@ -3,12 +3,12 @@ import { sql } from 'drizzle-orm';
 import type { Database } from '../../src/platform/database/database.js';
 import type { Redis } from '../../src/platform/redis/redis.js';
 import type { Actor } from '../../src/shared/access.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
 import type { RequestedRebuild } from '../../src/stats/rebuild/rebuild-requests.service.js';
 import { Rebuild } from '../../src/stats/rebuild/rebuild.service.js';
 import { eventually } from '../support/eventually.js';
 import { expectExactStatistics, expectNoStrayStatistics } from '../support/exact-figures.js';
-import { aFailedMessage, aJudgedMessage } from '../support/judged-messages.js';
+import { aFailedMessage, aValidatedMessage } from '../support/validated-messages.js';
 import { putLedgerBack } from '../support/put-back-ledger.js';
 import { StatisticsProcess, type CrashOutcome } from '../support/statistics-process.js';
 import { aDatabase, aRedis, type OwnPart } from '../support/stores.js';
@@ -147,9 +147,9 @@ async function withNewLedger(work: () => Promise<void>): Promise<void> {
 
 /** Appends orders, of which some fail, and expects the statistics to be exact. */
 async function append(statistics: StatisticsProcess, count: number): Promise<void> {
-  const messages = Array.from({ length: count }, (_, i): JudgedMessage => {
+  const messages = Array.from({ length: count }, (_, i): ValidatedMessage => {
     const given = { userId: `U${i % 4}`, orderedAt: Date.UTC(2026, 0, 15 + i) };
-    return i % 5 === 3 ? aFailedMessage(given) : aJudgedMessage(given);
+    return i % 5 === 3 ? aFailedMessage(given) : aValidatedMessage(given);
   });
   await statistics.ledger.append(messages, TIMEOUT_MS);
   await expectExactStatistics(statistics);
@@ -161,7 +161,7 @@ async function rebuildWithNews(statistics: StatisticsProcess): Promise<Requested
   const fill = store.fill.bind(store);
   store.fill = async (...args) => {
     store.fill = fill;
-    await statistics.beside(() => ledger.append([aJudgedMessage()], TIMEOUT_MS));
+    await statistics.beside(() => ledger.append([aValidatedMessage()], TIMEOUT_MS));
     return fill(...args);
   };
   return requests.request(OPERATOR, false);

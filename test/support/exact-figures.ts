@@ -2,18 +2,18 @@ import { Ledger } from '../../src/ledger/ledger.repository.js';
 import type { Redis } from '../../src/platform/redis/redis.js';
 import { decimalOfSum } from '../../src/domain/money.js';
 import { Aggregation } from '../../src/stats/rebuild/aggregation.repository.js';
-import type { Figures } from '../../src/stats/projection/statistics.rules.js';
-import { ProjectionAuthority } from '../../src/stats/projection/projection-state.repository.js';
+import type { Statistics } from '../../src/stats/projection/statistics.rules.js';
+import { ProjectionStateRepository } from '../../src/stats/projection/projection-state.repository.js';
 import { Projector } from '../../src/stats/projection/projector.worker.js';
 import type { RunningService } from './app.js';
 import { eventually } from './eventually.js';
-import { figuresOf, generationKeys, storedFormOf } from './stored-figures.js';
+import { statisticsOf, generationKeys, storedFormOf } from './stored-figures.js';
 
 /** What keeps statistics: a service, or no more of one than that. */
 export interface StatisticsKeeper {
   ledger: Ledger;
   aggregation: Aggregation;
-  authority: ProjectionAuthority;
+  authority: ProjectionStateRepository;
   projector: Projector;
   redis: Redis;
 }
@@ -45,7 +45,7 @@ export async function expectExactFigures(service: RunningService): Promise<void>
 /** The same past the API. @returns the totals, and up to which entry */
 export async function expectExactStatistics(
   keeper: StatisticsKeeper,
-): Promise<{ global: Figures['global']; position: number }> {
+): Promise<{ global: Statistics['global']; position: number }> {
   const { ledger, aggregation, authority, projector, redis } = keeper;
   const { position } = await ledger.head();
   // Whole generations: more than one where something had to be rebuilt.
@@ -59,7 +59,7 @@ export async function expectExactStatistics(
   const expected = await storedFormOf(figures);
   // A ledger without entries after the base has no figures, or zeros.
   if (position === base) delete expected.global;
-  const stored = await figuresOf(redis, generation);
+  const stored = await statisticsOf(redis, generation);
   if (position === base && stored.global) delete stored.global;
   expect(stored).toEqual(expected);
   return { global: figures.global, position };
@@ -85,7 +85,7 @@ function keeperIn({ app, redis }: RunningService): StatisticsKeeper {
   return {
     ledger: app.get(Ledger),
     aggregation: app.get(Aggregation),
-    authority: app.get(ProjectionAuthority),
+    authority: app.get(ProjectionStateRepository),
     projector: app.get(Projector),
     redis,
   };

@@ -1,4 +1,4 @@
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
 import type { ServiceUnderFaults } from './service-under-faults.js';
 
 /**
@@ -56,14 +56,14 @@ export class FiguresWatch {
     const [served] = await this.watched.query<{ generation: number }>(
       'select generation::float8 as generation from projection',
     );
-    const checkpoint = await service.app.get(FigureStore).checkpoint(served!.generation);
+    const checkpoint = await service.app.get(StatisticsRepository).checkpoint(served!.generation);
     const now = await this.watched.head();
     if (era !== this.era || era % 2 === 1) return;
     if (checkpoint && checkpoint.position > now) this.sightings++;
     if (status !== 200) return;
     this.answers++;
     if (trusted && body.as_of.position > head) {
-      this.faults.push(`Figures up to entry ${body.as_of.position} were served, and the ledger ends at ${head}`);
+      this.faults.push(`Statistics up to entry ${body.as_of.position} were served, and the ledger ends at ${head}`);
     }
   }
 }

@@ -1,9 +1,9 @@
 import { sql, type SQL } from 'drizzle-orm';
-import { MOVES, ORDER_STATUSES } from '../../src/fulfilment/workflow/order-states.rules.js';
+import { TRANSITIONS, ORDER_STATUSES } from '../../src/fulfilment/workflow/order-states.rules.js';
 import type { Executor } from '../../src/platform/database/database.js';
 
 const FINAL = sql.join(
-  ORDER_STATUSES.filter((status) => MOVES[status].length === 0).map((status) => sql`${status}`),
+  ORDER_STATUSES.filter((status) => TRANSITIONS[status].length === 0).map((status) => sql`${status}`),
   sql`, `,
 );
 

@@ -19,7 +19,7 @@ export type Fate =
 
 /** Clients that make one request after the other, each on a connection of its own which it keeps. */
 export class KeepAliveClients {
-  readonly fates = new Map<number, Fate>();
+  readonly results = new Map<number, Fate>();
   private readonly agents: Agent[] = [];
   private readonly loops: Promise<void>[] = [];
 
@@ -41,7 +41,7 @@ export class KeepAliveClients {
     for (let client = 0; client < clients; client++) {
       const agent = new Agent({ keepAlive: true, maxSockets: 1 });
       this.agents.push(agent);
-      this.loops.push(this.goOn(agent));
+      this.loops.push(this.tick(agent));
     }
   }
 
@@ -51,12 +51,12 @@ export class KeepAliveClients {
     for (const agent of this.agents) agent.destroy();
   }
 
-  private async goOn(agent: Agent): Promise<void> {
+  private async tick(agent: Agent): Promise<void> {
     for (;;) {
       const number = this.probe++;
       const probe = this.next();
       const fate = await this.ask(agent, number, probe);
-      this.fates.set(number, fate);
+      this.results.set(number, fate);
       if (fate.kind === 'refused') return;
       if (fate.kind === 'answered' && fate.whole) this.answered(probe, fate.status, fate.body);
     }

@@ -71,11 +71,11 @@ const POINTS = {
     }),
   // The script is on its way to Redis: it may be done or not.
   'during projection': () =>
-    around(classOf('./stats/projection/statistics.repository.js', 'FigureStore'), 'add', {
+    around(classOf('./stats/projection/statistics.repository.js', 'StatisticsRepository'), 'add', {
       after: () => setImmediate(passes),
     }),
   'after projection': () =>
-    around(classOf('./stats/projection/statistics.repository.js', 'FigureStore'), 'add', { after: once }),
+    around(classOf('./stats/projection/statistics.repository.js', 'StatisticsRepository'), 'add', { after: once }),
   rebuild: () => {
     const ofTheRebuild = new AsyncLocalStorage();
     const requests = classOf('./stats/rebuild/rebuild-requests.service.js', 'RebuildRequests');

@@ -18,7 +18,7 @@ interface Fate {
 
 /** Makes orders of which it is known what must become of them, and tells whether a ledger has just that. */
 export class KnownOrders {
-  private readonly fates = new Map<string, Fate>();
+  private readonly results = new Map<string, Fate>();
   private readonly bodies: { orderId: string; body: string }[] = [];
   /** Orders that a queue has taken at least once. */
   private readonly taken = new Set<string>();
@@ -58,7 +58,7 @@ export class KnownOrders {
     const faults: string[] = [];
     const seen = new Set<string>();
     for (const { orderId, outcome, cents } of rows) {
-      const fate = this.fates.get(orderId);
+      const fate = this.results.get(orderId);
       if (seen.has(orderId)) faults.push(`${orderId} is there twice`);
       seen.add(orderId);
       if (fate?.outcome !== outcome || fate.cents !== cents) {
@@ -72,7 +72,7 @@ export class KnownOrders {
 
   private next(): { orderId: string; body: string } {
     if (this.bodies.length > 0 && this.random.happens(0.1)) return this.random.oneOf(this.bodies);
-    const orderId = `ORD-${this.name}-${this.fates.size + 1}`;
+    const orderId = `ORD-${this.name}-${this.results.size + 1}`;
     const order = { orderId, body: this.another(orderId) };
     this.bodies.push(order);
     return order;
@@ -90,15 +90,15 @@ export class KnownOrders {
     });
     const kind = random.below(10);
     if (kind === 0) {
-      this.fates.set(order_id, { outcome: 'corrected', cents: quantity * cents });
+      this.results.set(order_id, { outcome: 'corrected', cents: quantity * cents });
       return JSON.stringify({ ...order, order_value: 1_000_000 });
     }
     if (kind <= 2) {
-      this.fates.set(order_id, { outcome: 'failed', cents: null });
+      this.results.set(order_id, { outcome: 'failed', cents: null });
       const wrong = random.oneOf([{ items: [] }, { user_id: 'X1' }, { order_timestamp: 'soon' }, { order_value: 0 }]);
       return JSON.stringify({ ...order, ...wrong });
     }
-    this.fates.set(order_id, { outcome: 'accepted', cents: quantity * cents });
+    this.results.set(order_id, { outcome: 'accepted', cents: quantity * cents });
     return JSON.stringify(order);
   }
 }

@@ -1,6 +1,6 @@
 import { judge } from '../../src/domain/validation/order-event.rules.js';
 import { MAX_CENTS } from '../../src/domain/money.js';
-import type { JudgingPolicy } from '../../src/domain/order-event.js';
+import type { ValidationPolicy } from '../../src/domain/order-event.js';
 
 /** Runs a statement on the ledger's database. */
 export type LedgerQuery = <Row>(text: string) => Promise<Row[]>;
@@ -27,7 +27,7 @@ export interface AuditedLedger {
 
 const ENTRIES_PER_PAGE = 20_000;
 const BODIES_PER_PAGE = 500;
-const POLICY: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS };
+const POLICY: ValidationPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS };
 
 /** Reads all of it. @param timeZone in which days are cut */
 export async function readLedger(query: LedgerQuery, timeZone: string): Promise<AuditedLedger> {

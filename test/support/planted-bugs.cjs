@@ -33,12 +33,12 @@ const BUGS = {
   },
   /** What a fold brings is added first, and only then the checkpoint is moved. */
   'adds before it moves': () => {
-    const store = classOf('./stats/projection/statistics.repository.js', 'FigureStore');
-    const { noFigures } = service('./stats/projection/statistics.rules.js');
+    const store = classOf('./stats/projection/statistics.repository.js', 'StatisticsRepository');
+    const { emptyStatistics } = service('./stats/projection/statistics.rules.js');
     const { add } = store;
     store.add = async function (figures, from, to) {
       const outcome = await add.call(this, figures, from, { ...from, at: to.at });
-      return outcome === 'applied' ? add.call(this, noFigures(), from, to) : outcome;
+      return outcome === 'applied' ? add.call(this, emptyStatistics(), from, to) : outcome;
     };
   },
   /** Messages are acknowledged at once, and put into the ledger some seconds later. */
@@ -56,11 +56,11 @@ const BUGS = {
   'does not end': () => require('../chaos/planted-bugs/does-not-end.cjs'),
   /** A rebuild puts figures into service and fills them in then; it dies in between. */
   'switches before it fills': () => {
-    const store = classOf('./stats/projection/statistics.repository.js', 'FigureStore');
+    const store = classOf('./stats/projection/statistics.repository.js', 'StatisticsRepository');
     store.fill = function (_figures, checkpoint) {
       return this.begin(checkpoint);
     };
-    const authority = classOf('./stats/projection/projection-state.repository.js', 'ProjectionAuthority');
+    const authority = classOf('./stats/projection/projection-state.repository.js', 'ProjectionStateRepository');
     const { switchTo } = authority;
     authority.switchTo = async function (lease) {
       await switchTo.call(this, lease);

@@ -1,8 +1,8 @@
 import { sql } from 'drizzle-orm';
 import type { Executor } from '../../src/platform/database/database.js';
 import { cents } from '../../src/domain/money.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
-import { aJudgedMessage, entriesArgument } from './judged-messages.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
+import { aValidatedMessage, entriesArgument } from './validated-messages.js';
 import { allowLedgerChanges } from './stores.js';
 
 /** Puts a ledger back to an earlier position, as restoring a backup does, and appends other entries. */
@@ -20,8 +20,8 @@ export async function putLedgerBack(tx: Executor, position: number, appended: nu
 }
 
 /** What the service makes of a right order of {@link Traffic}. */
-export function anEntryOfTraffic(i = 0): JudgedMessage {
-  return aJudgedMessage({
+export function anEntryOfTraffic(i = 0): ValidatedMessage {
+  return aValidatedMessage({
     userId: `U${i % 3}`,
     value: cents(1_037),
     lines: [

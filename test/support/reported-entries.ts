@@ -3,7 +3,7 @@ import { PassedOrders } from '../../src/data-quality/report/passed-orders.rules.
 import type { Stepwise } from '../../src/data-quality/detectors/anomalies.rules.js';
 import type { ReportedEntry } from '../../src/ledger/ledger-entry.js';
 import { cents } from '../../src/domain/money.js';
-import { aLine } from './judged-messages.js';
+import { aLine } from './validated-messages.js';
 
 /** What tells one entry from another. */
 export type GivenEntry = Partial<ReportedEntry> & {

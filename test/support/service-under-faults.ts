@@ -5,7 +5,7 @@ import type { AppendStatement } from '../../src/ledger/append-statement.js';
 import { Ledger } from '../../src/ledger/ledger.repository.js';
 import { DatabaseUnavailable } from '../../src/platform/database/database.js';
 import { deadLetterQueueOf, queueDepth } from '../../src/platform/queue/queue-setup.js';
-import type { JudgedMessage } from '../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../src/domain/order-event.js';
 import { RunningService } from './app.js';
 import { auditOf } from './audit.js';
 import { MixedTraffic } from './mixed-traffic.js';
@@ -153,7 +153,7 @@ export class ServiceUnderFaults {
   }
 
   private changeAppends(
-    change: (statement: AppendStatement, messages: JudgedMessage[]) => ReturnType<AppendStatement>,
+    change: (statement: AppendStatement, messages: ValidatedMessage[]) => ReturnType<AppendStatement>,
   ): void {
     const queue = Reflect.get(this.service.app.get(Ledger), 'queue') as { statement: AppendStatement };
     const { statement } = queue;

@@ -1,6 +1,6 @@
 import type { Redis, RedisCommand } from '../../src/platform/redis/redis.js';
-import { FigureStore } from '../../src/stats/projection/statistics.repository.js';
-import type { Figures } from '../../src/stats/projection/statistics.rules.js';
+import { StatisticsRepository } from '../../src/stats/projection/statistics.repository.js';
+import type { Statistics } from '../../src/stats/projection/statistics.rules.js';
 import { Redis as RedisService } from '../../src/platform/redis/redis.js';
 
 /** A key as it is stored: a hash's fields and values, or a sorted set's members and scores. */
@@ -10,14 +10,14 @@ export interface StoredKey {
 }
 
 /** All keys of all generations of the live figures at one moment, by name. */
-export type StoredFigures = Record<string, StoredKey>;
+export type StoredStatistics = Record<string, StoredKey>;
 
 /** Reads all generations at one moment, as long as no key is added meanwhile. */
-export async function storedFigures(redis: Redis): Promise<StoredFigures> {
+export async function storedStatistics(redis: Redis): Promise<StoredStatistics> {
   return valuesAt(redis, await generationKeys(redis));
 }
 
-async function valuesAt(redis: Redis, names: string[]): Promise<StoredFigures> {
+async function valuesAt(redis: Redis, names: string[]): Promise<StoredStatistics> {
   if (names.length === 0) return {};
   const types = (await redis.atomically(names.map((name) => ['type', name]))) as string[];
   const replies = await redis.atomically(
@@ -30,16 +30,16 @@ async function valuesAt(redis: Redis, names: string[]): Promise<StoredFigures> {
 }
 
 /** What one generation holds beside its checkpoint, its keys named without prefix and number. */
-export async function figuresOf(redis: Redis, generation: number): Promise<StoredFigures> {
+export async function statisticsOf(redis: Redis, generation: number): Promise<StoredStatistics> {
   const root = redis.keys.generation(generation).checkpoint.replace(/checkpoint$/, '');
   const names = (await generationKeys(redis)).filter((name) => name.startsWith(root));
   const stored = Object.entries(await valuesAt(redis, names)).map(([name, key]) => [name.slice(root.length), key]);
-  const { checkpoint: _, ...figures } = Object.fromEntries(stored) as StoredFigures;
+  const { checkpoint: _, ...figures } = Object.fromEntries(stored) as StoredStatistics;
   return figures;
 }
 
 /** What a generation must hold that has exactly these figures: they are put into an empty Redis of their own. */
-export async function storedFormOf(figures: Figures): Promise<StoredFigures> {
+export async function storedFormOf(figures: Statistics): Promise<StoredStatistics> {
   const redis = new RedisService({ kind: 'memory' }, 'expected');
   await redis.availability.start();
   const checkpoint = {
@@ -52,14 +52,14 @@ export async function storedFormOf(figures: Figures): Promise<StoredFigures> {
     at: 1,
     evicted: 0,
   };
-  await new FigureStore(redis).fill(figures, checkpoint);
-  const stored = await figuresOf(redis, 1);
+  await new StatisticsRepository(redis).fill(figures, checkpoint);
+  const stored = await statisticsOf(redis, 1);
   await redis.onApplicationShutdown();
   return stored;
 }
 
 /** Puts all generations back to what they were, as restoring a snapshot of Redis does, at one moment. */
-export async function restoreFigures(redis: Redis, snapshot: StoredFigures): Promise<void> {
+export async function restoreStatistics(redis: Redis, snapshot: StoredStatistics): Promise<void> {
   const commands: RedisCommand[] = (await generationKeys(redis)).map((name) => ['del', name]);
   for (const [name, { type, values }] of Object.entries(snapshot)) {
     const pairs = Object.entries(values);

@@ -15,9 +15,9 @@ export async function migratedTemplate(serverUrl: string, name: string): Promise
   const url = serverUrl.replace(/^(postgres(?:ql)?:\/\/[^/?]*)(\/[^?]*)?/, `$1/${name}`);
   const database = new Database(url, 60_000);
   await database.availability.start();
-  const { culprit } = database.availability;
+  const { reason } = database.availability;
   await database.onApplicationShutdown();
-  if (culprit) throw new Error(culprit);
+  if (reason) throw new Error(reason);
   return { name, drop: () => run(serverUrl, `drop database if exists ${name} with (force)`) };
 }
 

@@ -8,7 +8,7 @@ interface Stores {
 
 /**
  * Plants a bug into every append queue: an append that the database refuses is not halved, so that all of it fails because
- * of one culprit. The test restores it.
+ * of one reason. The test restores it.
  */
 export function keepAppendsWhole(): void {
   jest.spyOn(AppendQueue.prototype as unknown as Stores, 'store').mockImplementation(function (this: Stores, messages) {

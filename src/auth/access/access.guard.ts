@@ -1,50 +1,50 @@
 import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import type { Request, Response } from 'express';
-import { ADMISSION, type Admission, FOR_PERSONS, networkOf, NotAllowed } from '../../platform/http/access.js';
+import { ACCESS_POLICY, type AccessPolicy, FOR_PERSONS, networkOf, NotAllowed } from '../../platform/http/access.js';
 import type { Caller } from '../../shared/access.js';
 import { NotFound } from '../../shared/errors.js';
 import { cleanId } from '../../domain/ids.js';
-import { NoAdmission } from './access-check.js';
-import { Callers } from './authenticator.js';
+import { NoAccessPolicy } from './access-check.js';
+import { Authenticator } from './authenticator.js';
 import { RequestLimits } from './request-limits.js';
 
 /**
- * Stands before every route: finds out who calls, counts what they ask for, and lets in whom the route's {@link Admission}
+ * Stands before every route: finds out who calls, counts what they ask for, and lets in whom the route's {@link AccessPolicy}
  * names, nobody else.
  */
 @Injectable()
 export class AccessGuard implements CanActivate {
   /** To look for decorators costs more than most of the rest. */
-  private readonly admissions = new Map<object, Map<object, Admission>>();
+  private readonly admissions = new Map<object, Map<object, AccessPolicy>>();
 
   constructor(
     private readonly reflector: Reflector,
-    private readonly callers: Callers,
+    private readonly callers: Authenticator,
     private readonly limits: RequestLimits,
   ) {}
 
-  /** @throws NotSignedIn @throws TooManyAttempts @throws TooManyRequests @throws NotAllowed @throws NotFound @throws DatabaseUnavailable */
+  /** @throws Unauthenticated @throws TooManyAttempts @throws TooManyRequests @throws NotAllowed @throws NotFound @throws DatabaseUnavailable */
   canActivate(context: ExecutionContext): true | Promise<true> {
-    const admission = this.admissionOf(context);
+    const admission = this.accessPolicyOf(context);
     const request = context.switchToHttp().getRequest<Request>();
     if (!this.limits.apply) return this.admit(request, admission);
     return this.admitCounted(request, admission, context.switchToHttp().getResponse<Response>());
   }
 
-  private admissionOf(context: ExecutionContext): Admission {
+  private accessPolicyOf(context: ExecutionContext): AccessPolicy {
     const [handler, controller] = [context.getHandler(), context.getClass()];
     let ofController = this.admissions.get(controller);
-    if (!ofController) this.admissions.set(controller, (ofController = new Map<object, Admission>()));
+    if (!ofController) this.admissions.set(controller, (ofController = new Map<object, AccessPolicy>()));
     const known = ofController.get(handler);
     if (known) return known;
-    const admission = this.reflector.getAllAndOverride<Admission | undefined>(ADMISSION, [handler, controller]);
-    if (!admission) throw new NoAdmission([`${controller.name}.${handler.name}`]);
+    const admission = this.reflector.getAllAndOverride<AccessPolicy | undefined>(ACCESS_POLICY, [handler, controller]);
+    if (!admission) throw new NoAccessPolicy([`${controller.name}.${handler.name}`]);
     ofController.set(handler, admission);
     return admission;
   }
 
-  private async admitCounted(request: Request, admission: Admission, response: Response): Promise<true> {
+  private async admitCounted(request: Request, admission: AccessPolicy, response: Response): Promise<true> {
     try {
       return await this.admit(request, admission);
     } finally {
@@ -54,17 +54,17 @@ export class AccessGuard implements CanActivate {
     }
   }
 
-  private admit(request: Request, admission: Admission): true | Promise<true> {
+  private admit(request: Request, admission: AccessPolicy): true | Promise<true> {
     request.readmit ??= () => this.admit(request, admission);
     if (admission.to === 'all') return true;
     const caller = this.callers.of(request);
     return caller instanceof Promise
-      ? caller.then((found) => letIn(found, admission, request))
-      : letIn(caller, admission, request);
+      ? caller.then((found) => authorize(found, admission, request))
+      : authorize(caller, admission, request);
   }
 }
 
-function letIn(caller: Caller, admission: Admission, request: Request): true {
+function authorize(caller: Caller, admission: AccessPolicy, request: Request): true {
   request.caller = caller;
   switch (admission.to) {
     case 'all':

@@ -3,7 +3,7 @@ import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
 import { createHash, hash, timingSafeEqual } from 'node:crypto';
 import { DatabaseUnavailable } from '../../platform/database/database.js';
 import type { Request } from 'express';
-import { networkOf, NotSignedIn } from '../../platform/http/access.js';
+import { networkOf, Unauthenticated } from '../../platform/http/access.js';
 import { accountName, type Caller, LOCAL_OPERATOR, SCOPES_OF } from '../../shared/access.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { AccessTokens, type Claims } from '../sessions/access-tokens.service.js';
@@ -28,7 +28,7 @@ interface Remembered {
 
 /** Finds out who makes a request. */
 @Injectable()
-export class Callers {
+export class Authenticator {
   private readonly isOpen: boolean;
   private readonly metricsToken: Buffer | null;
   /** By the digest of the token, so that none is kept. */
@@ -52,16 +52,16 @@ export class Callers {
   /**
    * Who makes a request, by its Authorization header. Without one that is nobody, or the local operator where access is
    * open.
-   * @throws NotSignedIn @throws TooManyAttempts @throws DatabaseUnavailable
+   * @throws Unauthenticated @throws TooManyAttempts @throws DatabaseUnavailable
    */
   of(request: Request): Caller | Promise<Caller> {
     const { authorization } = request.headers;
     if (authorization === undefined) {
       if (this.isOpen) return LOCAL_OPERATOR;
-      throw new NotSignedIn();
+      throw new Unauthenticated();
     }
     const token = /^Bearer (\S+)$/i.exec(authorization)?.[1];
-    if (token === undefined) throw new NotSignedIn();
+    if (token === undefined) throw new Unauthenticated();
     const digest = hash('sha256', token);
     const known = this.remembered.get(digest);
     return known && known.until > performance.now() ? known.caller : this.find(token, digest, request);
@@ -77,7 +77,7 @@ export class Callers {
     const { changes } = this;
     const found = await this.lookUp(token, digest, request);
     if (!found) {
-      throw new NotSignedIn(
+      throw new Unauthenticated(
         'These credentials are not, or no longer, good. Log in again, or refresh your access token.',
       );
     }

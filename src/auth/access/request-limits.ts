@@ -3,12 +3,12 @@ import type { Response } from 'express';
 import { RateLimiterMemory, type RateLimiterRes } from 'rate-limiter-flexible';
 import { tellQuota } from '../../platform/http/rate-limit.js';
 import { CONFIG, type Config } from '../../shared/config.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 
 const WINDOW_SECONDS = 60;
 
 /** A caller asks for more than anybody may. */
-export class TooManyRequests extends CallerError {
+export class TooManyRequests extends ClientError {
   readonly code = 'too_many_requests';
   readonly kind = 'too_many';
   /** @param retryAfter in seconds */

@@ -4,14 +4,14 @@ import { Database, type Executor } from '../../platform/database/database.js';
 import type { Erased, Eraser } from '../../platform/privacy/personal-data.js';
 import { ERASED } from '../../shared/erased.js';
 import { admins, ADMINS_LOCK, isOnly, LastAdmin } from './accounts.service.js';
-import { Callers } from '../access/authenticator.js';
+import { Authenticator } from '../access/authenticator.js';
 
 /** Closes the account of a person: its name and its address are gone, and nobody can use it any more. */
 @Injectable()
 export class AccountErasure implements Eraser {
   constructor(
     private readonly database: Database,
-    private readonly callers: Callers,
+    private readonly callers: Authenticator,
   ) {}
 
   /** @throws DatabaseUnavailable */

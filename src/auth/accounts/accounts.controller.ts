@@ -1,26 +1,26 @@
 import { Body, Controller, Get, Param, Put, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentActor, Needs, NeedsInPerson } from '../../platform/http/access.js';
+import { CurrentActor, RequireScope, RequireScopeInPerson } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { encodeCursor, entryBefore } from '../../platform/http/cursor.js';
 import type { Actor } from '../../shared/access.js';
 import { AccountPage, AccountPath, AccountsQuery, RoleRequest } from './accounts.dto.js';
 import { Accounts } from './accounts.service.js';
 import { AccountJson, accountJson } from '../sessions/auth.dto.js';
-import { Callers } from '../access/authenticator.js';
+import { Authenticator } from '../access/authenticator.js';
 
 const NO_ACCOUNT = { not_found: 'There is no account 0b5f6a3e-4a53-4f0e-9a38-0c4f4a0d2f11.' };
 const NO_DATABASE = { ledger_unavailable: 'PostgreSQL: connect ECONNREFUSED' };
 
 /** The accounts, for admins. */
 @ApiTags('accounts')
-@Needs('accounts:manage')
+@RequireScope('accounts:manage')
 @ApiProblem(503, NO_DATABASE)
 @Controller('api/v1/auth/accounts')
 export class AccountsController {
   constructor(
     private readonly accounts: Accounts,
-    private readonly callers: Callers,
+    private readonly callers: Authenticator,
   ) {}
 
   /** Accounts, newest first. @throws InvalidInput @throws DatabaseUnavailable */
@@ -48,7 +48,7 @@ export class AccountsController {
 
   /** Another role. @throws InvalidInput @throws NotFound @throws LastAdmin @throws DatabaseUnavailable */
   @Put(':account_id/role')
-  @NeedsInPerson('accounts:manage')
+  @RequireScopeInPerson('accounts:manage')
   @ApiOperation({
     summary: 'Give an account another role',
     description: 'Takes effect at once, in other processes within 5 s, also for those who are logged in.',

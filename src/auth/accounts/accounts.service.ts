@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { Audit } from '../../platform/audit/audit.js';
 import { Database, type Executor } from '../../platform/database/database.js';
 import { accountName, type Actor, type Role } from '../../shared/access.js';
-import { CallerError, NotFound } from '../../shared/errors.js';
+import { ClientError, NotFound } from '../../shared/errors.js';
 import { assertUncommon, hashOf, PasswordCheck } from './passwords.js';
 
 /** Who may use this service. */
@@ -21,7 +21,7 @@ export interface Account {
 }
 
 /** There is an account of this address already. */
-export class EmailTaken extends CallerError {
+export class EmailTaken extends ClientError {
   readonly code = 'email_taken';
   readonly kind = 'conflict';
   constructor() {
@@ -30,7 +30,7 @@ export class EmailTaken extends CallerError {
 }
 
 /** The account was closed; nobody can use it any more. */
-export class AccountClosed extends CallerError {
+export class AccountClosed extends ClientError {
   readonly code = 'account_closed';
   readonly kind = 'unauthenticated';
   constructor() {
@@ -39,7 +39,7 @@ export class AccountClosed extends CallerError {
 }
 
 /** Without an admin nobody could make one. */
-export class LastAdmin extends CallerError {
+export class LastAdmin extends ClientError {
   readonly code = 'last_admin';
   readonly kind = 'conflict';
   constructor() {
@@ -107,7 +107,7 @@ export class Accounts {
         sql`update accounts set role = 'admin', password_hash = ${hash}, full_name = ${FIRST_ADMIN}, demo = false
             where email = ${email} returning ${COLUMNS}`,
       );
-      await shutOut(tx, promoted!.id);
+      await revokeAll(tx, promoted!.id);
       await this.audit.record(tx, actor, {
         action: 'account.made_first_admin',
         target: accountName(promoted!.id),
@@ -190,7 +190,7 @@ export async function assertOpen(tx: Executor, id: string): Promise<void> {
 }
 
 /** Ends whatever anybody uses an account by, but for its password. */
-export async function shutOut(tx: Executor, id: string): Promise<void> {
+export async function revokeAll(tx: Executor, id: string): Promise<void> {
   await tx.query(
     sql`update sessions set ended_at = now(), ended_because = 'logged_out'
         where account_id = ${id}::uuid and ended_at is null`,

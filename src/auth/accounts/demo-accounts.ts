@@ -4,8 +4,8 @@ import { Audit } from '../../platform/audit/audit.js';
 import type { Executor } from '../../platform/database/database.js';
 import type { DemoPart, Planted, PlantedAccount, Planting } from '../../platform/demo/demo-data.js';
 import { accountName, type Role } from '../../shared/access.js';
-import { ADMINS_LOCK, created, insertAccount, shutOut } from './accounts.service.js';
-import { Callers } from '../access/authenticator.js';
+import { ADMINS_LOCK, created, insertAccount, revokeAll } from './accounts.service.js';
+import { Authenticator } from '../access/authenticator.js';
 import { hashOf } from './passwords.js';
 import { newToken } from '../access/secret-tokens.js';
 
@@ -27,7 +27,7 @@ interface Person {
 export class DemoAccounts implements DemoPart {
   constructor(
     private readonly audit: Audit,
-    private readonly callers: Callers,
+    private readonly callers: Authenticator,
   ) {}
 
   /** @throws DatabaseUnavailable */
@@ -68,7 +68,7 @@ export class DemoAccounts implements DemoPart {
     if (present !== role) return { id: null, email, role, state: 'there', password: null, note: otherRole(present) };
     if (!resetPasswords) return { id, email, role, state: 'there', password: null, note: null };
     await tx.query(sql`update accounts set password_hash = ${hash} where id = ${id}::uuid`);
-    await shutOut(tx, id);
+    await revokeAll(tx, id);
     await this.audit.record(tx, actor, { action: 'account.password_reset', target: accountName(id) });
     return { id, email, role, state: 'reset', password, note: null };
   }

@@ -52,7 +52,7 @@ export class FirstAdmin implements OnApplicationBootstrap, OnModuleDestroy {
   private async settle(): Promise<void> {
     const { signal } = this.stopping;
     while (!this.isSettled) {
-      await this.database.availability.whenUp(signal);
+      await this.database.availability.waitUntilUp(signal);
       if (signal.aborted) return;
       try {
         await this.makeOrMiss();

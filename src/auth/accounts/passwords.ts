@@ -1,6 +1,6 @@
 import { argon2id, hash, verify } from 'argon2';
 import { randomBytes } from 'node:crypto';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 
 /** OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane. */
 const PARAMETERS = { type: argon2id, memoryCost: 19 * 1024, timeCost: 2, parallelism: 1 } as const;
@@ -10,7 +10,7 @@ const MIN_GUESSES = 1_000_000;
 const MAX_RATED = 40;
 
 /** A password that is among the first to be guessed. */
-export class CommonPassword extends CallerError {
+export class CommonPassword extends ClientError {
   readonly code = 'common_password';
   readonly kind = 'invalid';
   override readonly fields = [

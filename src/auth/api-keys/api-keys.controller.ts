@@ -6,7 +6,7 @@ import { encodeCursor, entryBefore } from '../../platform/http/cursor.js';
 import type { Actor, Caller } from '../../shared/access.js';
 import { ApiKeyPage, ApiKeyPath, ApiKeyRequest, ApiKeysQuery, apiKeyJson, NewApiKey } from './api-keys.dto.js';
 import { ApiKeys } from './api-keys.service.js';
-import { Callers } from '../access/authenticator.js';
+import { Authenticator } from '../access/authenticator.js';
 
 /** Ways in for machines, which can't log in. */
 @ApiTags('accounts')
@@ -16,7 +16,7 @@ import { Callers } from '../access/authenticator.js';
 export class ApiKeysController {
   constructor(
     private readonly apiKeys: ApiKeys,
-    private readonly callers: Callers,
+    private readonly callers: Authenticator,
   ) {}
 
   /** A new key. @throws InvalidInput @throws NotAllowed @throws DatabaseUnavailable */

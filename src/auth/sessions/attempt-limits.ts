@@ -3,7 +3,7 @@ import { RateLimiterMemory, RateLimiterRedis, type RateLimiterRes } from 'rate-l
 import { createHash } from 'node:crypto';
 import type { Quota } from '../../platform/http/rate-limit.js';
 import { Redis } from '../../platform/redis/redis.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 
 const WINDOW_SECONDS = 900;
 /** Wrong passwords for one address of e-mail, and from one address of the net, in a quarter of an hour. */
@@ -15,7 +15,7 @@ const MAX_SIGN_UPS = 100;
 const MAX_TAKEN_SIGN_UPS = 20;
 
 /** Too much was tried lately. */
-export class TooManyAttempts extends CallerError {
+export class TooManyAttempts extends ClientError {
   readonly code = 'too_many_attempts';
   readonly kind = 'too_many';
   override readonly retryAfter: number;

@@ -13,14 +13,14 @@ import {
   networkOf,
   CurrentCaller,
   ForAnyCaller,
-  NotSignedIn,
+  Unauthenticated,
   OpenToAll,
   requestIdOf,
 } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { tellQuota } from '../../platform/http/rate-limit.js';
 import type { Caller } from '../../shared/access.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 import { ACCESS_TOKEN_SECONDS, AccessTokens } from './access-tokens.service.js';
 import { Accounts, EmailTaken } from '../accounts/accounts.service.js';
 import { AttemptLimits } from './attempt-limits.js';
@@ -35,11 +35,11 @@ import {
   SignUpRequest,
   Tokens,
 } from './auth.dto.js';
-import { Callers } from '../access/authenticator.js';
+import { Authenticator } from '../access/authenticator.js';
 import { InvalidRefreshToken, type Session, Sessions } from './sessions.service.js';
 
 /** The address is unknown or the password wrong; which of the two is nobody's business. */
-export class WrongCredentials extends CallerError {
+export class WrongCredentials extends ClientError {
   readonly code = 'wrong_credentials';
   readonly kind = 'unauthenticated';
   constructor() {
@@ -59,7 +59,7 @@ export class AuthController {
     private readonly sessions: Sessions,
     private readonly accessTokens: AccessTokens,
     private readonly limits: AttemptLimits,
-    private readonly callers: Callers,
+    private readonly callers: Authenticator,
   ) {}
 
   /** A new customer. @throws InvalidInput @throws CommonPassword @throws EmailTaken @throws TooManyAttempts @throws DatabaseUnavailable */
@@ -149,7 +149,7 @@ export class AuthController {
     }
   }
 
-  /** Out. @throws InvalidInput @throws NotSignedIn @throws DatabaseUnavailable */
+  /** Out. @throws InvalidInput @throws Unauthenticated @throws DatabaseUnavailable */
   @Post('logout')
   @HttpCode(204)
   @OpenToAll()
@@ -171,7 +171,7 @@ export class AuthController {
       await this.sessions.endByToken(refresh_token, requestId);
     } else {
       const { sessionId } = await this.callers.of(request);
-      if (!sessionId) throw new NotSignedIn('Send a refresh token, or the access token as Authorization: Bearer …');
+      if (!sessionId) throw new Unauthenticated('Send a refresh token, or the access token as Authorization: Bearer …');
       await this.sessions.end(sessionId, requestId);
     }
     this.callers.forget();

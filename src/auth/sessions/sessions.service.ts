@@ -4,7 +4,7 @@ import { sql, type SQL } from 'drizzle-orm';
 import { Audit } from '../../platform/audit/audit.js';
 import { Database, DatabaseUnavailable, type Executor } from '../../platform/database/database.js';
 import { accountName, type Actor, type Role } from '../../shared/access.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 import { assertOpen } from '../accounts/accounts.service.js';
 import { digestOf, newToken } from '../access/secret-tokens.js';
 
@@ -23,7 +23,7 @@ export interface Session {
 }
 
 /** The refresh token is none, has expired, or its session has ended. */
-export class InvalidRefreshToken extends CallerError {
+export class InvalidRefreshToken extends ClientError {
   readonly code = 'invalid_refresh_token';
   readonly kind = 'unauthenticated';
   /** @param endedSession whether it had been used before, so that its session was ended */

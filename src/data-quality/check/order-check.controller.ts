@@ -1,6 +1,6 @@
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Needs } from '../../platform/http/access.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { InvalidInput } from '../../shared/errors.js';
 import { cleanId } from '../../domain/ids.js';
@@ -15,7 +15,7 @@ export class OrderCheckController {
 
   /** Checks an order. @throws InvalidInput @throws NotFound @throws NotAnOrder @throws DatabaseUnavailable */
   @Post('check')
-  @Needs('data-quality:check')
+  @RequireScope('data-quality:check')
   @HttpCode(200)
   @ApiOperation({
     summary: 'Check one order: by the rules, and by a language model where one is configured',

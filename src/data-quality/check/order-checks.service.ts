@@ -3,13 +3,13 @@ import type { LedgerEntry } from '../../ledger/ledger-entry.js';
 import { Ledger } from '../../ledger/ledger.repository.js';
 import { MAX_BYTES_PER_CALL } from '../../platform/queue/sqs-limits.js';
 import { CONFIG, type Config } from '../../shared/config.js';
-import { CallerError, InvalidInput, NotFound } from '../../shared/errors.js';
+import { ClientError, InvalidInput, NotFound } from '../../shared/errors.js';
 import { type JsonObject, readBody } from '../../domain/validation/message-body.rules.js';
 import { judge } from '../../domain/validation/order-event.rules.js';
 import { isRefund } from '../../domain/validation/refund-event.rules.js';
 import type { Cents } from '../../domain/money.js';
 import { isDeeper, isWider } from '../../shared/nesting.js';
-import type { JudgedMessage, Outcome, Reason } from '../../domain/order-event.js';
+import type { ValidatedMessage, Outcome, Reason } from '../../domain/order-event.js';
 import { LanguageModel, type ModelReason } from './language-model.service.js';
 import { type Disagreement, disagreementsOf, type ModelAnswer, presentable } from './model-answer.rules.js';
 import { MAX_ITEMS, type Question, questionAbout } from './model-question.rules.js';
@@ -24,7 +24,7 @@ const MAX_FIELDS = 1_000;
 const MAX_RETRY_BYTES = MAX_BYTES_PER_CALL - 200;
 
 /** The position is that of a refund or a repair. */
-export class NotAnOrder extends CallerError {
+export class NotAnOrder extends ClientError {
   readonly code = 'not_an_order';
   readonly kind = 'conflict';
   constructor({ position, kind, refPosition }: LedgerEntry) {
@@ -215,7 +215,7 @@ export class OrderChecks {
     return entries[0] ?? null;
   }
 
-  private judged(body: string): JudgedMessage {
+  private judged(body: string): ValidatedMessage {
     const now = Date.now();
     return judge({ messageId: '', body, sentAt: now, receivedAt: now }, this.config);
   }

@@ -1,5 +1,5 @@
 import type { Cents } from '../../domain/money.js';
-import type { JudgedMessage, Reason } from '../../domain/order-event.js';
+import type { ValidatedMessage, Reason } from '../../domain/order-event.js';
 import { type ExactNumber, isWhole, roundedCents } from '../../domain/validation/exact-number.rules.js';
 import type { JsonObject } from '../../domain/validation/message-body.rules.js';
 import {
@@ -53,7 +53,7 @@ export interface FieldVerdict {
 
 /** What the rules say of an order. */
 export interface RulesVerdict {
-  outcome: JudgedMessage['outcome'];
+  outcome: ValidatedMessage['outcome'];
   reasons: Reason[];
   /** Cleaned; null where it can't be read or is no user's. */
   userId: string | null;
@@ -76,7 +76,7 @@ export interface RulesVerdict {
  * @param order as received, unwrapped; null where the body holds none
  */
 export function rulesVerdict(
-  judged: Pick<JudgedMessage, 'outcome' | 'reasons' | 'userId' | 'orderedAt' | 'value' | 'claimed'>,
+  judged: Pick<ValidatedMessage, 'outcome' | 'reasons' | 'userId' | 'orderedAt' | 'value' | 'claimed'>,
   order: JsonObject | null,
 ): RulesVerdict {
   const cleaned = cleanOrder(order ?? {});

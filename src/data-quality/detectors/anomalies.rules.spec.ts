@@ -1,5 +1,5 @@
 import { type GivenEntry, outcomeOf, passedOrders, times } from '../../../test/support/reported-entries.js';
-import { aLine } from '../../../test/support/judged-messages.js';
+import { aLine } from '../../../test/support/validated-messages.js';
 import { cents } from '../../domain/money.js';
 import { bursts } from './bursts.rules.js';
 import { nearDuplicates } from './near-duplicates.rules.js';

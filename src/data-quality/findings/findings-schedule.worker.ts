@@ -3,7 +3,7 @@ import { Interval } from '@nestjs/schedule';
 import { sql } from 'drizzle-orm';
 import type { LedgerEntry } from '../../ledger/ledger-entry.js';
 import { Ledger } from '../../ledger/ledger.repository.js';
-import { atMost } from '../../platform/back-off.js';
+import { withTimeout } from '../../platform/back-off.js';
 import { Database } from '../../platform/database/database.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
@@ -55,7 +55,7 @@ export class FindingsSchedule implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
-    await atMost(STOP_TIMEOUT_MS, this.running);
+    await withTimeout(STOP_TIMEOUT_MS, this.running);
   }
 
   /** Checks where that is wanted, and no process of this ledger has begun to for as long as is set. */

@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Needs } from '../../platform/http/access.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { encodeCursor, placeBefore } from '../../platform/http/cursor.js';
 import { findingJson, FindingPage, FindingsQuery } from './findings.dto.js';
@@ -14,7 +14,7 @@ export class FindingsController {
 
   /** Findings, newest first; every filter given must hold. @throws InvalidInput @throws DatabaseUnavailable */
   @Get()
-  @Needs('data-quality:read')
+  @RequireScope('data-quality:read')
   @ApiOperation({
     summary: 'What scheduled checks of failed and suspect orders found, newest first',
     description:

@@ -1,8 +1,8 @@
 import { Controller, Get, Param, Query, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } from '@nestjs/swagger';
 import type { Response } from 'express';
-import { atMost } from '../../platform/back-off.js';
-import { Needs } from '../../platform/http/access.js';
+import { withTimeout } from '../../platform/back-off.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { DayRangeQuery } from '../../platform/http/day-range.js';
 import { progressOf } from '../../platform/http/run-json.js';
@@ -15,7 +15,7 @@ const MAX_WAIT_MS = 10_000;
 
 /** What is wrong with the orders that arrive, and what about them is odd. */
 @ApiTags('data quality')
-@Needs('data-quality:read')
+@RequireScope('data-quality:read')
 @Controller('data-quality')
 export class QualityReportController {
   private readonly longestWaitMs = MAX_WAIT_MS;
@@ -56,7 +56,7 @@ export class QualityReportController {
       throw new InvalidInput([{ field: 'start', message: `must not be after end (${end})` }]);
     }
     const run = await this.reports.request({ start, end });
-    await atMost(this.longestWaitMs, run.ended);
+    await withTimeout(this.longestWaitMs, run.ended);
     if (run.state === 'failed') throw run.failure;
     if (run.state !== 'done') response.status(202).location(`/data-quality/reports/${run.id}`);
     return answerOf(run);

@@ -4,7 +4,7 @@ import { type DayRange, Ledger } from '../../ledger/ledger.repository.js';
 import { type BackgroundRun, BackgroundRuns, type RunProgress, RunStopped } from '../../platform/background-runs.js';
 import { BusinessCalendar } from '../../domain/business-time.js';
 import { CONFIG, type Config } from '../../shared/config.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 import { type QualityFindings, QualityFold, type SuspectsWanted } from './quality-report.rules.js';
 import type { Suspect } from '../detectors/anomalies.rules.js';
 
@@ -26,7 +26,7 @@ export interface QualityReport extends QualityFindings {
 export type QualityReportRun = BackgroundRun<QualityReport>;
 
 /** As many reports wait to be made as may. */
-export class TooManyReports extends CallerError {
+export class TooManyReports extends ClientError {
   readonly code = 'too_many_reports';
   readonly kind = 'too_many';
   override readonly retryAfter = RETRY_AFTER_SECONDS;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { isDeepStrictEqual } from 'node:util';
-import type { JudgedMessage } from '../order-event.js';
+import type { ValidatedMessage } from '../order-event.js';
 import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
 import { MAX_CENTS } from '../money.js';
@@ -24,7 +24,7 @@ const refund = {
   amount: 2.5,
 };
 
-function judged(event: object | string): JudgedMessage {
+function judged(event: object | string): ValidatedMessage {
   const body = typeof event === 'string' ? event : JSON.stringify(event);
   const at = Date.UTC(2024, 4, 1);
   return judge(

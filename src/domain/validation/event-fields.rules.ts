@@ -1,4 +1,4 @@
-import { BOUNDS, type JudgingPolicy, type Reason, REASONS } from '../order-event.js';
+import { BOUNDS, type ValidationPolicy, type Reason, REASONS } from '../order-event.js';
 import { type Cleaned, Unreadable } from './order-cleaning.rules.js';
 
 const REASONS_IN_ORDER = Object.keys(REASONS) as Reason[];
@@ -14,7 +14,7 @@ export function reasonsIn(faults: Faults): Reason[] {
 }
 
 /** Judges an id that has to begin in a certain way. @returns null where it has a fault */
-export function judgePrefixedId(
+export function validatePrefixedId(
   field: 'order_id' | 'user_id',
   id: Cleaned<string>,
   prefix: string,
@@ -31,7 +31,7 @@ export function judgePrefixedId(
 }
 
 /** Judges when something happened. @returns ms UTC; null where it can't be read or is out of the bounds */
-export function judgeTime(
+export function validateTime(
   field: 'order_timestamp' | 'refund_timestamp',
   time: Cleaned<number>,
   sentAt: number,
@@ -51,6 +51,6 @@ export function judgeTime(
 }
 
 /** An event without a currency means the configured one. */
-export function judgeCurrency(currency: Cleaned<string>, policy: JudgingPolicy, faults: Faults): void {
+export function validateCurrency(currency: Cleaned<string>, policy: ValidationPolicy, faults: Faults): void {
   if (currency !== undefined && currency !== policy.currency) faults.add('unsupported_currency');
 }

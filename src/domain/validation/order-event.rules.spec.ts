@@ -1,13 +1,13 @@
 import fc from 'fast-check';
-import { type JudgedMessage, type JudgingPolicy, type Reason, REASONS } from '../order-event.js';
+import { type ValidatedMessage, type ValidationPolicy, type Reason, REASONS } from '../order-event.js';
 import { loadConfig } from '../../shared/config.js';
 import { rawHash } from './content-hash.rules.js';
 import { judge } from './order-event.rules.js';
 import { cents, MAX_CENTS } from '../money.js';
 
 const SENT_AT = Date.parse('2024-03-01T12:00:00Z');
-const correcting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS };
-const rejecting: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderCents: MAX_CENTS };
+const correcting: ValidationPolicy = { currency: 'USD', orderValueMismatch: 'correct', maxOrderCents: MAX_CENTS };
+const rejecting: ValidationPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderCents: MAX_CENTS };
 
 function anItem(changes: object = {}): object {
   return { product_id: 'P1', quantity: 2, price_per_unit: 2.5, ...changes };
@@ -25,23 +25,23 @@ function anOrder(changes: object = {}): object {
   };
 }
 
-function judgeBody(body: string, policy = correcting): JudgedMessage {
+function judgeBody(body: string, policy = correcting): ValidatedMessage {
   return judge({ messageId: 'M1', body, sentAt: SENT_AT, receivedAt: SENT_AT + 50 }, policy);
 }
 
-function judgeOrder(changes: object = {}, policy = correcting): JudgedMessage {
+function judgeOrder(changes: object = {}, policy = correcting): ValidatedMessage {
   return judgeBody(JSON.stringify(anOrder(changes)), policy);
 }
 
 /** An order whose JSON is changed as text, for what JSON.stringify can't write. */
-function judgeText(from: string, to: string, policy = correcting): JudgedMessage {
+function judgeText(from: string, to: string, policy = correcting): ValidatedMessage {
   return judgeBody(
     JSON.stringify(anOrder()).replace(from, () => to),
     policy,
   );
 }
 
-function judgeItem(changes: object): JudgedMessage {
+function validateItem(changes: object): ValidatedMessage {
   return judgeOrder({ order_value: undefined, items: [anItem(changes)] });
 }
 
@@ -340,13 +340,13 @@ describe('order_value', () => {
 describe('the sum of an order', () => {
   it('must be greater than 0 after rounding', () => {
     for (const price_per_unit of [0, '0.00', 0.0024, '1e-300']) {
-      expect(judgeItem({ price_per_unit })).toMatchObject({ reasons: ['non_positive_total'], value: null });
+      expect(validateItem({ price_per_unit })).toMatchObject({ reasons: ['non_positive_total'], value: null });
     }
-    expect(judgeItem({ price_per_unit: 0.0025 })).toMatchObject({ reasons: [], value: 1 });
+    expect(validateItem({ price_per_unit: 0.0025 })).toMatchObject({ reasons: [], value: 1 });
   });
 
   it('has the content that it has under a higher limit, where it fails for its value alone', () => {
-    const under = (maxOrderCents: number, changes: object = {}): JudgedMessage =>
+    const under = (maxOrderCents: number, changes: object = {}): ValidatedMessage =>
       judgeOrder(changes, { ...correcting, maxOrderCents });
     const [counted, tooLarge] = [under(MAX_CENTS), under(cents(1))];
     expect(tooLarge).toMatchObject({ outcome: 'failed', reasons: ['order_value_too_large'], value: null, lines: [] });
@@ -414,7 +414,7 @@ describe('items', () => {
     ['price_per_unit_too_large', { price_per_unit: 1_000_000_000.01 }],
     ['price_per_unit_too_large', { price_per_unit: '1000000000.00000000000000000001' }],
   ])('fail with %s for %p', (reason, changes) => {
-    expect(judgeItem(changes)).toMatchObject({ outcome: 'failed', reasons: [reason] });
+    expect(validateItem(changes)).toMatchObject({ outcome: 'failed', reasons: [reason] });
   });
 
   it.each([
@@ -424,7 +424,7 @@ describe('items', () => {
     [{ quantity: 1, price_per_unit: 1_000_000_000 }],
     [{ product_id: 'P'.repeat(128) }],
   ])('are within the bounds with %p', (changes) => {
-    expect(judgeItem(changes).outcome).toBe('corrected');
+    expect(validateItem(changes).outcome).toBe('corrected');
   });
 
   it('may be free where the order is not', () => {

@@ -1,36 +1,42 @@
 import { cents, type Cents, MAX_CENTS } from '../money.js';
-import { BOUNDS, type JudgedMessage, type JudgingPolicy, type Reason, type ReceivedMessage } from '../order-event.js';
+import {
+  BOUNDS,
+  type ValidatedMessage,
+  type ValidationPolicy,
+  type Reason,
+  type ReceivedMessage,
+} from '../order-event.js';
 import { bodyHash, orderHash, rawHash } from './content-hash.rules.js';
-import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
+import { type Faults, validateCurrency, validatePrefixedId, validateTime, reasonsIn } from './event-fields.rules.js';
 import { exceeds, type ExactNumber, isWhole, roundedCents } from './exact-number.rules.js';
 import { unwrapBody } from './message-body.rules.js';
 import { type Cleaned, type CleanedItem, type CleanedOrder, cleanOrder, Unreadable } from './order-cleaning.rules.js';
 import { allocate, type PricedLine, runningCents } from './order-value.rules.js';
-import { isRefund, judgeRefund } from './refund-event.rules.js';
+import { isRefund, validateRefund } from './refund-event.rules.js';
 
 /**
  * Judges one message by the contract of an order event (domain/order-event.ts), or of a refund where it says to be one.
  * Its "now" is the time the message was sent, so that the same message is judged the same whenever it is delivered.
  * Never throws, whatever the body is.
  */
-export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMessage {
+export function judge(message: ReceivedMessage, policy: ValidationPolicy): ValidatedMessage {
   const read = unwrapBody(message.body);
   if (typeof read === 'string') return failedUnread(message, read);
   const { event, isWrapped } = read;
   const failureHash = bodyHash(message.body, isWrapped ? null : event);
-  if (isRefund(event)) return judgeRefund({ ...message, failureHash }, event, policy);
+  if (isRefund(event)) return validateRefund({ ...message, failureHash }, event, policy);
 
   const order = cleanOrder(event);
   const faults: Faults = new Set();
-  const orderId = judgePrefixedId('order_id', order.order_id, 'ORD', faults);
-  const userId = judgePrefixedId('user_id', order.user_id, 'U', faults);
-  const orderedAt = judgeTime('order_timestamp', order.order_timestamp, message.sentAt, faults);
-  judgeOptionalFields(order, policy, faults);
-  const lines = judgeItems(order.items, faults);
+  const orderId = validatePrefixedId('order_id', order.order_id, 'ORD', faults);
+  const userId = validatePrefixedId('user_id', order.user_id, 'U', faults);
+  const orderedAt = validateTime('order_timestamp', order.order_timestamp, message.sentAt, faults);
+  validateOptionalFields(order, policy, faults);
+  const lines = validateItems(order.items, faults);
   const sums = lines && runningCents(lines);
   const total = sums?.at(-1) ?? null;
-  judgeTotal(total, policy, faults);
-  const claimed = judgeClaim(order.order_value, total, policy, faults);
+  validateTotal(total, policy, faults);
+  const claimed = validateClaim(order.order_value, total, policy, faults);
 
   const judged = {
     ...message,
@@ -64,7 +70,7 @@ export function judge(message: ReceivedMessage, policy: JudgingPolicy): JudgedMe
  * sum exceeds MAX_CENTS.
  */
 export function sumOfItems({ items }: CleanedOrder): Cents | null {
-  const total = runningCents(judgeItems(items, new Set()) ?? []).at(-1);
+  const total = runningCents(validateItems(items, new Set()) ?? []).at(-1);
   return total === undefined || total > MAX_CENTS ? null : cents(total);
 }
 
@@ -72,7 +78,7 @@ function readable<T>(field: Cleaned<T>): T | undefined {
   return field instanceof Unreadable ? undefined : field;
 }
 
-function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
+function failedUnread(message: ReceivedMessage, reason: Reason): ValidatedMessage {
   return {
     ...message,
     kind: 'order',
@@ -90,14 +96,14 @@ function failedUnread(message: ReceivedMessage, reason: Reason): JudgedMessage {
   };
 }
 
-function judgeOptionalFields(order: CleanedOrder, policy: JudgingPolicy, faults: Faults): void {
-  judgeCurrency(order.currency, policy, faults);
+function validateOptionalFields(order: CleanedOrder, policy: ValidationPolicy, faults: Faults): void {
+  validateCurrency(order.currency, policy, faults);
   if (order.shipping_address instanceof Unreadable) faults.add('invalid_shipping_address');
   if (order.payment_method instanceof Unreadable) faults.add('invalid_payment_method');
 }
 
 /** Judges every item; null where the sum can't be computed because a quantity or a price has a fault. */
-function judgeItems(items: CleanedOrder['items'], faults: Faults): PricedLine[] | null {
+function validateItems(items: CleanedOrder['items'], faults: Faults): PricedLine[] | null {
   if (items === undefined) {
     faults.add('missing_items');
     return null;
@@ -106,18 +112,18 @@ function judgeItems(items: CleanedOrder['items'], faults: Faults): PricedLine[] 
     faults.add(Array.isArray(items.given) ? 'too_many_items' : 'invalid_items');
     return null;
   }
-  const lines = items.map((item) => judgeItem(item, faults)).filter((line) => line !== null);
+  const lines = items.map((item) => validateItem(item, faults)).filter((line) => line !== null);
   return lines.length === items.length ? lines : null;
 }
 
-function judgeItem(item: CleanedItem | Unreadable, faults: Faults): PricedLine | null {
+function validateItem(item: CleanedItem | Unreadable, faults: Faults): PricedLine | null {
   if (item instanceof Unreadable) {
     faults.add('invalid_items');
     return null;
   }
   const product_id = judgeProduct(item.product_id, faults);
-  const quantity = judgeQuantity(item.quantity, faults);
-  const price = judgePrice(item.price_per_unit, faults);
+  const quantity = validateQuantity(item.quantity, faults);
+  const price = validatePrice(item.price_per_unit, faults);
   return quantity === null || price === null ? null : { product_id, quantity, price };
 }
 
@@ -128,7 +134,7 @@ function judgeProduct(id: Cleaned<string>, faults: Faults): string {
   return '';
 }
 
-function judgeQuantity(quantity: Cleaned<ExactNumber>, faults: Faults): number | null {
+function validateQuantity(quantity: Cleaned<ExactNumber>, faults: Faults): number | null {
   if (quantity === undefined) {
     faults.add('missing_quantity');
   } else if (quantity instanceof Unreadable || !isWhole(quantity)) {
@@ -143,7 +149,7 @@ function judgeQuantity(quantity: Cleaned<ExactNumber>, faults: Faults): number |
   return null;
 }
 
-function judgePrice(price: Cleaned<ExactNumber>, faults: Faults): ExactNumber | null {
+function validatePrice(price: Cleaned<ExactNumber>, faults: Faults): ExactNumber | null {
   if (price === undefined) {
     faults.add('missing_price_per_unit');
   } else if (price instanceof Unreadable) {
@@ -158,17 +164,17 @@ function judgePrice(price: Cleaned<ExactNumber>, faults: Faults): ExactNumber | 
   return null;
 }
 
-function judgeTotal(total: number | null, { maxOrderCents }: JudgingPolicy, faults: Faults): void {
+function validateTotal(total: number | null, { maxOrderCents }: ValidationPolicy, faults: Faults): void {
   if (total === null) return;
   if (total <= 0) faults.add('non_positive_total');
   if (total > maxOrderCents) faults.add('order_value_too_large');
 }
 
 /** Judges the claimed value; what it says of the total is only asked where the total is one that an order may have. */
-function judgeClaim(
+function validateClaim(
   claim: Cleaned<ExactNumber>,
   total: number | null,
-  policy: JudgingPolicy,
+  policy: ValidationPolicy,
   faults: Faults,
 ): Cents | null {
   const rejecting = policy.orderValueMismatch === 'reject';

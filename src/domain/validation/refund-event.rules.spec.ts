@@ -1,10 +1,10 @@
 import fc from 'fast-check';
-import type { JudgedMessage, JudgingPolicy } from '../order-event.js';
+import type { ValidatedMessage, ValidationPolicy } from '../order-event.js';
 import { judge } from './order-event.rules.js';
 import { MAX_CENTS } from '../money.js';
 
 const SENT_AT = Date.parse('2024-03-01T12:00:00Z');
-const policy: JudgingPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderCents: MAX_CENTS };
+const policy: ValidationPolicy = { currency: 'USD', orderValueMismatch: 'reject', maxOrderCents: MAX_CENTS };
 
 /** A refund of 2.50; a change to undefined leaves the field out. */
 function aRefund(changes: object = {}): object {
@@ -18,11 +18,11 @@ function aRefund(changes: object = {}): object {
   };
 }
 
-function judgeBody(body: string): JudgedMessage {
+function judgeBody(body: string): ValidatedMessage {
   return judge({ messageId: 'M1', body, sentAt: SENT_AT, receivedAt: SENT_AT + 50 }, policy);
 }
 
-function judgeRefund(changes: object = {}): JudgedMessage {
+function validateRefund(changes: object = {}): ValidatedMessage {
   return judgeBody(JSON.stringify(aRefund(changes)));
 }
 
@@ -50,7 +50,7 @@ describe('judge, of a refund', () => {
   });
 
   it('cleans before it judges, and keeps what it does not know', () => {
-    const judged = judgeRefund({
+    const judged = validateRefund({
       type: ' Refund',
       refund_id: ' r1 ',
       order_id: 'ord1\n',
@@ -59,12 +59,12 @@ describe('judge, of a refund', () => {
       user_id: 'U9',
       why: { broken: true },
     });
-    expect(judged).toEqual({ ...judgeRefund(), body: judged.body, failureHash: judged.failureHash });
+    expect(judged).toEqual({ ...validateRefund(), body: judged.body, failureHash: judged.failureHash });
   });
 
   it('takes only what says so for a refund', () => {
     for (const type of [undefined, null, 'order', 'refunds', ['refund'], 1]) {
-      expect(judgeRefund({ type }).kind).toBe('order');
+      expect(validateRefund({ type }).kind).toBe('order');
     }
   });
 
@@ -93,7 +93,7 @@ describe('judge, of a refund', () => {
     ['amount', '1e300', 'amount_too_large'],
     ['currency', 'EUR', 'unsupported_currency'],
   ])('fails one whose %s is %j: %s', (field, value, reason) => {
-    expect(judgeRefund({ [field]: value })).toMatchObject({ outcome: 'failed', reasons: [reason], value: null });
+    expect(validateRefund({ [field]: value })).toMatchObject({ outcome: 'failed', reasons: [reason], value: null });
   });
 
   it('goes up to every bound', () => {
@@ -106,12 +106,12 @@ describe('judge, of a refund', () => {
       { refund_timestamp: '2000-01-01' },
       { currency: ' usd ' },
     ]) {
-      expect(judgeRefund(changes)).toMatchObject({ outcome: 'accepted', reasons: [] });
+      expect(validateRefund(changes)).toMatchObject({ outcome: 'accepted', reasons: [] });
     }
   });
 
   it('finds every fault, each once, in the order of the contract', () => {
-    const judged = judgeRefund({
+    const judged = validateRefund({
       refund_id: ['R1'],
       order_id: '7',
       amount: -1.005,
@@ -138,7 +138,7 @@ describe('judge, of a refund', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1e13 }), fc.boolean(), (amount, asText) => {
         const text = `${Math.floor(amount / 100)}.${String(amount % 100).padStart(2, '0')}`;
-        expect(judgeRefund({ amount: asText ? text : Number(text) })).toMatchObject({
+        expect(validateRefund({ amount: asText ? text : Number(text) })).toMatchObject({
           outcome: 'accepted',
           value: amount,
         });

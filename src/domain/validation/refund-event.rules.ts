@@ -1,7 +1,7 @@
 import { cents, type Cents, MAX_CENTS } from '../money.js';
-import type { JudgedMessage, JudgingPolicy, ReceivedMessage } from '../order-event.js';
+import type { ValidatedMessage, ValidationPolicy, ReceivedMessage } from '../order-event.js';
 import { refundHash } from './content-hash.rules.js';
-import { type Faults, judgeCurrency, judgePrefixedId, judgeTime, reasonsIn } from './event-fields.rules.js';
+import { type Faults, validateCurrency, validatePrefixedId, validateTime, reasonsIn } from './event-fields.rules.js';
 import { exceeds, type ExactNumber, roundedCents, wholeParts } from './exact-number.rules.js';
 import type { JsonObject } from './message-body.rules.js';
 import { type Cleaned, Unreadable } from './order-cleaning.rules.js';
@@ -19,18 +19,18 @@ export function isRefund(event: JsonObject): boolean {
  * Judges a refund by what it says itself; whether its order is counted and worth that much, the ledger decides. It has
  * no user: that is the order's.
  */
-export function judgeRefund(
-  message: ReceivedMessage & Pick<JudgedMessage, 'failureHash'>,
+export function validateRefund(
+  message: ReceivedMessage & Pick<ValidatedMessage, 'failureHash'>,
   event: JsonObject,
-  policy: JudgingPolicy,
-): JudgedMessage {
+  policy: ValidationPolicy,
+): ValidatedMessage {
   const refund = cleanRefund(event);
   const faults: Faults = new Set();
   const refundId = judgeRefundId(refund.refund_id, faults);
-  const orderId = judgePrefixedId('order_id', refund.order_id, 'ORD', faults);
-  const orderedAt = judgeTime('refund_timestamp', refund.refund_timestamp, message.sentAt, faults);
-  const amount = judgeAmount(refund.amount, faults);
-  judgeCurrency(refund.currency, policy, faults);
+  const orderId = validatePrefixedId('order_id', refund.order_id, 'ORD', faults);
+  const orderedAt = validateTime('refund_timestamp', refund.refund_timestamp, message.sentAt, faults);
+  const amount = validateAmount(refund.amount, faults);
+  validateCurrency(refund.currency, policy, faults);
   const { currency } = policy;
 
   const judged = {
@@ -56,7 +56,7 @@ function judgeRefundId(id: Cleaned<string>, faults: Faults): string | null {
   return null;
 }
 
-function judgeAmount(amount: Cleaned<ExactNumber>, faults: Faults): Cents | null {
+function validateAmount(amount: Cleaned<ExactNumber>, faults: Faults): Cents | null {
   if (amount === undefined) {
     faults.add('missing_amount');
   } else if (amount instanceof Unreadable) {

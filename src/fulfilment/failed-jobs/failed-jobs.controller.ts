@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentActor, Needs } from '../../platform/http/access.js';
+import { CurrentActor, RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { encodeCursor, placeBefore } from '../../platform/http/cursor.js';
 import type { Actor } from '../../shared/access.js';
@@ -26,7 +26,7 @@ export class FailedJobsController {
 
   /** What was tried often enough. @throws InvalidInput @throws DatabaseUnavailable */
   @Get()
-  @Needs('orders:manage-any')
+  @RequireScope('orders:manage-any')
   @ApiOperation({ summary: 'What did not succeed however often it was tried, newest first' })
   @ApiOkResponse({ type: FailedJobPage })
   @ApiInvalidInput('state: must be one of open, retried, resolved')
@@ -40,7 +40,7 @@ export class FailedJobsController {
   /** Tries again. @throws InvalidInput @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable */
   @Post(':job_id/retry')
   @HttpCode(200)
-  @Needs('orders:manage-any')
+  @RequireScope('orders:manage-any')
   @ApiOperation({ summary: 'Have it tried again, as often as at first' })
   @ApiOkResponse({ type: FailedJobJson })
   @ApiInvalidInput('job_id: must be a whole number from 1 to 999999999999999')
@@ -53,7 +53,7 @@ export class FailedJobsController {
   /** Takes it off the list. @throws InvalidInput @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable */
   @Post(':job_id/resolve')
   @HttpCode(200)
-  @Needs('orders:manage-any')
+  @RequireScope('orders:manage-any')
   @ApiOperation({ summary: 'Say that it was seen to by hand, and how' })
   @ApiOkResponse({ type: FailedJobJson })
   @ApiInvalidInput('note: must have 1 to 500 characters')

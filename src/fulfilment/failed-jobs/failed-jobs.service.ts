@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm';
 import { Audit } from '../../platform/audit/audit.js';
 import { Database, type Executor } from '../../platform/database/database.js';
 import type { Actor } from '../../shared/access.js';
-import { CallerError, NotFound } from '../../shared/errors.js';
+import { ClientError, NotFound } from '../../shared/errors.js';
 import { type LockedOrder, OrderWorkflow } from '../workflow/order-workflow.service.js';
 import { type OutgoingMessage, stepMessage } from '../messaging/outbox.repository.js';
 import type { JOBS } from './failed-jobs.repository.js';
@@ -32,7 +32,7 @@ export interface FailedJob {
 }
 
 /** Somebody has seen to the job already. */
-export class JobSeenTo extends CallerError {
+export class JobSeenTo extends ClientError {
   readonly code = 'job_seen_to';
   readonly kind = 'conflict';
   constructor(id: number, state: string) {
@@ -75,7 +75,7 @@ export class FailedJobs {
   /** Has a job tried again, as often as at first. @throws NotFound @throws JobSeenTo @throws DatabaseUnavailable */
   async retry(id: number, actor: Actor): Promise<FailedJob> {
     return this.seeTo(id, 'retried', null, actor, async (tx, order, { job, reference }) => {
-      if (job === 'return-payment') return this.payments.returnOnceMore(tx, reference);
+      if (job === 'return-payment') return this.payments.retryRefund(tx, reference);
       await tx.query(sql`update orders set redriven = 0 where id = ${order.id}`);
       const task = taskOf(order.status);
       return task === null ? [] : [stepMessage(task, order.id)];
@@ -88,7 +88,7 @@ export class FailedJobs {
    */
   async resolve(id: number, note: string, actor: Actor): Promise<FailedJob> {
     return this.seeTo(id, 'resolved', note, actor, async (tx, order, { job, reference }) =>
-      job === 'return-payment' ? this.payments.returnedByHand(tx, order, reference) : [],
+      job === 'return-payment' ? this.payments.markRefundedManually(tx, order, reference) : [],
     );
   }
 

@@ -3,7 +3,7 @@ import { sql, type SQL } from 'drizzle-orm';
 import { Audit } from '../../platform/audit/audit.js';
 import { Database, type Executor } from '../../platform/database/database.js';
 import type { Actor, Caller } from '../../shared/access.js';
-import { CallerError, InvalidInput, NotFound } from '../../shared/errors.js';
+import { ClientError, InvalidInput, NotFound } from '../../shared/errors.js';
 import type { Cents } from '../../domain/money.js';
 
 /** How much of a product there is, at one place or at all of them. */
@@ -51,7 +51,7 @@ export interface NewProduct {
 }
 
 /** There is a product of this SKU already. */
-export class SkuTaken extends CallerError {
+export class SkuTaken extends ClientError {
   readonly code = 'sku_taken';
   readonly kind = 'conflict';
   constructor(sku: string) {
@@ -60,7 +60,7 @@ export class SkuTaken extends CallerError {
 }
 
 /** More would be taken away than is there and not promised to an order. */
-export class NotInStock extends CallerError {
+export class NotInStock extends ClientError {
   readonly code = 'not_in_stock';
   readonly kind = 'conflict';
   constructor(sku: string, warehouse: string, available: number) {

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
 import { ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Decimal } from 'decimal.js';
-import { CurrentActor, CurrentCaller, ForAnyCaller, Needs } from '../../platform/http/access.js';
+import { CurrentActor, CurrentCaller, ForAnyCaller, RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { decodeCursor, encodeCursor, placeBefore } from '../../platform/http/cursor.js';
 import type { Actor, Caller } from '../../shared/access.js';
@@ -59,7 +59,7 @@ export class InventoryController {
 
   /** Why there is as much as there is. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
   @Get(':sku/movements')
-  @Needs('catalogue:manage')
+  @RequireScope('catalogue:manage')
   @ApiOperation({
     summary: "A product's stock movements, newest first",
     description: 'The sum of a place’s movements is what is on hand there.',
@@ -80,7 +80,7 @@ export class InventoryController {
 
   /** A new product. @throws InvalidInput @throws SkuTaken @throws DatabaseUnavailable */
   @Post()
-  @Needs('catalogue:manage')
+  @RequireScope('catalogue:manage')
   @ApiOperation({ summary: 'Put a product on sale', description: 'A vendor’s is theirs; an admin’s is nobody’s.' })
   @ApiCreatedResponse({ type: StockOfProductJson })
   @ApiInvalidInput('price: must be an amount from 0.01 to 1000000000 with at most two places')
@@ -97,7 +97,7 @@ export class InventoryController {
 
   /** Another name, price or limit. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
   @Patch(':sku')
-  @Needs('catalogue:manage')
+  @RequireScope('catalogue:manage')
   @ApiOperation({
     summary: 'Change what a product is called or costs, or when it is low',
     description: 'Orders that were taken before keep the price they were taken at.',
@@ -123,7 +123,7 @@ export class InventoryController {
   /** More of it. @throws InvalidInput @throws NotFound @throws NotInStock @throws DatabaseUnavailable */
   @Post(':sku/restock')
   @HttpCode(200)
-  @Needs('catalogue:manage')
+  @RequireScope('catalogue:manage')
   @ApiOperation({ summary: 'Put more of a product on a shelf, or take some away' })
   @ApiOkResponse({ type: StockOfProductJson })
   @ApiInvalidInput('warehouse: must be one of GET /api/v1/warehouses')

@@ -56,7 +56,7 @@ export async function release(tx: Executor, orderId: string): Promise<number> {
 }
 
 /** Takes what is promised to a locked order off the shelves. @returns how many pieces */
-export async function takeOut(tx: Executor, orderId: string, actor: string): Promise<number> {
+export async function fulfilReservation(tx: Executor, orderId: string, actor: string): Promise<number> {
   await lockStockOf(tx, orderId);
   const [taken] = await tx.query<{ pieces: number }>(
     sql`with ended as (

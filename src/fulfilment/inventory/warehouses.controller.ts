@@ -1,6 +1,6 @@
 import { Body, Controller, Get, Param, Put } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentActor, ForAnyCaller, Needs } from '../../platform/http/access.js';
+import { CurrentActor, ForAnyCaller, RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import type { Actor } from '../../shared/access.js';
 import { WarehouseJson, WarehousePath, WarehouseRequest } from './warehouses.dto.js';
@@ -24,7 +24,7 @@ export class WarehousesController {
 
   /** A new one, or another name. @throws InvalidInput @throws DatabaseUnavailable */
   @Put(':code')
-  @Needs('catalogue:manage-any')
+  @RequireScope('catalogue:manage-any')
   @ApiOperation({ summary: 'Make a warehouse, or call it otherwise' })
   @ApiOkResponse({ type: WarehouseJson })
   @ApiInvalidInput('name: must have 1 to 200 characters')

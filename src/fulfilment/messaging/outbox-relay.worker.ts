@@ -1,7 +1,7 @@
 import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { setTimeout as pause } from 'node:timers/promises';
-import { atMost } from '../../platform/back-off.js';
+import { withTimeout } from '../../platform/back-off.js';
 import { Database } from '../../platform/database/database.js';
 import { OutageNotice } from '../../platform/outage-notice.js';
 import { QueueSender } from '../../platform/queue/queue-sender.js';
@@ -59,20 +59,20 @@ export class OutboxRelay implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   onApplicationBootstrap(): void {
-    this.workflow.onCommitted(() => this.poke());
-    this.poke();
+    this.workflow.onCommitted(() => this.notify());
+    this.notify();
   }
 
   /** What is not sent by then stays in the outbox. */
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
-    await atMost(STOP_TIMEOUT_MS, this.ended);
+    await withTimeout(STOP_TIMEOUT_MS, this.ended);
     for (const notice of Object.values(this.notices)) notice.stop();
   }
 
   /** Has what is in the outbox sent soon. */
   @Interval(SWEEP_EVERY_MS)
-  poke(): void {
+  notify(): void {
     this.again = true;
     if (!this.busy && !this.stopping && this.database.availability.up) this.ended = this.run();
   }

@@ -3,7 +3,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { receiveCountOf } from '../../platform/queue/poll-loops.js';
 import type { Queue } from '../../platform/queue/queue.js';
 import { spreadRedeliverySeconds } from '../../platform/queue/redelivery.rules.js';
-import { promptly } from '../../platform/queue/sqs-client.js';
+import { withDeadline } from '../../platform/queue/sqs-client.js';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { faultText } from '../../shared/fault-text.js';
 import { StepHandlers } from '../workflow/step-handlers.js';
@@ -53,7 +53,7 @@ export class StepIntake {
     try {
       await Promise.all(
         messages.map(async (message) => {
-          const comesAgainIn = await this.inTurn(step, message);
+          const comesAgainIn = await this.runExclusive(step, message);
           if (comesAgainIn === null) return;
           kept.delete(message);
           await this.hide(queue, [message], comesAgainIn);
@@ -79,7 +79,7 @@ export class StepIntake {
   }
 
   /** @returns null where the message is done, else the seconds until it is to come again */
-  private async inTurn(step: StepQueue, message: Message): Promise<number | null> {
+  private async runExclusive(step: StepQueue, message: Message): Promise<number | null> {
     if (!(await this.turn(step, receiveCountOf(message)))) return GIVEN_BACK_FOR_SECONDS;
     try {
       return await this.run(step, message);
@@ -139,7 +139,7 @@ export class StepIntake {
     }));
     const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl: queue.settings.name, Entries });
     try {
-      await promptly((options) => queue.sqs.send(command, options));
+      await withDeadline((options) => queue.sqs.send(command, options));
     } catch (error) {
       queue.availability.failed(error);
     }

@@ -3,13 +3,13 @@ import { sql } from 'drizzle-orm';
 import { createHash } from 'node:crypto';
 import type { Executor } from '../../platform/database/database.js';
 import { CONFIG, type Config } from '../../shared/config.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 
 /** The longest key that is taken. */
 export const MAX_KEY_CHARACTERS = 255;
 
 /** The header `Idempotency-Key` is missing or is not usable. */
-export class IdempotencyKeyMissing extends CallerError {
+export class IdempotencyKeyMissing extends ClientError {
   readonly code = 'idempotency_key_missing';
   readonly kind = 'invalid';
   constructor() {
@@ -21,7 +21,7 @@ export class IdempotencyKeyMissing extends CallerError {
 }
 
 /** The key was used for a request with another body. */
-export class IdempotencyKeyReused extends CallerError {
+export class IdempotencyKeyReused extends ClientError {
   readonly code = 'idempotency_key_reused';
   readonly kind = 'unprocessable';
   constructor() {
@@ -30,7 +30,7 @@ export class IdempotencyKeyReused extends CallerError {
 }
 
 /** A request with the key is being answered right now. */
-export class RequestInFlight extends CallerError {
+export class RequestInFlight extends ClientError {
   readonly code = 'request_in_flight';
   readonly kind = 'conflict';
   override readonly retryAfter = 1;

@@ -3,13 +3,13 @@ import { sql } from 'drizzle-orm';
 import { Database, type Executor } from '../../platform/database/database.js';
 import type { Erased, Eraser } from '../../platform/privacy/personal-data.js';
 import { ERASED } from '../../shared/erased.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 import { isCancellable, type OrderStatus } from '../workflow/order-states.rules.js';
 
 const ORDERS_PER_PART = 250;
 
 /** An order of the user is still to be sent to the address. */
-export class OrdersUnderWay extends CallerError {
+export class OrdersUnderWay extends ClientError {
   readonly code = 'orders_under_way';
   readonly kind = 'conflict';
   constructor(userId: string) {

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiHeader, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
-import { CurrentActor, CurrentCaller, Needs, NotAllowed } from '../../platform/http/access.js';
+import { CurrentActor, CurrentCaller, RequireScope, NotAllowed } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { decodeCursor, encodeCursor } from '../../platform/http/cursor.js';
 import { accountName, type Actor, type Caller } from '../../shared/access.js';
@@ -52,7 +52,7 @@ export class OrdersController {
    */
   @Post()
   @HttpCode(202)
-  @Needs('orders:own')
+  @RequireScope('orders:own')
   @ApiOperation({
     summary: 'Place an order',
     description:
@@ -114,7 +114,7 @@ export class OrdersController {
 
   /** The caller's orders, or with the scope for it everybody's. @throws InvalidInput @throws DatabaseUnavailable */
   @Get()
-  @Needs('orders:own')
+  @RequireScope('orders:own')
   @ApiOperation({
     summary: 'Your orders, newest first',
     description: 'With the scope `orders:manage-any` all there are. Days are cut in BUSINESS_TIME_ZONE.',
@@ -143,7 +143,7 @@ export class OrdersController {
 
   /** One order. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
   @Get(':order_id')
-  @Needs('orders:own')
+  @RequireScope('orders:own')
   @ApiOperation({ summary: 'One order: its lines, where it is, and what it can become next' })
   @ApiOkResponse({ type: OrderDetailJson })
   @ApiInvalidInput('order_id: must be ORD- and 16 letters or digits')
@@ -155,7 +155,7 @@ export class OrdersController {
 
   /** What happened to an order. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
   @Get(':order_id/timeline')
-  @Needs('orders:own')
+  @RequireScope('orders:own')
   @ApiOperation({ summary: 'Everything that happened to an order, in order' })
   @ApiOkResponse({ type: TimelinePage })
   @ApiInvalidInput('cursor: must be a next_cursor of this list')
@@ -176,7 +176,7 @@ export class OrdersController {
   /** Cancels an order. @throws InvalidInput @throws NotFound @throws TooLateToCancel @throws DatabaseUnavailable */
   @Post(':order_id/cancel')
   @HttpCode(200)
-  @Needs('orders:own')
+  @RequireScope('orders:own')
   @ApiOperation({
     summary: 'Cancel an order that is not shipped',
     description: 'Its stock is free again at once; what was paid goes back. Cancelled twice it stays cancelled.',

@@ -24,7 +24,7 @@ import { isoOf } from '../../shared/iso-time.js';
 import { cents, decimalOf } from '../../domain/money.js';
 import { OptionalSku, Sku } from '../inventory/catalogue.dto.js';
 import { isOrderId } from './order-id.rules.js';
-import { isCancellable, MOVES, ORDER_STATUSES, type OrderStatus } from '../workflow/order-states.rules.js';
+import { isCancellable, TRANSITIONS, ORDER_STATUSES, type OrderStatus } from '../workflow/order-states.rules.js';
 import { MAX_QUANTITY, type Order, type OrderedLine, type TimelineEntry } from './orders.service.js';
 
 const DEFAULT_LIMIT = 20;
@@ -337,7 +337,7 @@ export function orderDetailJson(
     })),
     shipping_address: order.shippingAddress,
     payment_method: order.paymentMethod,
-    allowed_next: [...MOVES[order.status]],
+    allowed_next: [...TRANSITIONS[order.status]],
     cancellable: isCancellable(order.status),
     tracking_number: trackingNumber,
     links: linksOf(order.id),

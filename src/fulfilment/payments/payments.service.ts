@@ -144,7 +144,7 @@ export class Payments extends PaymentNotices {
   }
 
   /** What a person gave back by hand is taken out of the statistics all the same. The order must be locked. */
-  async returnedByHand(tx: Executor, order: LockedOrder, attemptId: string): Promise<OutgoingMessage[]> {
+  async markRefundedManually(tx: Executor, order: LockedOrder, attemptId: string): Promise<OutgoingMessage[]> {
     const attempt = await findAttempt(tx, attemptId);
     if (attempt?.compensation !== 'failed') return [];
     await changeAttempt(tx, attempt, { compensation: 'done' });
@@ -152,7 +152,7 @@ export class Payments extends PaymentNotices {
   }
 
   /** Begins anew with a return that was given up. The order must be locked. */
-  async returnOnceMore(tx: Executor, attemptId: string): Promise<OutgoingMessage[]> {
+  async retryRefund(tx: Executor, attemptId: string): Promise<OutgoingMessage[]> {
     const attempt = await findAttempt(tx, attemptId);
     if (attempt?.compensation !== 'failed') return [];
     await changeAttempt(tx, attempt, { compensation: 'due', compensationTries: 0 });
@@ -163,14 +163,14 @@ export class Payments extends PaymentNotices {
    * Has every charge of a locked order undone that may have taken money.
    * @returns the messages that do it, to go with what the order is moved by
    */
-  async undoAll(tx: Executor, orderId: string): Promise<OutgoingMessage[]> {
+  async compensateAll(tx: Executor, orderId: string): Promise<OutgoingMessage[]> {
     const due = await compensateAll(tx, orderId);
     return due.map(returnMessage);
   }
 
   /** Gives up on a locked order that was not paid in time or can't be. */
   async giveUp(tx: Executor, order: LockedOrder, because: string, actor: Actor): Promise<void> {
-    const send = await this.undoAll(tx, order.id);
+    const send = await this.compensateAll(tx, order.id);
     const pieces = await release(tx, order.id);
     const detail = { because, pieces_released: pieces };
     await this.workflow.record(tx, order, { event: 'payment.given_up', to: 'payment_failed', detail, send }, actor);
@@ -289,7 +289,7 @@ export class Payments extends PaymentNotices {
     await changeAttempt(tx, attempt, { state: 'declined', compensation: 'done' });
     const to = ['reserved', 'payment_unknown'].includes(order.status) ? ('payment_failed' as const) : undefined;
     const pieces = to ? await release(tx, order.id) : 0;
-    const send = to ? await this.undoAll(tx, order.id) : [];
+    const send = to ? await this.compensateAll(tx, order.id) : [];
     const detail = { attempt: attempt.number, reason, pieces_released: pieces };
     await this.workflow.record(tx, order, { event: 'payment.declined', to, detail, send }, actor);
   }

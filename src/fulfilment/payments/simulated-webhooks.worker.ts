@@ -3,7 +3,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { Interval } from '@nestjs/schedule';
 import { sql } from 'drizzle-orm';
 import type { Server } from 'node:http';
-import { atMost } from '../../platform/back-off.js';
+import { withTimeout } from '../../platform/back-off.js';
 import { Database } from '../../platform/database/database.js';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { isoOf } from '../../shared/iso-time.js';
@@ -50,7 +50,7 @@ export class SimulatedWebhooks implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(STOP_TIMEOUT_MS, this.underWay ?? Promise.resolve());
+    await withTimeout(STOP_TIMEOUT_MS, this.underWay ?? Promise.resolve());
   }
 
   /** Does what is due. One that is asked for while another is under way is that one. */

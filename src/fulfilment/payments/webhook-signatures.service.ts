@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { randomBytes } from 'node:crypto';
 import { Webhook, WebhookVerificationError } from 'standardwebhooks';
 import { CONFIG, type Config } from '../../shared/config.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 
 const ID_HEADER = 'webhook-id';
 const TIMESTAMP_HEADER = 'webhook-timestamp';
@@ -15,7 +15,7 @@ const ID = /^[\x21-\x7e]{1,128}$/;
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 /** The event is not signed by the payment provider, or was so too long ago. */
-export class InvalidWebhookSignature extends CallerError {
+export class InvalidWebhookSignature extends ClientError {
   readonly code = 'invalid_webhook_signature';
   readonly kind = 'unauthenticated';
 }

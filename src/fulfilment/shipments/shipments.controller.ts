@@ -1,6 +1,6 @@
 import { Controller, Get, Param } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentCaller, Needs } from '../../platform/http/access.js';
+import { CurrentCaller, RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import type { Caller } from '../../shared/access.js';
 import { ShipmentJson, shipmentJson, TrackingPath } from './shipments.dto.js';
@@ -15,7 +15,7 @@ export class ShipmentsController {
 
   /** One shipment. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
   @Get(':tracking_number')
-  @Needs('orders:own')
+  @RequireScope('orders:own')
   @ApiOperation({ summary: 'Where a shipment is, and what happened to it' })
   @ApiOkResponse({ type: ShipmentJson })
   @ApiInvalidInput('tracking_number: must be a tracking number, such as SP473124829XX')

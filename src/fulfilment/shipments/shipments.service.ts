@@ -8,7 +8,7 @@ import { NotFound } from '../../shared/errors.js';
 import { isNew } from '../messaging/inbox.repository.js';
 import { type LockedOrder, OrderWorkflow, WORKFLOW } from '../workflow/order-workflow.service.js';
 import { mayBeSeenBy } from '../orders/orders.service.js';
-import { takeOut } from '../inventory/reservations.repository.js';
+import { fulfilReservation } from '../inventory/reservations.repository.js';
 import { nextShipmentStatus, type ShipmentStatus } from './shipment-progress.rules.js';
 import type { StepMessage } from '../messaging/step-messages.js';
 import { trackingNumberOf } from './tracking-number.rules.js';
@@ -43,7 +43,7 @@ export class Shipments {
       if (!(await isNew(tx, 'shipment', messageId))) return;
       const order = await this.workflow.lock(tx, orderId);
       if (order?.status !== 'paid') return;
-      await takeOut(tx, order.id, WORKFLOW.name);
+      await fulfilReservation(tx, order.id, WORKFLOW.name);
       const trackingNumber = await this.handOver(tx, order.id);
       const detail = { tracking_number: trackingNumber, carrier: CARRIER };
       await this.workflow.record(tx, order, { event: 'shipment.created', to: 'shipped', detail }, WORKFLOW);
@@ -70,7 +70,7 @@ export class Shipments {
     const dueOf = new Map(due.map((shipment) => [shipment.orderId, shipment]));
     for (const order of orders) {
       const shipment = dueOf.get(order.id);
-      if (shipment) await this.goOn(tx, order, shipment);
+      if (shipment) await this.tick(tx, order, shipment);
     }
   }
 
@@ -115,7 +115,7 @@ export class Shipments {
     throw new Error('There are hardly any tracking numbers left');
   }
 
-  private async goOn(
+  private async tick(
     tx: Executor,
     order: LockedOrder,
     { trackingNumber, status }: Pick<Shipment, 'trackingNumber' | 'status'>,

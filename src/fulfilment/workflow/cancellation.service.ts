@@ -1,19 +1,19 @@
 import { Injectable } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import type { Actor, Caller } from '../../shared/access.js';
-import { CallerError } from '../../shared/errors.js';
-import { isCancellable, MOVES, type OrderStatus } from './order-states.rules.js';
+import { ClientError } from '../../shared/errors.js';
+import { isCancellable, TRANSITIONS, type OrderStatus } from './order-states.rules.js';
 import { mayBeSeenBy, unknownOrder } from '../orders/orders.service.js';
 import { OrderWorkflow } from './order-workflow.service.js';
 import { Payments } from '../payments/payments.service.js';
 import { release } from '../inventory/reservations.repository.js';
 
 /** The order is too far on its way, or at its end. */
-export class TooLateToCancel extends CallerError {
+export class TooLateToCancel extends ClientError {
   readonly code = 'too_late_to_cancel';
   readonly kind = 'conflict';
   constructor(id: string, status: OrderStatus) {
-    const next = MOVES[status].join(', ');
+    const next = TRANSITIONS[status].join(', ');
     super(`${id} is ${status} and can't be cancelled any more${next && `; it can only become ${next}`}.`);
   }
 }
@@ -34,7 +34,7 @@ export class Cancellation {
       if (!order) throw unknownOrder(id);
       if (order.status === 'cancelled') return;
       if (!isCancellable(order.status)) throw new TooLateToCancel(id, order.status);
-      const send = await this.payments.undoAll(tx, id);
+      const send = await this.payments.compensateAll(tx, id);
       const pieces = await release(tx, id);
       const detail = { pieces_released: pieces, payments_to_undo: send.length };
       await this.workflow.record(tx, order, { event: 'order.cancelled', to: 'cancelled', detail, send }, actor);

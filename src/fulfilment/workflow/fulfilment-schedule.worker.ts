@@ -1,7 +1,7 @@
 import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
 import { sql, type SQL } from 'drizzle-orm';
-import { atMost } from '../../platform/back-off.js';
+import { withTimeout } from '../../platform/back-off.js';
 import { Database, type Executor } from '../../platform/database/database.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
@@ -71,7 +71,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping = true;
-    await atMost(STOP_TIMEOUT_MS, Promise.all(this.running.values()));
+    await withTimeout(STOP_TIMEOUT_MS, Promise.all(this.running.values()));
   }
 
   /** Has the carrier go on with what is on its way. */
@@ -81,7 +81,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
       for (let more = true; more;) {
         const due = await this.shipments.overdue(ORDERS_PER_ROUND);
         const progress = (tx: Executor, orders: LockedOrder[]): Promise<void> => this.shipments.progress(tx, orders);
-        const allWell = await this.inTurn('shipment progress', due, progress, SHIPMENTS_TOGETHER);
+        const allWell = await this.processEach('shipment progress', due, progress, SHIPMENTS_TOGETHER);
         more = allWell && due.length === ORDERS_PER_ROUND;
       }
     });
@@ -183,7 +183,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
     orderIds: string[],
     work: (tx: Executor, order: LockedOrder) => Promise<void>,
   ): Promise<boolean> {
-    return this.inTurn(job, orderIds, async (tx, [order]) => {
+    return this.processEach(job, orderIds, async (tx, [order]) => {
       if (order) await work(tx, order);
     });
   }
@@ -194,7 +194,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
    * @param together how many may share a transaction: more than one only where nothing but the orders is locked
    * @returns whether all were seen to
    */
-  private async inTurn(
+  private async processEach(
     job: JobName,
     orderIds: string[],
     work: (tx: Executor, orders: LockedOrder[]) => Promise<void>,
@@ -212,7 +212,7 @@ export class FulfilmentSchedule implements OnModuleDestroy {
       } catch (error) {
         if (error instanceof UnavailableError) throw error;
         allWell = false;
-        if (together > 1) await this.inTurn(job, ids, work);
+        if (together > 1) await this.processEach(job, ids, work);
         else this.logger.error(`The job "${job}" failed for ${ids[0]}: ${messageOf(error)}`);
       }
     }

@@ -15,7 +15,7 @@ export const ORDER_STATUSES = [
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 /** Every move an order can make; there are no others. */
-export const MOVES: Readonly<Record<OrderStatus, readonly OrderStatus[]>> = {
+export const TRANSITIONS: Readonly<Record<OrderStatus, readonly OrderStatus[]>> = {
   pending: ['reserved', 'failed_no_stock', 'cancelled'],
   reserved: ['paid', 'payment_failed', 'payment_unknown', 'cancelled'],
   payment_unknown: ['paid', 'payment_failed', 'cancelled'],
@@ -33,25 +33,25 @@ const FIRST: OrderStatus = 'pending';
 export class IllegalMove extends Error {
   override readonly name = 'IllegalMove';
   constructor(from: OrderStatus, to: OrderStatus) {
-    super(`An order that is ${from} can't become ${to}, only ${MOVES[from].join(', ') || 'stay as it is'}`);
+    super(`An order that is ${from} can't become ${to}, only ${TRANSITIONS[from].join(', ') || 'stay as it is'}`);
   }
 }
 
 /** Whether an order may still be cancelled. */
 export function isCancellable(status: OrderStatus): boolean {
-  return MOVES[status].includes('cancelled');
+  return TRANSITIONS[status].includes('cancelled');
 }
 
 /** @throws IllegalMove */
 export function assertMove(from: OrderStatus, to: OrderStatus): void {
-  if (!MOVES[from].includes(to)) throw new IllegalMove(from, to);
+  if (!TRANSITIONS[from].includes(to)) throw new IllegalMove(from, to);
 }
 
 /**
  * Checks a table of moves: each status can be reached, and from each the way leads to an end.
  * @throws Error naming every status that is not so
  */
-export function assertSound(moves: Readonly<Record<string, readonly string[]>>): void {
+export function assertValidTransitions(moves: Readonly<Record<string, readonly string[]>>): void {
   const all = Object.keys(moves);
   const reached = reachable(moves, FIRST);
   const mistakes = [

@@ -4,7 +4,7 @@ import { Audit } from '../../platform/audit/audit.js';
 import { Database, type Executor } from '../../platform/database/database.js';
 import type { Actor } from '../../shared/access.js';
 import type { Cents } from '../../domain/money.js';
-import { assertMove, assertSound, MOVES, type OrderStatus } from './order-states.rules.js';
+import { assertMove, assertValidTransitions, TRANSITIONS, type OrderStatus } from './order-states.rules.js';
 import { Outbox, type OutgoingMessage } from '../messaging/outbox.repository.js';
 
 /** Who acts where no request asks for it. */
@@ -48,7 +48,7 @@ export interface LockedOrder {
 }
 
 /** Something that happens to an order. */
-export interface Happening {
+export interface TransitionInput {
   event: TimelineEvent;
   /** What the order becomes by it; it stays as it is where nothing is given. */
   to?: OrderStatus;
@@ -74,7 +74,7 @@ export class OrderWorkflow implements OnModuleInit {
 
   /** @throws Error where the table of moves is wrong */
   onModuleInit(): void {
-    assertSound(MOVES);
+    assertValidTransitions(TRANSITIONS);
   }
 
   /** Is called after each transaction that may have left something to send. */
@@ -112,7 +112,7 @@ export class OrderWorkflow implements OnModuleInit {
   async record(
     tx: Executor,
     order: LockedOrder,
-    { event, to, detail, send = [] }: Happening,
+    { event, to, detail, send = [] }: TransitionInput,
     actor: Actor,
   ): Promise<number> {
     const before = order.status;

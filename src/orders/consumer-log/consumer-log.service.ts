@@ -5,7 +5,7 @@ import { Redis, type RedisCommand } from '../../platform/redis/redis.js';
 import { messageOf } from '../../shared/errors.js';
 import { faultText } from '../../shared/fault-text.js';
 import { decimalOf } from '../../domain/money.js';
-import type { JudgedMessage } from '../../domain/order-event.js';
+import type { ValidatedMessage } from '../../domain/order-event.js';
 
 /** Older lines go. */
 const MAX_LINES = 10_000;
@@ -60,7 +60,7 @@ export class ConsumerLog {
   ) {}
 
   /** Notes what became of messages; returns at once. */
-  record(judged: JudgedMessage[], results: AppendResult[]): void {
+  record(judged: ValidatedMessage[], results: AppendResult[]): void {
     this.append(judged.map((message, i) => lineOn(message, results[i]!)));
   }
 
@@ -120,7 +120,7 @@ export class ConsumerLog {
   }
 }
 
-function lineOn(message: JudgedMessage, result: AppendResult): LogLine {
+function lineOn(message: ValidatedMessage, result: AppendResult): LogLine {
   const { orderId, userId } = message;
   const what = message.kind === 'refund' ? refundIn(message) : orderIn(message);
   const make = (level: LogLevel, text: string, outcome: LoggedOutcome): LogLine =>
@@ -159,11 +159,11 @@ function lineOn(message: JudgedMessage, result: AppendResult): LogLine {
   }
 }
 
-function orderIn({ orderId, userId }: JudgedMessage): string {
+function orderIn({ orderId, userId }: ValidatedMessage): string {
   return `${orderId ? `Order ${orderId}` : 'An order without a readable id'}${userId ? ` of ${userId}` : ''}`;
 }
 
-function refundIn({ orderId, refundId }: JudgedMessage): string {
+function refundIn({ orderId, refundId }: ValidatedMessage): string {
   return `${refundId ? `Refund ${refundId}` : 'A refund without a readable id'}${orderId ? ` of ${orderId}` : ''}`;
 }
 

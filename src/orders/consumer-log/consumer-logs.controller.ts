@@ -1,7 +1,7 @@
 import { Controller, Get, Query, Req, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { Request, Response } from 'express';
-import { Needs } from '../../platform/http/access.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { ConsumerLog, type StreamedLine } from './consumer-log.service.js';
 import { ConsumerLogsAnswer, ConsumerLogsQuery } from './consumer-logs.dto.js';
@@ -11,7 +11,7 @@ const NDJSON = 'application/x-ndjson';
 
 /** Shows the consumers of all processes at work. */
 @ApiTags('consumer')
-@Needs('order-events:read')
+@RequireScope('order-events:read')
 @Controller('consumer_logs')
 export class ConsumerLogsController {
   constructor(

@@ -8,8 +8,8 @@ import { OrdersQueue } from '../../platform/queue/queue.js';
 import { ReceiveGate } from '../../platform/queue/receive-gate.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import {
-  type JudgedMessage,
-  type JudgingPolicy,
+  type ValidatedMessage,
+  type ValidationPolicy,
   type Outcome,
   type ReceivedMessage,
   REPAIR_ATTRIBUTE,
@@ -24,7 +24,7 @@ const PATIENCE = 0.5;
 /** Takes messages from the queue into the ledger. What it returns is acknowledged; what it throws is delivered again. */
 @Injectable()
 export class OrderIntake {
-  private readonly policy: JudgingPolicy;
+  private readonly policy: ValidationPolicy;
   private readonly patienceMs: number;
 
   constructor(
@@ -67,7 +67,7 @@ export class OrderIntake {
     return messages.filter((_, i) => results[i]!.kind !== 'refused');
   }
 
-  private account(judged: JudgedMessage[], results: AppendResult[]): void {
+  private account(judged: ValidatedMessage[], results: AppendResult[]): void {
     for (const result of results) {
       const outcome = metricOutcome(result);
       if (outcome) this.metrics.ordersProcessed.inc({ outcome });

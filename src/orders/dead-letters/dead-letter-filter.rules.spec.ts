@@ -1,9 +1,9 @@
-import { type DeadLetterFilter, isMeant } from './dead-letter-filter.rules.js';
+import { type DeadLetterFilter, matches } from './dead-letter-filter.rules.js';
 
 const letter = { messageId: 'm1', body: '{"order_id":"ORD1"}', sentAt: 1_000 };
 
 function meant(filter: DeadLetterFilter, given: Partial<typeof letter> = {}, lastError: string | null = 'it broke') {
-  return isMeant({ ...letter, ...given }, lastError, filter);
+  return matches({ ...letter, ...given }, lastError, filter);
 }
 
 describe('A dead letter', () => {
@@ -29,7 +29,7 @@ describe('A dead letter', () => {
   it('is not meant by what is not known of it', () => {
     expect(meant({ errorContains: 'b' }, {}, null)).toBe(false);
     const unknown = { ...letter, sentAt: null };
-    expect([isMeant(unknown, null, { sentAfter: 0 }), isMeant(unknown, null, { sentBefore: 9e15 })]).toEqual([
+    expect([matches(unknown, null, { sentAfter: 0 }), matches(unknown, null, { sentBefore: 9e15 })]).toEqual([
       false,
       false,
     ]);

@@ -17,7 +17,7 @@ export interface DeadLetterFilter {
  * Whether a dead letter is meant. What isn't known of it does not hold.
  * @param lastError null where none is recorded
  */
-export function isMeant(
+export function matches(
   { messageId, body, sentAt }: Pick<DeadLetter, 'messageId' | 'body' | 'sentAt'>,
   lastError: string | null,
   filter: DeadLetterFilter,

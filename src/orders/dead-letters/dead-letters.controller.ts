@@ -1,6 +1,6 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentActor, Needs } from '../../platform/http/access.js';
+import { CurrentActor, RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import type { Actor } from '../../shared/access.js';
 import {
@@ -28,7 +28,7 @@ export class DeadLettersController {
 
   /** A sample. @throws InvalidInput @throws DeadLetterQueueUnavailable */
   @Get()
-  @Needs('order-events:read')
+  @RequireScope('order-events:read')
   @ApiOperation({
     summary: 'Some of the messages that could not be processed, and why',
     description:
@@ -49,7 +49,7 @@ export class DeadLettersController {
    * @throws RedriveBrokenOff @throws DatabaseUnavailable
    */
   @Post('redrive')
-  @Needs('order-events:repair')
+  @RequireScope('order-events:repair')
   @HttpCode(200)
   @ApiOperation({
     summary: 'Send dead letters back to the orders queue',
@@ -89,7 +89,7 @@ export class DeadLettersController {
    * @throws InvalidInput @throws NotFound @throws DeadLetterQueueUnavailable @throws NotDeleted @throws DatabaseUnavailable
    */
   @Delete(':message_id')
-  @Needs('order-events:repair')
+  @RequireScope('order-events:repair')
   @ApiOperation({
     summary: 'Delete one dead letter for good',
     description: 'Looks for it among the first 1,000 that SQS hands out; the others are released at once.',

@@ -5,9 +5,9 @@ import { type DeadLetter, DeadLetterQueue, type HeldDeadLetters } from '../../pl
 import { QueueSender } from '../../platform/queue/queue-sender.js';
 import { MAX_ENTRIES_PER_CALL } from '../../platform/queue/sqs-limits.js';
 import type { Actor } from '../../shared/access.js';
-import { CallerError, messageOf, NotFound, UnavailableError } from '../../shared/errors.js';
+import { ClientError, messageOf, NotFound, UnavailableError } from '../../shared/errors.js';
 import { isoOf } from '../../shared/iso-time.js';
-import { type DeadLetterFilter, isMeant } from './dead-letter-filter.rules.js';
+import { type DeadLetterFilter, matches } from './dead-letter-filter.rules.js';
 import { DeliveryFailures, type DeliveryFailure } from '../consumer/delivery-failures.repository.js';
 
 const SAMPLE_LIMITS = { messages: 100, seconds: 10 };
@@ -40,7 +40,7 @@ export interface RedriveTotals {
 }
 
 /** Two redrives at once would hide messages from each other. */
-export class RedriveRunning extends CallerError {
+export class RedriveRunning extends ClientError {
   readonly code = 'redrive_running';
   readonly kind = 'conflict';
   constructor() {
@@ -191,7 +191,7 @@ export class DeadLetters {
   private async meantOf(group: DeadLetter[], filter: DeadLetterFilter): Promise<DeadLetter[]> {
     const ids = group.map(({ messageId }) => messageId);
     const failures = filter.errorContains === undefined ? null : await this.failures.of(ids);
-    return group.filter((letter) => isMeant(letter, failures?.get(letter.messageId)?.lastError ?? null, filter));
+    return group.filter((letter) => matches(letter, failures?.get(letter.messageId)?.lastError ?? null, filter));
   }
 
   private async sendBack(held: HeldDeadLetters, letters: DeadLetter[], totals: RedriveTotals): Promise<void> {

@@ -4,7 +4,7 @@ import { entryPage, EntryPage } from '../../ledger/entry-page.dto.js';
 import { entryTable } from '../../ledger/entry-table.js';
 import { Ledger } from '../../ledger/ledger.repository.js';
 import { entryJson, EntryJson } from '../../ledger/entry.dto.js';
-import { Needs } from '../../platform/http/access.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { JsonOrCsv } from '../../platform/http/csv.js';
 import { InvalidInput, NotFound } from '../../shared/errors.js';
@@ -13,7 +13,7 @@ import { OrderEventsQuery, PositionParam } from './order-events.dto.js';
 
 /** What is in the ledger, entry by entry, failed orders among them. */
 @ApiTags('order events')
-@Needs('order-events:read')
+@RequireScope('order-events:read')
 @Controller('order-events')
 export class OrderEventsController {
   constructor(private readonly ledger: Ledger) {}

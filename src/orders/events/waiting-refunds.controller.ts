@@ -1,7 +1,7 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { WaitingRefunds } from '../../ledger/waiting-refunds.repository.js';
-import { Needs } from '../../platform/http/access.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { encodeCursor, placeBefore } from '../../platform/http/cursor.js';
 import { WaitingRefundPage, waitingRefundJson, WaitingRefundsQuery } from './waiting-refunds.dto.js';
@@ -14,7 +14,7 @@ export class WaitingRefundsController {
 
   /** Those that wait, the latest first. @throws InvalidInput @throws DatabaseUnavailable */
   @Get('waiting')
-  @Needs('order-events:read')
+  @RequireScope('order-events:read')
   @ApiOperation({
     summary: 'Refunds whose order is not counted yet, the latest first',
     description:

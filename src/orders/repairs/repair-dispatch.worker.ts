@@ -1,6 +1,6 @@
 import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { Interval } from '@nestjs/schedule';
-import { atMost } from '../../platform/back-off.js';
+import { withTimeout } from '../../platform/back-off.js';
 import { Database } from '../../platform/database/database.js';
 import { OrdersQueue } from '../../platform/queue/queue.js';
 import { QueueSender } from '../../platform/queue/queue-sender.js';
@@ -33,17 +33,17 @@ export class RepairDispatch implements OnApplicationBootstrap, OnModuleDestroy {
   ) {}
 
   onApplicationBootstrap(): void {
-    this.poke();
+    this.notify();
   }
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(STOP_TIMEOUT_MS, this.ended);
+    await withTimeout(STOP_TIMEOUT_MS, this.ended);
   }
 
   /** Has what waits sent now. Also called every few seconds, for what other processes left. */
   @Interval(LOOK_EVERY_MS)
-  poke(): void {
+  notify(): void {
     this.again = true;
     if (!this.busy) this.ended = this.run();
   }
@@ -53,8 +53,8 @@ export class RepairDispatch implements OnApplicationBootstrap, OnModuleDestroy {
     try {
       while (this.again) {
         this.again = false;
-        await this.queue.availability.whenUp(this.stopping.signal);
-        await this.database.availability.whenUp(this.stopping.signal);
+        await this.queue.availability.waitUntilUp(this.stopping.signal);
+        await this.database.availability.waitUntilUp(this.stopping.signal);
         if (this.stopping.signal.aborted) return;
         const taken = await this.repairs.takeUnsent(REPAIRS_PER_BATCH);
         if (taken.length > 0) await this.send(taken);

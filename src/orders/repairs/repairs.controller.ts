@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
-import { CurrentActor, Needs } from '../../platform/http/access.js';
+import { CurrentActor, RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { encodeCursor, placeBefore } from '../../platform/http/cursor.js';
 import type { Actor } from '../../shared/access.js';
@@ -31,7 +31,7 @@ export class RepairsController {
 
   /** One failed order again. @throws InvalidInput @throws NotFound @throws NotFailed @throws AlreadyRepaired @throws RepairUnderWay @throws DatabaseUnavailable */
   @Post('order-events/:position/retry')
-  @Needs('order-events:repair')
+  @RequireScope('order-events:repair')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Retry a failed order, as it was received or corrected',
@@ -79,14 +79,14 @@ export class RepairsController {
     @Res({ passthrough: true }) response: Response,
   ): Promise<RepairJson> {
     const repair = await this.repairs.request(position, order, actor);
-    this.dispatch.poke();
+    this.dispatch.notify();
     response.location(`/repairs/${repair.id}`);
     return repairJson(repair);
   }
 
   /** All failed orders with a reason again. @throws InvalidInput @throws DatabaseUnavailable */
   @Post('order-events/retry')
-  @Needs('order-events:repair')
+  @RequireScope('order-events:repair')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Retry all failed orders that have a reason',
@@ -108,13 +108,13 @@ export class RepairsController {
     @CurrentActor() actor: Actor,
   ): Promise<BulkRetryAnswer> {
     const { matched, retried } = await this.repairs.requestAll(reason, dry_run ? null : actor);
-    if (retried > 0) this.dispatch.poke();
+    if (retried > 0) this.dispatch.notify();
     return { matched, retried, dry_run };
   }
 
   /** Repairs, newest first; every filter given must hold. @throws InvalidInput @throws DatabaseUnavailable */
   @Get('repairs')
-  @Needs('order-events:read')
+  @RequireScope('order-events:read')
   @ApiOperation({ summary: 'Repairs, newest first: who asked for what, and what became of it' })
   @ApiOkResponse({ type: RepairPage })
   @ApiInvalidInput('state: must be one of pending, repaired, failed')
@@ -128,7 +128,7 @@ export class RepairsController {
 
   /** One repair. @throws InvalidInput @throws NotFound @throws DatabaseUnavailable */
   @Get('repairs/:id')
-  @Needs('order-events:read')
+  @RequireScope('order-events:read')
   @ApiOperation({ summary: 'One repair' })
   @ApiOkResponse({ type: RepairJson })
   @ApiInvalidInput('id: must be the id of a repair')

@@ -6,7 +6,7 @@ import { Audit } from '../../platform/audit/audit.js';
 import { Database, type Executor } from '../../platform/database/database.js';
 import { MAX_BYTES_PER_CALL } from '../../platform/queue/sqs-limits.js';
 import type { Actor } from '../../shared/access.js';
-import { CallerError, InvalidInput, NotFound } from '../../shared/errors.js';
+import { ClientError, InvalidInput, NotFound } from '../../shared/errors.js';
 import type { Reason } from '../../domain/order-event.js';
 import { changesBetween, type FieldChange, fieldsOf } from './repair-changes.rules.js';
 
@@ -40,7 +40,7 @@ export interface Repair {
 }
 
 /** Only what failed can be repaired. */
-export class NotFailed extends CallerError {
+export class NotFailed extends ClientError {
   readonly code = 'not_failed';
   readonly kind = 'conflict';
   constructor(position: number) {
@@ -49,7 +49,7 @@ export class NotFailed extends CallerError {
 }
 
 /** A failed entry is repaired once. */
-export class AlreadyRepaired extends CallerError {
+export class AlreadyRepaired extends ClientError {
   readonly code = 'already_repaired';
   readonly kind = 'conflict';
   constructor(position: number, repairedBy: number) {
@@ -58,7 +58,7 @@ export class AlreadyRepaired extends CallerError {
 }
 
 /** A repair of that entry is under way, and two at once could not both be right. */
-export class RepairUnderWay extends CallerError {
+export class RepairUnderWay extends ClientError {
   readonly code = 'repair_pending';
   readonly kind = 'conflict';
   constructor(position: number) {

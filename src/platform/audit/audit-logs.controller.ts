@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Needs } from '../http/access.js';
+import { RequireScope } from '../http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../http/api-problem.js';
 import { encodeCursor } from '../http/cursor.js';
 import { AuditLog } from './audit-log.repository.js';
@@ -15,7 +15,7 @@ import {
 
 /** Who changed what. */
 @ApiTags('system')
-@Needs('audit:read')
+@RequireScope('audit:read')
 @Controller('api/v1/system/audit-logs')
 export class AuditLogsController {
   constructor(private readonly log: AuditLog) {}

@@ -2,7 +2,7 @@ import { Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy }
 import { Interval } from '@nestjs/schedule';
 import { sql } from 'drizzle-orm';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
-import { atMost, pause } from '../back-off.js';
+import { withTimeout, pause } from '../back-off.js';
 import { Database } from '../database/database.js';
 import { type AuditRow, type Link, linkAfter } from './audit-chain.rules.js';
 import { Audit } from './audit.js';
@@ -34,19 +34,19 @@ export class AuditSealer implements OnApplicationBootstrap, OnModuleDestroy {
   ) {}
 
   onApplicationBootstrap(): void {
-    this.audit.onRecorded(() => this.poke());
-    this.poke();
+    this.audit.onRecorded(() => this.notify());
+    this.notify();
   }
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(STOP_TIMEOUT_MS, this.ended);
+    await withTimeout(STOP_TIMEOUT_MS, this.ended);
     await this.audit.stopKeeping();
   }
 
   /** Has what is unsealed sealed soon. Also called every few seconds, for what other processes or a crash left. */
   @Interval(LOOK_EVERY_MS)
-  poke(): void {
+  notify(): void {
     this.again = true;
     if (!this.busy) this.ended = this.run();
   }
@@ -96,7 +96,7 @@ export class AuditSealer implements OnApplicationBootstrap, OnModuleDestroy {
     try {
       while (this.again) {
         await pause(PAUSE_BEFORE_SEALING_MS, signal);
-        await this.database.availability.whenUp(signal);
+        await this.database.availability.waitUntilUp(signal);
         this.again = false;
         if (signal.aborted) return;
         await this.audit.writeKept();

@@ -2,7 +2,7 @@ import { Injectable, Logger } from '@nestjs/common';
 import { sql } from 'drizzle-orm';
 import { randomUUID } from 'node:crypto';
 import type { Actor } from '../../shared/access.js';
-import { atMost } from '../back-off.js';
+import { withTimeout } from '../back-off.js';
 import { Database, DatabaseUnavailable, type Executor } from '../database/database.js';
 
 /** How many announced acts wait in memory for the database; with more, what is to be done must not be done. */
@@ -99,7 +99,7 @@ export class Audit {
   async stopKeeping(): Promise<void> {
     this.mayKeep = false;
     const written = this.writeKept().catch(() => undefined);
-    await atMost(MAX_LAST_WRITE_MS, written);
+    await withTimeout(MAX_LAST_WRITE_MS, written);
     for (const row of this.kept.values()) this.logger.error(`The audit log may lack ${JSON.stringify(row)}`);
   }
 

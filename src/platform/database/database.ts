@@ -4,7 +4,7 @@ import { PgDialect } from 'drizzle-orm/pg-core';
 import { Client, type ClientBase, type ClientConfig, Pool, type PoolClient } from 'pg';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
 import { Availability } from '../availability.js';
-import { atMost } from '../back-off.js';
+import { withTimeout } from '../back-off.js';
 import { migrate } from './migrations.js';
 import { columnParsers } from './column-parsers.js';
 import { isOutage, isPassing } from './sql-state.js';
@@ -105,11 +105,11 @@ export class Database implements Executor, OnApplicationShutdown {
 
   async onApplicationShutdown(): Promise<void> {
     await this.availability.stop();
-    await atMost(CLOSE_TIMEOUT_MS, this.pool.end());
+    await withTimeout(CLOSE_TIMEOUT_MS, this.pool.end());
   }
 
   private async guarded<T>(work: () => Promise<T>): Promise<T> {
-    if (!this.availability.up) throw new DatabaseUnavailable(this.availability.culprit);
+    if (!this.availability.up) throw new DatabaseUnavailable(this.availability.reason);
     try {
       return await work();
     } catch (error) {

@@ -1,7 +1,7 @@
 import { Body, Controller, Header, HttpCode, Post } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Actor } from '../../shared/access.js';
-import { CurrentActor, Needs } from '../http/access.js';
+import { CurrentActor, RequireScope } from '../http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../http/api-problem.js';
 import { DemoDataJson, demoDataJson, DemoDataRequest } from './demo-data.dto.js';
 import { DemoData } from './demo-data.js';
@@ -16,7 +16,7 @@ export class DemoDataController {
   @Post()
   @HttpCode(200)
   @Header('Cache-Control', 'no-store')
-  @Needs('demo-data:plant')
+  @RequireScope('demo-data:plant')
   @ApiOperation({
     summary: 'Make a demo catalogue: products, two warehouses, a customer and a vendor',
     description:

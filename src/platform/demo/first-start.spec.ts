@@ -12,7 +12,7 @@ let logged: string[];
 let errors: string[];
 let readiness: Readiness;
 let demoData: { isUntouched: jest.Mock<Promise<boolean>>; plant: jest.Mock<Promise<Planted>> };
-let whenUp: jest.Mock<Promise<void>>;
+let waitUntilUp: jest.Mock<Promise<void>>;
 
 beforeEach(() => {
   [logged, errors] = [[], []];
@@ -20,13 +20,13 @@ beforeEach(() => {
   jest.spyOn(Logger.prototype, 'error').mockImplementation((line: unknown) => void errors.push(String(line)));
   readiness = new Readiness();
   demoData = { isUntouched: jest.fn().mockResolvedValue(true), plant: jest.fn().mockResolvedValue(PLANTED) };
-  whenUp = jest.fn().mockResolvedValue(undefined);
+  waitUntilUp = jest.fn().mockResolvedValue(undefined);
 });
 afterEach(() => jest.restoreAllMocks());
 
 function begin(environment: Record<string, string> = {}): FirstStart {
   const config = loadConfig({ DEMO_DATA: 'on', ...environment });
-  const database = { availability: { whenUp } } as unknown as Database;
+  const database = { availability: { waitUntilUp } } as unknown as Database;
   const firstStart = new FirstStart(demoData as unknown as DemoData, database, readiness, config);
   firstStart.onApplicationBootstrap();
   return firstStart;
@@ -42,11 +42,11 @@ const NOT_READY = { demo_data: { up: false } };
 
 describe('The first start', () => {
   it('is not ready before the demo data is made', async () => {
-    let goOn!: (planted: Planted) => void;
-    demoData.plant.mockReturnValue(new Promise((resolve) => (goOn = resolve)));
+    let resume!: (planted: Planted) => void;
+    demoData.plant.mockReturnValue(new Promise((resolve) => (resume = resolve)));
     begin();
     expect(await isReady()).toEqual(NOT_READY);
-    goOn(PLANTED);
+    resume(PLANTED);
     expect(await isReady()).toEqual(READY);
     expect(demoData.plant).toHaveBeenCalledWith({ name: 'first-start', requestId: null }, false);
     expect(logged).toEqual([expect.stringContaining('Made demo data: 0 products in 1 warehouses')]);
@@ -63,8 +63,8 @@ describe('The first start', () => {
     demoData.isUntouched.mockRejectedValueOnce(new DatabaseUnavailable('away'));
     demoData.plant.mockRejectedValueOnce(new DatabaseUnavailable('away'));
     let isBack!: () => void;
-    whenUp.mockResolvedValueOnce().mockResolvedValueOnce();
-    whenUp.mockReturnValueOnce(new Promise((resolve) => (isBack = resolve)));
+    waitUntilUp.mockResolvedValueOnce().mockResolvedValueOnce();
+    waitUntilUp.mockReturnValueOnce(new Promise((resolve) => (isBack = resolve)));
     begin();
     expect(await isReady()).toEqual(NOT_READY);
     isBack();
@@ -87,7 +87,7 @@ describe('The first start', () => {
   });
 
   it('ends with the process while the database is away', async () => {
-    whenUp.mockImplementation(
+    waitUntilUp.mockImplementation(
       (signal?: AbortSignal) => new Promise((resolve) => signal!.addEventListener('abort', () => resolve())),
     );
     const firstStart = begin();

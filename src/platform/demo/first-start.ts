@@ -2,7 +2,7 @@ import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleD
 import type { Actor } from '../../shared/access.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { messageOf } from '../../shared/errors.js';
-import { atMost } from '../back-off.js';
+import { withTimeout } from '../back-off.js';
 import { Database, DatabaseUnavailable } from '../database/database.js';
 import { Readiness } from '../observability/readiness.js';
 import { DemoData } from './demo-data.js';
@@ -36,13 +36,13 @@ export class FirstStart implements OnApplicationBootstrap, OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(STOP_TIMEOUT_MS, this.work);
+    await withTimeout(STOP_TIMEOUT_MS, this.work);
   }
 
   private async settle(): Promise<void> {
     const { signal } = this.stopping;
     while (!this.isSettled) {
-      await this.database.availability.whenUp(signal);
+      await this.database.availability.waitUntilUp(signal);
       if (signal.aborted) return;
       try {
         await this.plantWhereUntouched();

@@ -2,7 +2,7 @@ import { applyDecorators, createParamDecorator, type ExecutionContext, SetMetada
 import { ApiBearerAuth } from '@nestjs/swagger';
 import type { Request } from 'express';
 import type { Actor, Caller, Scope } from '../../shared/access.js';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 import { ApiProblem } from './api-problem.js';
 
 declare module 'express-serve-static-core' {
@@ -15,7 +15,7 @@ declare module 'express-serve-static-core' {
 }
 
 /** Whom a route lets in. Every route says so, or the service does not start. */
-export type Admission =
+export type AccessPolicy =
   | { to: 'all' }
   | { to: 'callers' }
   | { to: 'persons' }
@@ -23,14 +23,14 @@ export type Admission =
   /** Also whoever the user id in the path belongs to, with or without the scope. */
   | { to: 'scope-or-own'; scope: Scope; parameter: string };
 
-/** Where a route's {@link Admission} is found. */
-export const ADMISSION = 'admission';
+/** Where a route's {@link AccessPolicy} is found. */
+export const ACCESS_POLICY = 'admission';
 
 /** What a machine is told where only a person may ask. */
 export const FOR_PERSONS = 'This is for persons who have logged in, not for API keys.';
 
 /** No credentials came, or such as are not, or no longer, good. */
-export class NotSignedIn extends CallerError {
+export class Unauthenticated extends ClientError {
   readonly code = 'not_signed_in';
   readonly kind = 'unauthenticated';
   constructor(detail = 'Log in at /api/v1/auth/login, and send the access token as Authorization: Bearer …') {
@@ -39,7 +39,7 @@ export class NotSignedIn extends CallerError {
 }
 
 /** The caller is known, and may not do this. */
-export class NotAllowed extends CallerError {
+export class NotAllowed extends ClientError {
   readonly code = 'not_allowed';
   readonly kind = 'forbidden';
 
@@ -60,16 +60,16 @@ export const ForPersons = (): MethodDecorator & ClassDecorator =>
   applyDecorators(admit({ to: 'persons' }), ApiBearerAuth(), ApiNotSignedIn(), ApiNotAllowed(FOR_PERSONS));
 
 /** The route needs a scope. */
-export const Needs = (scope: Scope): MethodDecorator & ClassDecorator => needs(scope, false);
+export const RequireScope = (scope: Scope): MethodDecorator & ClassDecorator => needs(scope, false);
 
 /** The route needs a scope, and that it is a person who has it: what it does could give a machine more than it was given. */
-export const NeedsInPerson = (scope: Scope): MethodDecorator & ClassDecorator => needs(scope, true);
+export const RequireScopeInPerson = (scope: Scope): MethodDecorator & ClassDecorator => needs(scope, true);
 
 /**
  * The route needs a scope, or that the user id in its path is the caller's own. To whoever has neither another's looks as
  * if it were not there.
  */
-export const NeedsOrOwn = (scope: Scope, parameter: string): MethodDecorator & ClassDecorator =>
+export const RequireScopeOrOwner = (scope: Scope, parameter: string): MethodDecorator & ClassDecorator =>
   applyDecorators(admit({ to: 'scope-or-own', scope, parameter }), ApiBearerAuth(), ApiNotSignedIn());
 
 /** Hands a handler the {@link Caller}. Only on routes that are not {@link OpenToAll}. */
@@ -114,8 +114,8 @@ function needs(scope: Scope, inPerson: boolean): MethodDecorator & ClassDecorato
   );
 }
 
-function admit(admission: Admission): MethodDecorator & ClassDecorator {
-  return SetMetadata(ADMISSION, admission);
+function admit(admission: AccessPolicy): MethodDecorator & ClassDecorator {
+  return SetMetadata(ACCESS_POLICY, admission);
 }
 
 function ApiNotSignedIn(): MethodDecorator & ClassDecorator {

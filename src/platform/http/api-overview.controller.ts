@@ -19,7 +19,7 @@ export class ApiOverviewController {
       version: '0.1.0',
       docs: '/docs',
       dashboard: '/dashboard',
-      routes: [{ method: 'GET', path: '/stats/global', summary: 'Figures over everything' }],
+      routes: [{ method: 'GET', path: '/stats/global', summary: 'Statistics over everything' }],
     },
   })
   show(): ReturnType<ApiOverview['describe']> {

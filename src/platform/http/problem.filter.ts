@@ -1,13 +1,13 @@
 import { STATUS_CODES } from 'node:http';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { Request, Response } from 'express';
-import { CallerError, type FieldError, messageOf, type MistakeKind, UnavailableError } from '../../shared/errors.js';
+import { ClientError, type FieldError, messageOf, type ErrorKind, UnavailableError } from '../../shared/errors.js';
 import { requestIdOf } from './access.js';
 import type { Problem } from './api-problem.js';
 
 const RETRY_AFTER_SECONDS = 1;
 
-const STATUS_OF_MISTAKE: Record<MistakeKind, number> = {
+const STATUS_OF_MISTAKE: Record<ErrorKind, number> = {
   invalid: 400,
   unauthenticated: 401,
   forbidden: 403,
@@ -95,7 +95,7 @@ function problemIn({ status, code, detail, errors, details }: Verdict, request: 
 }
 
 function judge(error: unknown, request: Request): Verdict {
-  if (error instanceof CallerError) {
+  if (error instanceof ClientError) {
     const { code, message, fields, retryAfter } = error;
     return {
       status: STATUS_OF_MISTAKE[error.kind],
@@ -108,7 +108,7 @@ function judge(error: unknown, request: Request): Verdict {
   if (error instanceof UnavailableError) {
     return { status: 503, code: error.code, detail: error.message, details: error.details };
   }
-  if (error instanceof HttpException && error.getStatus() !== 500) return judgeHttpException(error, request);
+  if (error instanceof HttpException && error.getStatus() !== 500) return problemOfHttpException(error, request);
   if (isRefusalOfExpress(error)) {
     const code = error.status === 400 ? codeOfMalformed(request) : CODE_OF_BODY_FAULT[error.type ?? ''];
     return { status: error.status, code: code ?? codeOfStatus(error.status), detail: detailOf(error) };
@@ -116,7 +116,7 @@ function judge(error: unknown, request: Request): Verdict {
   return { status: 500, code: 'internal_error', detail: 'Something went wrong on our side; it has been logged.' };
 }
 
-function judgeHttpException(error: HttpException, request: Request): Verdict {
+function problemOfHttpException(error: HttpException, request: Request): Verdict {
   const status = error.getStatus();
   const answer = error.getResponse();
   if (status === 503 && isHealthReport(answer)) {

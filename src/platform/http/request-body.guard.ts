@@ -1,7 +1,7 @@
 import { BadRequestException, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { json, type Request, type RequestHandler, type Response } from 'express';
 import type { IncomingMessage } from 'node:http';
-import { CallerError, InvalidInput } from '../../shared/errors.js';
+import { ClientError, InvalidInput } from '../../shared/errors.js';
 import { isJsonDeeper, MAX_LEVELS } from '../../shared/nesting.js';
 
 const MAX_BODY_BYTES = 1_048_576;
@@ -11,7 +11,7 @@ const MAX_PUBLIC_BODY_BYTES = 65_536;
 const CHARSET = 'utf-8';
 
 /** A body is not in UTF-8. */
-export class UnsupportedCharset extends CallerError {
+export class UnsupportedCharset extends ClientError {
   readonly code = 'unsupported_charset';
   readonly kind = 'unsupported';
   constructor() {

@@ -1,9 +1,9 @@
 import type { RequestHandler } from 'express';
-import { CallerError } from '../../shared/errors.js';
+import { ClientError } from '../../shared/errors.js';
 import { isLoopbackHost } from './loopback.js';
 
 /** The Host header names something else than this machine. */
-export class ForeignHost extends CallerError {
+export class ForeignHost extends ClientError {
   readonly code = 'foreign_host';
   readonly kind = 'forbidden';
   constructor() {
@@ -12,7 +12,7 @@ export class ForeignHost extends CallerError {
 }
 
 /** The request comes from a web page of another origin. */
-export class ForeignOrigin extends CallerError {
+export class ForeignOrigin extends ClientError {
   readonly code = 'foreign_origin';
   readonly kind = 'forbidden';
   constructor() {

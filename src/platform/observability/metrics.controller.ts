@@ -1,12 +1,12 @@
 import { Controller, Get, Header } from '@nestjs/common';
 import { ApiOperation, ApiOkResponse, ApiProduces, ApiTags } from '@nestjs/swagger';
 import { Registry } from 'prom-client';
-import { Needs } from '../http/access.js';
+import { RequireScope } from '../http/access.js';
 import { Metrics } from './metrics.js';
 
 /** Metrics for Prometheus. */
 @ApiTags('health')
-@Needs('metrics:read')
+@RequireScope('metrics:read')
 @Controller(['metrics', 'api/v1/system/metrics'])
 export class MetricsController {
   constructor(private readonly metrics: Metrics) {}

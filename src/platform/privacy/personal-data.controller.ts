@@ -3,7 +3,7 @@ import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger'
 import type { Actor } from '../../shared/access.js';
 import { NotFound } from '../../shared/errors.js';
 import { cleanId } from '../../domain/ids.js';
-import { CurrentActor, Needs } from '../http/access.js';
+import { CurrentActor, RequireScope } from '../http/access.js';
 import { ApiProblem } from '../http/api-problem.js';
 import { ErasureJson } from './personal-data.dto.js';
 import { PersonalData } from './personal-data.js';
@@ -16,7 +16,7 @@ export class PersonalDataController {
 
   /** Erases it. @throws NotFound @throws RepairUnderWay @throws ErasureInterrupted @throws DatabaseUnavailable */
   @Delete()
-  @Needs('personal-data:erase')
+  @RequireScope('personal-data:erase')
   @ApiOperation({
     summary: "Erase a person's names and addresses, and keep the figures",
     description:

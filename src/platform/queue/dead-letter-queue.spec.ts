@@ -210,8 +210,8 @@ describe('On SQS', () => {
   it('a look ends, and everything is released, before the process does', async () => {
     const sqs = new StubbedSqs({ receives: [[aMessage('a')], [aMessage('b')]] });
     const queue = sqs.queue();
-    let goOn = (): void => undefined;
-    const waiting = new Promise<void>((resolve) => (goOn = resolve));
+    let resume = (): void => undefined;
+    const waiting = new Promise<void>((resolve) => (resume = resolve));
     const looking = queue.holding(LIMITS, async (held) => {
       await held.next(1);
       await waiting;
@@ -219,7 +219,7 @@ describe('On SQS', () => {
     });
     await eventually(() => expect(sqs.calls.at(-1)!.command).toBe('ReceiveMessage'));
     const stopped = queue.onModuleDestroy();
-    goOn();
+    resume();
     await stopped;
     expect(sqs.handlesOf('ChangeMessageVisibilityBatch')).toEqual(['handle of a']);
     expect(await looking).toEqual([]);

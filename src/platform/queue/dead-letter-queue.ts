@@ -10,9 +10,9 @@ import {
 } from '@aws-sdk/client-sqs';
 import { Logger, type OnModuleDestroy } from '@nestjs/common';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
-import { atMost } from '../back-off.js';
+import { withTimeout } from '../back-off.js';
 import { deadLetterQueueInUse, namingThePermission, queueDepth, QueuePermissionMissing } from './queue-setup.js';
-import { promptly } from './sqs-client.js';
+import { withDeadline } from './sqs-client.js';
 import { MAX_ENTRIES_PER_CALL } from './sqs-limits.js';
 
 /** Calls under way at once. */
@@ -92,7 +92,7 @@ export class DeadLetterQueue implements OnModuleDestroy {
   /** Ends every look, so that what is held is released before the process is gone. */
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    await atMost(STOP_TIMEOUT_MS, Promise.all(this.underWay));
+    await withTimeout(STOP_TIMEOUT_MS, Promise.all(this.underWay));
   }
 
   private async hold<T>(limits: LookLimits, work: (held: HeldDeadLetters) => Promise<T>): Promise<T> {
@@ -112,7 +112,7 @@ export class DeadLetterQueue implements OnModuleDestroy {
     const name = await this.name();
     try {
       const command = new GetQueueUrlCommand({ QueueName: name });
-      const { QueueUrl } = await promptly((options) => this.sqs.send(command, options));
+      const { QueueUrl } = await withDeadline((options) => this.sqs.send(command, options));
       const unavailable = (error: unknown, permission: string): DeadLetterQueueUnavailable =>
         this.unavailable(error, permission, name);
       const queue = { name, url: QueueUrl!, sourceName: this.sourceName };
@@ -193,7 +193,7 @@ export class HeldDeadLetters {
   async delete(messageIds: string[]): Promise<string[]> {
     const failed = await this.inBatches(messageIds, 'sqs:DeleteMessage', (Entries) => {
       const command = new DeleteMessageBatchCommand({ QueueUrl: this.queue.url, Entries });
-      return promptly((options) => this.sqs.send(command, options));
+      return withDeadline((options) => this.sqs.send(command, options));
     });
     for (const id of messageIds) if (!failed.has(id)) this.handles.delete(id);
     return [...failed.keys()];
@@ -205,7 +205,7 @@ export class HeldDeadLetters {
       const failed = await this.inBatches([...this.handles.keys()], 'sqs:ChangeMessageVisibility', (entries) => {
         const Entries = entries.map((entry) => ({ ...entry, VisibilityTimeout: 0 }));
         const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.queue.url, Entries });
-        return promptly((options) => this.sqs.send(command, options));
+        return withDeadline((options) => this.sqs.send(command, options));
       });
       // What SQS calls our mistake is a message that is not hidden any more.
       const hidden = [...failed.values()].filter(({ SenderFault }) => !SenderFault);
@@ -242,7 +242,7 @@ export class HeldDeadLetters {
       ],
     });
     try {
-      const { Messages = [] } = await promptly((options) => this.sqs.send(command, options));
+      const { Messages = [] } = await withDeadline((options) => this.sqs.send(command, options));
       return Messages;
     } catch (error) {
       throw this.unavailable(error, 'sqs:ReceiveMessage');

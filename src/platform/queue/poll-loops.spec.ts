@@ -45,8 +45,8 @@ it('A poll loop that was started again because it hung receives once at a time w
   const queue = { sqs: sqs as unknown as SQSClient, availability, activity: new QueueActivity() } as unknown as Queue;
   const gate = new ReceiveGate({ availability } as unknown as Database, queue, SETTINGS.pollers);
   const loops = new PollLoops(queue, gate, SETTINGS);
-  let goOn: () => void = () => undefined;
-  const hanging = new Promise<void>((resolve) => (goOn = resolve));
+  let resume: () => void = () => undefined;
+  const hanging = new Promise<void>((resolve) => (resume = resolve));
   let handled = 0;
   const instance = Consumer.create({
     ...pollLoopOptions('loop', 0, queue, gate, SETTINGS),
@@ -65,7 +65,7 @@ it('A poll loop that was started again because it hung receives once at a time w
   clock.mockRestore();
   await eventually(() => expect(sqs.open).toHaveLength(1));
   const pass = jest.spyOn(gate, 'pass');
-  goOn();
+  resume();
   await eventually(() => expect(pass).toHaveBeenCalled());
   expect(sqs.deleted).toBe(1);
 

@@ -208,18 +208,18 @@ class Delivery<Entry extends Outgoing> {
     } catch (error) {
       return this.afterRefusal(batch, error as Error);
     }
-    const fates = batch.map((): SendFailure | null => NO_ANSWER);
+    const results = batch.map((): SendFailure | null => NO_ANSWER);
     for (const { Id, MessageId } of answer.Successful ?? []) {
-      fates[Number(Id)] = null;
+      results[Number(Id)] = null;
       this.totals.sent++;
       this.listener.onSent?.(batch[Number(Id)]!, MessageId!);
     }
     for (const { Id, Code, Message, SenderFault } of answer.Failed ?? []) {
       const failure = { code: Code ?? 'Unknown', message: Message ?? 'SQS gave no reason' };
-      fates[Number(Id)] = SenderFault ? null : failure;
+      results[Number(Id)] = SenderFault ? null : failure;
       if (SenderFault) this.failed(batch[Number(Id)]!, failure);
     }
-    return { unsent: batch.flatMap((entry, index) => (fates[index] ? [{ entry, failure: fates[index] }] : [])) };
+    return { unsent: batch.flatMap((entry, index) => (results[index] ? [{ entry, failure: results[index] }] : [])) };
   }
 
   /** Where one entry spoils the call for the others, halving lets it stand alone in the end. */

@@ -7,7 +7,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { messageOf } from '../../shared/errors.js';
-import { promptly } from './sqs-client.js';
+import { withDeadline } from './sqs-client.js';
 
 /** 14 days, the longest SQS offers: an outage of ours must not outlast the messages. */
 const RETENTION_SECONDS = '1209600';
@@ -109,7 +109,7 @@ export async function queueDepth(sqs: SQSClient, queueName: string): Promise<Que
       'ApproximateNumberOfMessagesDelayed',
     ],
   });
-  const { Attributes: counts = {} } = await promptly((options) => sqs.send(command, options));
+  const { Attributes: counts = {} } = await withDeadline((options) => sqs.send(command, options));
   return {
     visible: Number(counts.ApproximateNumberOfMessages ?? 0),
     in_flight: Number(counts.ApproximateNumberOfMessagesNotVisible ?? 0),
@@ -120,13 +120,13 @@ export async function queueDepth(sqs: SQSClient, queueName: string): Promise<Que
 async function ensureQueue(sqs: SQSClient, name: string): Promise<string> {
   try {
     const command = new GetQueueUrlCommand({ QueueName: name });
-    return (await promptly((options) => sqs.send(command, options))).QueueUrl!;
+    return (await withDeadline((options) => sqs.send(command, options))).QueueUrl!;
   } catch (error) {
     if ((error as Error).name !== 'QueueDoesNotExist') throw namingThePermission(error, 'sqs:GetQueueUrl', name);
   }
   try {
     const command = new CreateQueueCommand({ QueueName: name });
-    return (await promptly((options) => sqs.send(command, options))).QueueUrl!;
+    return (await withDeadline((options) => sqs.send(command, options))).QueueUrl!;
   } catch (error) {
     throw namingThePermission(error, 'sqs:CreateQueue', name);
   }
@@ -140,7 +140,7 @@ async function attributesOf(
 ): Promise<Partial<Record<QueueAttributeName, string>>> {
   try {
     const command = new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: names });
-    const { Attributes } = await promptly((options) => sqs.send(command, options));
+    const { Attributes } = await withDeadline((options) => sqs.send(command, options));
     return Attributes ?? {};
   } catch (error) {
     throw namingThePermission(error, 'sqs:GetQueueAttributes', name);
@@ -159,7 +159,7 @@ async function change(
   if (differing.length === 0) return [];
   try {
     const command = new SetQueueAttributesCommand({ QueueUrl: url, Attributes: Object.fromEntries(differing) });
-    await promptly((options) => sqs.send(command, options));
+    await withDeadline((options) => sqs.send(command, options));
     return [];
   } catch (error) {
     const named = namingThePermission(error, 'sqs:SetQueueAttributes', name);

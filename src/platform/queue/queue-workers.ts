@@ -36,7 +36,7 @@ export class QueueWorker {
 
   private async ask<T>(question: () => Promise<T>): Promise<QueueAnswer<T>> {
     const { availability } = this.loops.queue;
-    if (!availability.up) return { value: null, reason: faultText(availability.culprit) };
+    if (!availability.up) return { value: null, reason: faultText(availability.reason) };
     try {
       return { value: await question(), reason: null };
     } catch (error) {

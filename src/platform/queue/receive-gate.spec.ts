@@ -10,7 +10,7 @@ class Part {
 
   readonly availability = this;
 
-  whenUp(signal: AbortSignal): Promise<void> {
+  waitUntilUp(signal: AbortSignal): Promise<void> {
     if (this.up || signal.aborted) return Promise.resolve();
     signal.addEventListener('abort', () => this.release());
     return new Promise((resolve) => this.waiting.push(resolve));

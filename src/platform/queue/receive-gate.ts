@@ -146,7 +146,7 @@ export class ReceiveGate {
   }
 
   private async bothUp(): Promise<void> {
-    await this.queue.availability.whenUp(this.stopping.signal);
-    await this.database.availability.whenUp(this.stopping.signal);
+    await this.queue.availability.waitUntilUp(this.stopping.signal);
+    await this.database.availability.waitUntilUp(this.stopping.signal);
   }
 }

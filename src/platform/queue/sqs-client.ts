@@ -110,7 +110,7 @@ async function deletingAgain(
  * Makes a call that needs no wait on the other side, and gives up on it long before the client would, whose patience
  * is that of a long poll.
  */
-export async function promptly<Answer>(
+export async function withDeadline<Answer>(
   call: (options: { abortSignal: AbortSignal }) => Promise<Answer>,
 ): Promise<Answer> {
   const abortSignal = AbortSignal.timeout(PROMPT_TIMEOUT_MS);
@@ -123,6 +123,8 @@ export async function promptly<Answer>(
 }
 
 async function lookUp(client: SQSClient, name: string): Promise<string> {
-  const { QueueUrl } = await promptly((options) => client.send(new GetQueueUrlCommand({ QueueName: name }), options));
+  const { QueueUrl } = await withDeadline((options) =>
+    client.send(new GetQueueUrlCommand({ QueueName: name }), options),
+  );
   return QueueUrl!;
 }

@@ -1,13 +1,13 @@
 import { Controller, Get } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { isoOf } from '../../shared/iso-time.js';
-import { Needs } from '../http/access.js';
+import { RequireScope } from '../http/access.js';
 import { QueueWorkers } from './queue-workers.js';
 import { queueWorkerJson, WorkersJson } from './workers.dto.js';
 
 /** Who works on which queue. */
 @ApiTags('system')
-@Needs('metrics:read')
+@RequireScope('metrics:read')
 @Controller('api/v1/system/workers')
 export class WorkersController {
   private readonly since = Date.now();

@@ -66,7 +66,7 @@ export class Redis implements OnApplicationShutdown {
    * @throws RedisUnavailable where Redis is down, stalls or refuses writes; other errors of Redis as they are
    */
   async guarded<T>(work: (client: IORedis) => Promise<T>): Promise<T> {
-    if (!this.availability.up) throw new RedisUnavailable(this.availability.culprit);
+    if (!this.availability.up) throw new RedisUnavailable(this.availability.reason);
     try {
       return await work(this.client);
     } catch (error) {

@@ -6,7 +6,7 @@ import { checkpointFrom, checkpointReads, type Checkpoint } from '../projection/
 
 /** Redis serves nobody else while it runs a transaction. */
 const MAX_COMMANDS = 500;
-/** Figures hardly change more often while entries arrive: the projector lets more time pass between folds. */
+/** Statistics hardly change more often while entries arrive: the projector lets more time pass between folds. */
 const PAUSE_WHILE_ENTRIES_ARRIVE_MS = 20;
 /** Entries count as arriving for so long after an append. */
 const ARRIVING_MS = 50;

@@ -3,7 +3,7 @@ import { Redis, type RedisCommand } from '../../platform/redis/redis.js';
 import type { GenerationKeys } from '../../platform/redis/redis-keys.js';
 import type { CentsSum } from '../../domain/money.js';
 import type { Checkpoint, CheckpointMark } from '../projection/checkpoint.js';
-import { FigureStore, type RankedPage, type StoredFields } from '../projection/statistics.repository.js';
+import { StatisticsRepository, type RankedPage, type StoredFields } from '../projection/statistics.repository.js';
 import { GatheredReads } from './gathered-reads.js';
 import { Projector, StatsRebuilding } from '../projection/projector.worker.js';
 
@@ -40,15 +40,15 @@ export interface RankedUser {
  * StatsRebuilding where there are no complete figures, and RedisUnavailable where Redis is down.
  */
 @Injectable()
-export class LiveFigures {
+export class LiveStatistics {
   constructor(
     private readonly redis: Redis,
     private readonly projector: Projector,
-    private readonly store: FigureStore,
+    private readonly store: StatisticsRepository,
     private readonly reads: GatheredReads,
   ) {}
 
-  /** Figures over everything, and how far they go. */
+  /** Statistics over everything, and how far they go. */
   async global(): Promise<GlobalCounts & { asOf: AsOf }> {
     return this.read(
       (keys) => [

@@ -6,7 +6,7 @@ import { BusinessCalendar } from '../../domain/business-time.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import type { CentsSum } from '../../domain/money.js';
 import type { RankedUser } from './live-statistics.service.js';
-import { ProjectionAuthority } from '../projection/projection-state.repository.js';
+import { ProjectionStateRepository } from '../projection/projection-state.repository.js';
 import { Projector, StatsRebuilding } from '../projection/projector.worker.js';
 import type { Range } from './ranges.rules.js';
 
@@ -37,7 +37,7 @@ export class RangeQueries {
   constructor(
     private readonly database: Database,
     private readonly projector: Projector,
-    private readonly authority: ProjectionAuthority,
+    private readonly authority: ProjectionStateRepository,
     @Inject(CONFIG) config: Config,
   ) {
     this.calendar = new BusinessCalendar(config.businessTimeZone);

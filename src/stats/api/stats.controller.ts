@@ -1,6 +1,6 @@
 import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Needs } from '../../platform/http/access.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { JsonOrCsv } from '../../platform/http/csv.js';
 import { decodeCursor, encodeCursor } from '../../platform/http/cursor.js';
@@ -10,7 +10,7 @@ import { CONFIG, type Config } from '../../shared/config.js';
 import { NotFound } from '../../shared/errors.js';
 import { isoOf } from '../../shared/iso-time.js';
 import { averageCents, decimalOfSum, wholeNumberOf } from '../../domain/money.js';
-import { LiveFigures, type Counts, type ProductFigures } from './live-statistics.service.js';
+import { LiveStatistics, type Counts, type ProductFigures } from './live-statistics.service.js';
 import { rangeOfDays, rangeOfMonths } from './ranges.rules.js';
 import {
   ApiStatsUnavailable,
@@ -36,13 +36,13 @@ import { DAYS, MONTHS, PRODUCTS, TOP_USERS, USERS_OF_MONTH } from './stats.table
 /** The live statistics over all users. */
 @ApiTags('statistics')
 @ApiStatsUnavailable()
-@Needs('statistics:read')
+@RequireScope('statistics:read')
 @Controller('stats')
 export class StatsController {
   private readonly calendar: BusinessCalendar;
 
   constructor(
-    private readonly figures: LiveFigures,
+    private readonly figures: LiveStatistics,
     @Inject(CONFIG) config: Config,
   ) {
     this.calendar = new BusinessCalendar(config.businessTimeZone);

@@ -3,7 +3,7 @@ import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger'
 import { EntryPage, entryPage, EntryPageQuery } from '../../ledger/entry-page.dto.js';
 import { entryTable } from '../../ledger/entry-table.js';
 import { Ledger } from '../../ledger/ledger.repository.js';
-import { Needs, NeedsOrOwn } from '../../platform/http/access.js';
+import { RequireScope, RequireScopeOrOwner } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { JsonOrCsv } from '../../platform/http/csv.js';
 import { DayRangeQuery } from '../../platform/http/day-range.js';
@@ -13,7 +13,7 @@ import { NotFound } from '../../shared/errors.js';
 import { cleanId } from '../../domain/ids.js';
 import { isoOf } from '../../shared/iso-time.js';
 import { averageCents, decimalOfSum } from '../../domain/money.js';
-import { LiveFigures } from './live-statistics.service.js';
+import { LiveStatistics } from './live-statistics.service.js';
 import { RangeQueries } from './range-queries.repository.js';
 import { type GivenRange, type Range, rangeOfDays } from './ranges.rules.js';
 import { ApiStatsUnavailable, MAX_DAYS, UserRankings, UsersQuery, UserStats } from './stats.dto.js';
@@ -30,7 +30,7 @@ export class UsersController {
   private readonly calendar: BusinessCalendar;
 
   constructor(
-    private readonly figures: LiveFigures,
+    private readonly figures: LiveStatistics,
     private readonly ranges: RangeQueries,
     private readonly ledger: Ledger,
     @Inject(CONFIG) config: Config,
@@ -40,7 +40,7 @@ export class UsersController {
 
   /** Both rankings. @throws InvalidInput @throws StatsRebuilding @throws RedisUnavailable @throws DatabaseUnavailable */
   @Get()
-  @Needs('statistics:read')
+  @RequireScope('statistics:read')
   @ApiOperation({ summary: 'Who spent most, and who ordered most', description: ON_RANGES })
   @JsonOrCsv(UserRankings, USER_RANKINGS)
   @ApiInvalidInput('limit: must be a whole number from 1 to 1000')
@@ -66,7 +66,7 @@ export class UsersController {
 
   /** One user's figures. @throws NotFound @throws InvalidInput @throws StatsRebuilding @throws RedisUnavailable @throws DatabaseUnavailable */
   @Get(':user_id/stats')
-  @NeedsOrOwn('statistics:read', 'user_id')
+  @RequireScopeOrOwner('statistics:read', 'user_id')
   @ApiOperation({
     summary: "One user's orders in numbers",
     description: `A user with failed orders only is known. ${ON_RANGES}`,
@@ -94,7 +94,7 @@ export class UsersController {
 
   /** One user's ledger entries. @throws NotFound @throws InvalidInput @throws DatabaseUnavailable */
   @Get(':user_id/orders')
-  @NeedsOrOwn('order-events:read', 'user_id')
+  @RequireScopeOrOwner('order-events:read', 'user_id')
   @ApiOperation({
     summary: "One user's ledger entries, newest first",
     description: 'All the ledger has, also from before the statistics were cleared.',

@@ -1,12 +1,12 @@
 import type { ProjectedEntry } from '../../ledger/ledger-entry.js';
-import { fold, noFigures, sizeOf, type Figures, type FoldScope } from './statistics.rules.js';
+import { fold, emptyStatistics, sizeOf, type Statistics, type FoldScope } from './statistics.rules.js';
 
 /** Redis runs a script alone: one of this size takes a few ms. */
 const MAX_INCREMENTS = 2_000;
 
-/** Figures of consecutive entries, and the entry they lead up to. */
+/** Statistics of consecutive entries, and the entry they lead up to. */
 export interface FoldBatch {
-  figures: Figures;
+  figures: Statistics;
   position: number;
   entryHash: string;
 }
@@ -16,12 +16,12 @@ export interface FoldBatch {
  * between entries, so half an entry could neither be repeated nor skipped.
  */
 export function* foldBatches(entries: ProjectedEntry[], scope: FoldScope): Generator<FoldBatch> {
-  let figures = noFigures();
+  let figures = emptyStatistics();
   for (const [index, entry] of entries.entries()) {
     fold(figures, entry, scope);
     if (index === entries.length - 1 || sizeOf(figures) >= MAX_INCREMENTS) {
       yield { figures, position: entry.position, entryHash: entry.entryHash };
-      figures = noFigures();
+      figures = emptyStatistics();
     }
   }
 }

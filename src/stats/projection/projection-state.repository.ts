@@ -18,7 +18,7 @@ const LEASE_SECONDS = 15;
 export interface Authority {
   /** The generation that is served. */
   generation: number;
-  /** Figures cover the entries after this position. */
+  /** Statistics cover the entries after this position. */
   base: number;
   /** `empty`: no generation was ever built for this ledger. */
   state: 'empty' | 'ready';
@@ -30,7 +30,7 @@ export interface Authority {
 export interface BuildLease {
   /** The number of the generation to build; never used before. */
   generation: number;
-  /** Figures begin after this position. */
+  /** Statistics begin after this position. */
   base: number;
   /** The generation that is to be replaced. */
   replaces: number;
@@ -50,7 +50,7 @@ export class BuildLeaseLost extends Error {
 
 /** The one row of the ledger's database that says which figures are served. */
 @Injectable()
-export class ProjectionAuthority {
+export class ProjectionStateRepository {
   private readonly me = randomUUID();
 
   constructor(

@@ -9,11 +9,11 @@ import type { Actor } from '../../shared/access.js';
 import { BusinessCalendar } from '../../domain/business-time.js';
 import { CONFIG, type Config } from '../../shared/config.js';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
-import { atMost, pause } from '../../platform/back-off.js';
+import { withTimeout, pause } from '../../platform/back-off.js';
 import { foldVersionFor, type Checkpoint, type CheckpointMark } from './checkpoint.js';
-import { FigureStore } from './statistics.repository.js';
+import { StatisticsRepository } from './statistics.repository.js';
 import { foldBatches } from './fold-batches.rules.js';
-import { ProjectionAuthority, type Authority } from './projection-state.repository.js';
+import { ProjectionStateRepository, type Authority } from './projection-state.repository.js';
 import { Rebuild, type RebuildBeside, type Rebuilt } from '../rebuild/rebuild.service.js';
 
 const ENTRIES_PER_FOLD = 2_000;
@@ -78,7 +78,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly stopping = new AbortController();
   private loop: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
-  private poked = true;
+  private notified = true;
   /** Whether it is to be asked which generation is served: another process may have put another one into service. */
   private authorityDue = false;
   /** The figures that fit the ledger, as far as this process brought or found them; null while that is not known. */
@@ -96,24 +96,24 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** The number that stands for a generation that was withdrawn: there is none of that number. */
   private withdrawn: number | null = null;
   /** How often something came between that makes whatever was looked at before doubtful. */
-  private distrusts = 0;
+  private invalidations = 0;
   private progress: Authority['building'] = null;
   /** One fold, examination or clearing of this process at a time. */
   private turn: Promise<unknown> = Promise.resolve();
-  private saidFailure = '';
+  private lastLoggedFailure = '';
   /** How often in a row it failed. */
   private failures = 0;
   /** When the figures were last at the ledger's end, or entries were added to them, ms of performance.now(). */
   private progressAt = performance.now();
   /** The hash of the entry that the ledger was last said to have lost. */
-  private saidLoss = '';
+  private lastLoggedLoss = '';
 
   constructor(
     private readonly ledger: Ledger,
     private readonly database: Database,
     private readonly redis: Redis,
-    private readonly store: FigureStore,
-    private readonly authority: ProjectionAuthority,
+    private readonly store: StatisticsRepository,
+    private readonly authority: ProjectionStateRepository,
     private readonly rebuild: Rebuild,
     @Inject(CONFIG) config: Config,
   ) {
@@ -122,21 +122,21 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   onApplicationBootstrap(): void {
-    this.ledger.onAppended(() => this.poke());
+    this.ledger.onAppended(() => this.notify());
     // What either of them holds after an absence may be something else.
-    this.redis.availability.onUp(() => this.distrust());
-    this.database.availability.onUp(() => this.distrust());
+    this.redis.availability.onUp(() => this.invalidate());
+    this.database.availability.onUp(() => this.invalidate());
     this.redis.onEvicting(() => {
       this.evicting = true;
-      this.distrust();
+      this.invalidate();
     });
     this.loop = this.run();
   }
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort();
-    this.poke();
-    await atMost(STOP_TIMEOUT_MS, this.loop);
+    this.notify();
+    await withTimeout(STOP_TIMEOUT_MS, this.loop);
   }
 
   /** The checkpoint of the figures in service. @throws StatsRebuilding where there are none to be trusted */
@@ -159,10 +159,10 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    */
   async refresh(): Promise<boolean> {
     const before = this.current?.generation;
-    return this.inTurn(async () => {
+    return this.runExclusive(async () => {
       // Another one came while this reader waited its turn.
       if (this.serving && this.current?.generation !== before) return true;
-      return this.takeUpServed();
+      return this.reloadActive();
     });
   }
 
@@ -174,16 +174,16 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    */
   async rebuildBeside(order: RebuildBeside): Promise<Rebuilt | null> {
     return this.rebuild.runBeside(order, (lastSteps) =>
-      this.inTurn(async () => {
-        const { distrusts } = this;
-        await this.adopt(await lastSteps(), distrusts);
+      this.runExclusive(async () => {
+        const { invalidations } = this;
+        await this.adopt(await lastSteps(), invalidations);
       }),
     );
   }
 
   /** To be called where a reader met something in a generation that no fold wrote there: has it replaced. */
   mend(generation: number): void {
-    void this.inTurn(async () => {
+    void this.runExclusive(async () => {
       if (this.current?.generation === generation) this.replaceDamaged(generation);
     });
   }
@@ -194,11 +194,11 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * @throws DatabaseUnavailable @throws RedisUnavailable
    */
   async clear(actor: Actor): Promise<void> {
-    await this.inTurn(async () => {
+    await this.runExclusive(async () => {
       await this.redis.guarded((client) => client.ping());
       const { generation, base, ledgerId, entryHash, cleared } = await this.authority.clear(actor);
-      this.distrust();
-      const { distrusts } = this;
+      this.invalidate();
+      const { invalidations } = this;
       await this.store.retire(cleared);
       await this.redis.guarded((client) => client.del(this.redis.keys.consumerLogs));
       const position = base;
@@ -209,7 +209,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       await this.store.sweep(generation);
       // Another process may have found these figures missing before they began, and have built others.
       if ((await this.authority.read()).generation !== generation) return;
-      this.serving = this.takeUp(checkpoint, distrusts);
+      this.serving = this.publish(checkpoint, invalidations);
     });
   }
 
@@ -219,7 +219,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     const { position, at } = this.served();
     const behind = head && Math.max(0, head.position - position);
     const stalledMs = behind ? performance.now() - this.progressAt : 0;
-    return { position, at, behind, stalledMs, failure: this.saidFailure };
+    return { position, at, behind, stalledMs, failure: this.lastLoggedFailure };
   }
 
   /**
@@ -227,26 +227,26 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * or Redis that was replaced.
    */
   @Interval(MAX_IDLE_MS)
-  lookAround(): void {
+  onInterval(): void {
     this.authorityDue = true;
-    this.poke();
+    this.notify();
   }
 
-  private poke(): void {
-    this.poked = true;
+  private notify(): void {
+    this.notified = true;
     this.wake();
   }
 
-  private distrust(): void {
-    this.distrusts++;
+  private invalidate(): void {
+    this.invalidations++;
     this.current = null;
     this.serving = false;
-    this.poke();
+    this.notify();
   }
 
-  /** @param distrusts how many there had been when it was looked at @returns whether there has been none since */
-  private takeUp(checkpoint: Checkpoint, distrusts: number): boolean {
-    if (distrusts !== this.distrusts) return false;
+  /** @param invalidations how many there had been when it was looked at @returns whether there has been none since */
+  private publish(checkpoint: Checkpoint, invalidations: number): boolean {
+    if (invalidations !== this.invalidations) return false;
     this.current = checkpoint;
     this.seen = checkpoint;
     return true;
@@ -254,12 +254,12 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
 
   private async run(): Promise<void> {
     while (!this.stopping.signal.aborted) {
-      if (!this.poked) await new Promise<void>((resolve) => (this.wake = resolve));
-      this.poked = false;
+      if (!this.notified) await new Promise<void>((resolve) => (this.wake = resolve));
+      this.notified = false;
       if (this.stopping.signal.aborted) return;
       try {
-        await this.inTurn(() => (this.current ? this.goOn(this.current) : this.examine()));
-        this.saidFailure = '';
+        await this.runExclusive(() => (this.current ? this.tick(this.current) : this.examine()));
+        this.lastLoggedFailure = '';
         this.failures = 0;
         // Whatever keeps the figures from being trusted must not make this loop run hot.
         await pause(this.current ? PAUSE_BETWEEN_FOLDS_MS : PAUSE_AFTER_DISTRUST_MS, this.stopping.signal);
@@ -267,7 +267,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
         this.failures++;
         if (this.isReportedHereOnly(error)) this.say(messageOf(error));
         await pause(PAUSE_AFTER_FAILURE_MS, this.stopping.signal);
-        this.poked = true;
+        this.notified = true;
       }
     }
   }
@@ -281,34 +281,34 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     return this.failures > 1 && this.database.availability.up && this.redis.availability.up;
   }
 
-  private async goOn(current: Checkpoint): Promise<void> {
-    const { distrusts } = this;
+  private async tick(current: Checkpoint): Promise<void> {
+    const { invalidations } = this;
     if (this.authorityDue) {
       const { generation } = await this.authority.read();
       // While entries keep coming and nobody reads, nobody else looks whether Redis has evicted some of the figures.
       const found = await this.store.checkpoint(current.generation);
       this.authorityDue = false;
-      if (generation !== current.generation || !found) return void (await this.takeUpServed());
+      if (generation !== current.generation || !found) return void (await this.reloadActive());
     }
-    await this.advance(current, distrusts);
+    await this.advance(current, invalidations);
   }
 
   /**
    * Folds the next entries into the figures, or finds that the figures no longer fit the ledger.
-   * @param distrusts see {@link takeUp}
+   * @param invalidations see {@link publish}
    */
-  private async advance(from: Checkpoint, distrusts: number): Promise<void> {
-    switch (await this.fold(from, (checkpoint) => this.takeUp(checkpoint, distrusts))) {
+  private async advance(from: Checkpoint, invalidations: number): Promise<void> {
+    switch (await this.fold(from, (checkpoint) => this.publish(checkpoint, invalidations))) {
       case 'at_the_end':
-        this.serving = distrusts === this.distrusts;
+        this.serving = invalidations === this.invalidations;
         return;
       case 'more_to_come':
-        return this.poke();
+        return this.notify();
       case 'other_figures':
         // Perhaps only because another generation has come into service.
-        return void (await this.takeUpServed());
+        return void (await this.reloadActive());
       case 'other_history':
-        return this.distrust();
+        return this.invalidate();
       case 'damaged':
         return this.replaceDamaged(from.generation);
     }
@@ -318,20 +318,20 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * Takes up the figures that are in service by the authority's word, without a gap for readers where that is possible.
    * @returns whether there are any to be served
    */
-  private async takeUpServed(): Promise<boolean> {
-    const { distrusts } = this;
+  private async reloadActive(): Promise<boolean> {
+    const { invalidations } = this;
     const { checkpoint, behind } = await this.assess();
-    if (checkpoint && behind <= ENTRIES_PER_FOLD) return this.adopt(checkpoint, distrusts);
-    this.distrust();
+    if (checkpoint && behind <= ENTRIES_PER_FOLD) return this.adopt(checkpoint, invalidations);
+    this.invalidate();
     return false;
   }
 
   /**
    * Brings other figures up to date and only then serves them instead of the present ones, which may have gone further.
    * Those are taken out of service first, or another process would take them further still. Readers wait meanwhile.
-   * @param distrusts see {@link takeUp}
+   * @param invalidations see {@link publish}
    */
-  private async adopt(other: Checkpoint, distrusts: number): Promise<boolean> {
+  private async adopt(other: Checkpoint, invalidations: number): Promise<boolean> {
     const present = this.current;
     if (present && present.generation !== other.generation) await this.store.retire(present.generation);
     let reached = other;
@@ -341,10 +341,10 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
     } while (outcome === 'more_to_come');
     if (outcome !== 'at_the_end') {
       if (outcome === 'damaged') this.replaceDamaged(other.generation);
-      else this.distrust();
+      else this.invalidate();
       return false;
     }
-    this.serving = this.takeUp(reached, distrusts);
+    this.serving = this.publish(reached, invalidations);
     return this.serving;
   }
 
@@ -396,11 +396,11 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   /** Compares Redis's figures with the ledger, and rebuilds them where they do not fit. */
   private async examine(): Promise<void> {
     if (this.evicting) await this.withdrawServed();
-    const { distrusts } = this;
-    await this.ledger.lookBack();
+    const { invalidations } = this;
+    await this.ledger.verifyTail();
     const { checkpoint, mismatch, building } = await this.assess();
     if (checkpoint) {
-      if (this.takeUp(checkpoint, distrusts)) await this.advance(checkpoint, distrusts);
+      if (this.publish(checkpoint, invalidations)) await this.advance(checkpoint, invalidations);
       return;
     }
     if (mismatch === EVICTED) {
@@ -408,7 +408,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       // One that goes on evicting would lose them again: it is not used until it is well.
       await this.redis.availability.confirm();
     }
-    await this.sayLoss();
+    await this.logLoss();
     this.progress = building;
     const watch = setInterval(() => void this.watchProgress(), PROGRESS_INTERVAL_MS);
     try {
@@ -416,7 +416,7 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
       if (!built) await pause(PAUSE_AFTER_FAILURE_MS, this.stopping.signal); // another process is at it
     } finally {
       clearInterval(watch);
-      this.poke();
+      this.notify();
     }
   }
 
@@ -456,20 +456,20 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
    * Says where the ledger no longer has what figures were made from. For that the figures that this process saw last are
    * looked at, or those of the latest generation in Redis.
    */
-  private async sayLoss(): Promise<void> {
+  private async logLoss(): Promise<void> {
     const figures = this.seen ?? (await this.store.latest());
     const { ledgerId } = await this.ledger.head();
     // Another version may have hashed the same entries in another way.
     const isKnown = figures?.ledgerId === ledgerId && figures.foldVersion === this.foldVersion;
-    if (!isKnown || figures.entryHash === this.saidLoss) return;
+    if (!isKnown || figures.entryHash === this.lastLoggedLoss) return;
     if ((await this.ledger.hashAt(figures.position)) === figures.entryHash) return;
-    this.saidLoss = figures.entryHash;
+    this.lastLoggedLoss = figures.entryHash;
     await this.ledger.wasPutBack(figures.position);
   }
 
   private replaceDamaged(generation: number): void {
     this.damaged = generation;
-    this.distrust();
+    this.invalidate();
   }
 
   /** Withdraws what is in service, whatever it is: a Redis that evicts takes from all. */
@@ -497,11 +497,11 @@ export class Projector implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   private say(failure: string): void {
-    if (failure !== this.saidFailure) this.logger.error(`The statistics can't be brought up to date: ${failure}`);
-    this.saidFailure = failure;
+    if (failure !== this.lastLoggedFailure) this.logger.error(`The statistics can't be brought up to date: ${failure}`);
+    this.lastLoggedFailure = failure;
   }
 
-  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+  private runExclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = this.turn.then(work);
     this.turn = result.catch(() => undefined);
     return result;

@@ -14,7 +14,7 @@ import {
   type CheckpointMark,
 } from './checkpoint.js';
 import type { CentsSum } from '../../domain/money.js';
-import type { Figures, Tally } from './statistics.rules.js';
+import type { Statistics, Tally } from './statistics.rules.js';
 
 /** What project.lua answers. */
 export type ProjectOutcome = 'applied' | 'moved' | 'damaged';
@@ -52,8 +52,8 @@ const SECONDS_UNTIL_RETIRED_KEYS_GO = 60;
 const BEING_FILLED = 'being_filled';
 
 /** Redis was emptied while figures were being written. */
-export class FiguresLost extends Error {
-  override readonly name = 'FiguresLost';
+export class StatisticsLost extends Error {
+  override readonly name = 'StatisticsLost';
   constructor() {
     super('Redis lost figures while they were being written');
   }
@@ -61,7 +61,7 @@ export class FiguresLost extends Error {
 
 /** Writes and reads the live figures of one generation in Redis; the Lua scripts are typed here. */
 @Injectable()
-export class FigureStore {
+export class StatisticsRepository {
   private readonly project: RedisScript<ProjectOutcome>;
   private readonly readMonthUsers: RedisScript<string>;
   private readonly readRankings: RedisScript<string>;
@@ -105,7 +105,7 @@ export class FigureStore {
    * @throws RedisUnavailable
    */
   async add(
-    figures: Figures,
+    figures: Statistics,
     from: Checkpoint,
     to: Pick<Checkpoint, 'position' | 'entryHash' | 'at'>,
   ): Promise<ProjectOutcome> {
@@ -132,9 +132,9 @@ export class FigureStore {
 
   /**
    * Writes figures as the whole content of a generation that holds nothing yet, its checkpoint last.
-   * @throws FiguresLost where Redis was emptied meanwhile @throws RedisUnavailable
+   * @throws StatisticsLost where Redis was emptied meanwhile @throws RedisUnavailable
    */
-  async fill(figures: Figures, checkpoint: Checkpoint): Promise<void> {
+  async fill(figures: Statistics, checkpoint: Checkpoint): Promise<void> {
     const keys = this.redis.keys.generation(checkpoint.generation);
     // What is written first is gone, too, where Redis is emptied and the connection stays.
     await this.redis.guarded((client) => client.hset(keys.checkpoint, BEING_FILLED, 1));
@@ -157,7 +157,7 @@ export class FigureStore {
 
   /**
    * Sets the checkpoint of a generation that was filled, which makes it readable.
-   * @throws FiguresLost where Redis was emptied since that began @throws RedisUnavailable
+   * @throws StatisticsLost where Redis was emptied since that began @throws RedisUnavailable
    */
   async complete(checkpoint: Checkpoint): Promise<void> {
     const key = this.redis.keys.generation(checkpoint.generation).checkpoint;
@@ -167,11 +167,11 @@ export class FigureStore {
     ]);
     if (marksLeft === 1) return;
     await this.retire(checkpoint.generation);
-    throw new FiguresLost();
+    throw new StatisticsLost();
   }
 
   /** What figures change in the keys of a generation, whoever made them. */
-  changes(figures: Figures, generation: number): Iterable<Change> {
+  changes(figures: Statistics, generation: number): Iterable<Change> {
     return increments(figures, this.redis.keys.generation(generation));
   }
 
@@ -293,7 +293,7 @@ export type Change = {
 );
 
 /** Where each figure lives. The only place that says so; a generation is filled and added to by the same list. */
-function* increments(figures: Figures, keys: GenerationKeys): Generator<Change> {
+function* increments(figures: Statistics, keys: GenerationKeys): Generator<Change> {
   const { global } = figures;
   yield {
     key: keys.global,

@@ -34,7 +34,7 @@ export interface ProductTally {
  * All figures of a run of entries. The fold makes them from entries one by one, the rebuild by SQL; added to the
  * figures before the run they give the figures after it.
  */
-export interface Figures {
+export interface Statistics {
   global: GlobalTally;
   users: Map<string, UserTally>;
   months: Map<string, Tally>;
@@ -44,8 +44,8 @@ export interface Figures {
   products: Map<string, ProductTally>;
 }
 
-/** Figures of nothing. */
-export function noFigures(): Figures {
+/** Statistics of nothing. */
+export function emptyStatistics(): Statistics {
   return {
     global: { orders: 0, revenue: 0n, failed: 0, corrected: 0, failedWithoutUser: 0, failedWithoutMonth: 0 },
     users: new Map(),
@@ -69,7 +69,7 @@ export interface FoldScope {
  * repair takes back what the failed entry counted as failed, and a refund a part of what its order brought in, unless the
  * figures do not cover that one.
  */
-export function fold(figures: Figures, entry: ProjectedEntry, { calendar, base }: FoldScope): void {
+export function fold(figures: Statistics, entry: ProjectedEntry, { calendar, base }: FoldScope): void {
   if (entry.outcome !== 'failed' && entry.refPosition !== null && entry.refPosition <= base) return;
   const day = entry.orderedAt === null ? null : calendar.dayOf(entry.orderedAt);
   const tallies: Tally[] = [figures.global];
@@ -107,7 +107,7 @@ export function fold(figures: Figures, entry: ProjectedEntry, { calendar, base }
 }
 
 /** Adds the figures of a later run of entries to those of an earlier one. */
-export function addFigures(sum: Figures, more: Figures): void {
+export function addStatistics(sum: Statistics, more: Statistics): void {
   addTally(sum.global, more.global);
   sum.global.corrected += more.global.corrected;
   sum.global.failedWithoutUser += more.global.failedWithoutUser;
@@ -130,7 +130,7 @@ export function addFigures(sum: Figures, more: Figures): void {
 }
 
 /** How many single values of Redis adding these figures touches, give or take: the size of a script. */
-export function sizeOf(figures: Figures): number {
+export function sizeOf(figures: Statistics): number {
   let size = 6 + 6 * figures.users.size + 3 * figures.months.size + 3 * figures.days.size + 4 * figures.products.size;
   for (const users of figures.monthUsers.values()) size += 4 * users.size;
   return size;
@@ -148,19 +148,19 @@ function tally(of: Map<string, Tally>, name: string): Tally {
   return found;
 }
 
-function userTally(figures: Figures, userId: string): UserTally {
+function userTally(figures: Statistics, userId: string): UserTally {
   let found = figures.users.get(userId);
   if (!found) figures.users.set(userId, (found = { orders: 0, revenue: 0n, failed: 0, lastOrderAt: 0 }));
   return found;
 }
 
-function monthOf(figures: Figures, month: string): Map<string, Tally> {
+function monthOf(figures: Statistics, month: string): Map<string, Tally> {
   let found = figures.monthUsers.get(month);
   if (!found) figures.monthUsers.set(month, (found = new Map<string, Tally>()));
   return found;
 }
 
-function productTally(figures: Figures, productId: string): ProductTally {
+function productTally(figures: Statistics, productId: string): ProductTally {
   let found = figures.products.get(productId);
   if (!found) figures.products.set(productId, (found = { revenue: 0n, quantity: 0n }));
   return found;

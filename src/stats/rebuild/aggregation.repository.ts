@@ -6,7 +6,7 @@ import { localDay } from '../../platform/database/local-day.js';
 import { isStatementTimeout } from '../../platform/database/sql-state.js';
 import { BusinessCalendar } from '../../domain/business-time.js';
 import { CONFIG, type Config } from '../../shared/config.js';
-import { addFigures, noFigures, type Figures, type Tally } from '../projection/statistics.rules.js';
+import { addStatistics, emptyStatistics, type Statistics, type Tally } from '../projection/statistics.rules.js';
 
 /** Of the bodies of one page, which are as large as the lines that are aggregated. */
 const MAX_PAGE_BYTES = 8 * 1024 * 1024;
@@ -27,7 +27,7 @@ interface TallyRow {
 }
 
 /**
- * Figures of a range of the ledger by SQL aggregation: a second way to the same numbers, independent of the fold,
+ * Statistics of a range of the ledger by SQL aggregation: a second way to the same numbers, independent of the fold,
  * which is what makes comparing the two worth anything.
  */
 @Injectable()
@@ -53,7 +53,7 @@ export class Aggregation {
     to: number,
     base: number,
     limit: number,
-  ): AsyncGenerator<{ figures: Figures; position: number }> {
+  ): AsyncGenerator<{ figures: Statistics; position: number }> {
     for (let after = from; after < to;) {
       const end = await this.ledger.pageEnd(after, limit, MAX_PAGE_BYTES);
       // Where the ledger was put back meanwhile there is nothing after it.
@@ -69,7 +69,7 @@ export class Aggregation {
    *   cover these
    * @throws DatabaseUnavailable
    */
-  async figures(from: number, to: number, base: number): Promise<Figures> {
+  async figures(from: number, to: number, base: number): Promise<Statistics> {
     try {
       return await this.aggregated(from, to, base);
     } catch (error) {
@@ -77,13 +77,13 @@ export class Aggregation {
       this.logger.warn(`Aggregating ${to - from} ledger entries took too long; they are aggregated in two halves`);
       const middle = Math.floor((from + to) / 2);
       const figures = await this.figures(from, middle, base);
-      addFigures(figures, await this.figures(middle, to, base));
+      addStatistics(figures, await this.figures(middle, to, base));
       return figures;
     }
   }
 
-  private async aggregated(from: number, to: number, base: number): Promise<Figures> {
-    const figures = noFigures();
+  private async aggregated(from: number, to: number, base: number): Promise<Statistics> {
+    const figures = emptyStatistics();
     const tallies = await this.database.query<TallyRow>(sql`
       with entries as (
         select user_id, case when kind = 'refund' then -value_cents else value_cents end as cents, ordered_at,
@@ -122,7 +122,7 @@ export class Aggregation {
   }
 }
 
-function place(row: TallyRow, figures: Figures): void {
+function place(row: TallyRow, figures: Statistics): void {
   const { orders, failed } = row;
   const revenue = BigInt(row.revenue);
   switch (row.by) {

@@ -1,13 +1,13 @@
 import { Controller, Delete } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentActor, Needs } from '../../platform/http/access.js';
+import { CurrentActor, RequireScope } from '../../platform/http/access.js';
 import type { Actor } from '../../shared/access.js';
 import { Projector } from '../projection/projector.worker.js';
 import { ApiStatsUnavailable, Cleared } from '../api/stats.dto.js';
 
 /** Lets the statistics begin at zero. */
 @ApiTags('statistics')
-@Needs('statistics:manage')
+@RequireScope('statistics:manage')
 @Controller('clear_redis_db')
 export class ClearController {
   constructor(private readonly projector: Projector) {}

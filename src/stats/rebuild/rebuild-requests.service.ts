@@ -1,11 +1,11 @@
 import { Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { sql, type SQL } from 'drizzle-orm';
-import { atMost, pause } from '../../platform/back-off.js';
+import { withTimeout, pause } from '../../platform/back-off.js';
 import { Audit } from '../../platform/audit/audit.js';
 import { Database } from '../../platform/database/database.js';
 import { Redis } from '../../platform/redis/redis.js';
 import type { Actor } from '../../shared/access.js';
-import { CallerError, messageOf, UnavailableError } from '../../shared/errors.js';
+import { ClientError, messageOf, UnavailableError } from '../../shared/errors.js';
 import { BuildLeaseLost } from '../projection/projection-state.repository.js';
 import { Projector } from '../projection/projector.worker.js';
 import type { Rebuilt } from './rebuild.service.js';
@@ -39,7 +39,7 @@ export interface RequestedRebuild {
 }
 
 /** One rebuild at a time. */
-export class RebuildRunning extends CallerError {
+export class RebuildRunning extends ClientError {
   readonly code = 'rebuild_running';
   readonly kind = 'conflict';
   /** @param id of the rebuild that is under way */
@@ -107,7 +107,7 @@ export class RebuildRequests implements OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     this.stopping.abort(new ServiceStopped('the service was stopped'));
-    await atMost(STOP_TIMEOUT_MS, this.running);
+    await withTimeout(STOP_TIMEOUT_MS, this.running);
   }
 
   /** @returns undefined where one is under way */
@@ -129,7 +129,7 @@ export class RebuildRequests implements OnModuleDestroy {
 
   /** Runs a rebuild to its end, whatever that is, and records it. */
   private async run(request: RequestedRebuild): Promise<void> {
-    const alive = setInterval(() => void this.sayAlive(request), SAY_ALIVE_EVERY_MS);
+    const alive = setInterval(() => void this.heartbeat(request), SAY_ALIVE_EVERY_MS);
     try {
       const { checkpoint, entries } = await this.rebuild(request);
       await this.record(() => this.succeeded(request, checkpoint.position, entries));
@@ -200,7 +200,7 @@ export class RebuildRequests implements OnModuleDestroy {
     );
   }
 
-  private async sayAlive({ id }: RequestedRebuild): Promise<void> {
+  private async heartbeat({ id }: RequestedRebuild): Promise<void> {
     try {
       await this.database.query(sql`update rebuilds set seen_at = now() where id = ${id}::uuid`);
     } catch (error) {
@@ -220,7 +220,7 @@ export class RebuildRequests implements OnModuleDestroy {
         }
         if (this.stopping.signal.aborted) return;
         await pause(LOOK_FOR_LEASE_EVERY_MS, this.stopping.signal);
-        await this.database.availability.whenUp(this.stopping.signal);
+        await this.database.availability.waitUntilUp(this.stopping.signal);
       }
     }
   }

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { Response } from 'express';
-import { CurrentActor, Needs } from '../../platform/http/access.js';
+import { CurrentActor, RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { encodeCursor, entryBefore } from '../../platform/http/cursor.js';
 import type { Actor } from '../../shared/access.js';
@@ -17,7 +17,7 @@ export class RebuildController {
 
   /** Asks for a rebuild. @throws RebuildRunning @throws RedisUnavailable @throws DatabaseUnavailable */
   @Post()
-  @Needs('statistics:manage')
+  @RequireScope('statistics:manage')
   @HttpCode(202)
   @ApiOperation({
     summary: 'Make the statistics anew from the ledger',
@@ -57,7 +57,7 @@ export class RebuildController {
 
   /** Rebuilds that were asked for, newest first. @throws InvalidInput @throws DatabaseUnavailable */
   @Get()
-  @Needs('statistics:read')
+  @RequireScope('statistics:read')
   @ApiOperation({ summary: 'Rebuilds that were asked for, newest first' })
   @ApiOkResponse({ type: RebuildPage })
   @ApiInvalidInput('cursor: must be a next_cursor of this list')
@@ -72,7 +72,7 @@ export class RebuildController {
 
   /** One rebuild and how far it is. @throws NotFound @throws DatabaseUnavailable */
   @Get(':id')
-  @Needs('statistics:read')
+  @RequireScope('statistics:read')
   @ApiOperation({ summary: 'One rebuild, and how far it is' })
   @ApiOkResponse({ type: RebuildJson })
   @ApiInvalidInput('id: must be a UUID')

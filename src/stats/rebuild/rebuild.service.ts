@@ -5,10 +5,14 @@ import { messageOf } from '../../shared/errors.js';
 import { BusinessCalendar } from '../../domain/business-time.js';
 import { Aggregation } from './aggregation.repository.js';
 import { foldVersionFor, type Checkpoint } from '../projection/checkpoint.js';
-import { FigureStore } from '../projection/statistics.repository.js';
-import { addFigures, noFigures } from '../projection/statistics.rules.js';
+import { StatisticsRepository } from '../projection/statistics.repository.js';
+import { addStatistics, emptyStatistics } from '../projection/statistics.rules.js';
 import { foldBatches } from '../projection/fold-batches.rules.js';
-import { BuildLeaseLost, ProjectionAuthority, type BuildLease } from '../projection/projection-state.repository.js';
+import {
+  BuildLeaseLost,
+  ProjectionStateRepository,
+  type BuildLease,
+} from '../projection/projection-state.repository.js';
 
 /** Entries aggregated by one statement at most, which stays far below the time limit of a statement. */
 const ENTRIES_PER_PAGE = 20_000;
@@ -51,9 +55,9 @@ export class Rebuild {
   private readonly calendar: BusinessCalendar;
 
   constructor(
-    private readonly authority: ProjectionAuthority,
+    private readonly authority: ProjectionStateRepository,
     private readonly aggregation: Aggregation,
-    private readonly store: FigureStore,
+    private readonly store: StatisticsRepository,
     private readonly ledger: Ledger,
     @Inject(CONFIG) config: Config,
   ) {
@@ -80,7 +84,7 @@ export class Rebuild {
 
   /**
    * Builds a generation while the one in service goes on serving, and puts it into service once it is as far.
-   * @param inTurn runs the last steps, while which this process folds nothing into the generation in service: whoever
+   * @param runExclusive runs the last steps, while which this process folds nothing into the generation in service: whoever
    *   gives it takes up the new generation from the checkpoint that these steps return
    * @returns null where another process is building already
    * @throws BuildLeaseLost @throws NotReadyToSwitch @throws DatabaseUnavailable @throws RedisUnavailable; the reason of
@@ -88,7 +92,7 @@ export class Rebuild {
    */
   async runBeside(
     { fromBeginning, reason, signal, begun }: RebuildBeside,
-    inTurn: (lastSteps: () => Promise<Checkpoint>) => Promise<void>,
+    runExclusive: (lastSteps: () => Promise<Checkpoint>) => Promise<void>,
   ): Promise<Rebuilt | null> {
     const lease = await this.authority.claimBuild({ fromBeginning });
     if (!lease) return null;
@@ -96,7 +100,7 @@ export class Rebuild {
       await begun(lease.generation);
       const built = await unless(signal, async () => this.catchUp(lease, await this.build(lease, signal)));
       let checkpoint = built;
-      await inTurn(async () => {
+      await runExclusive(async () => {
         signal.throwIfAborted();
         checkpoint = await this.reachServed(lease, built);
         await this.switchTo(lease);
@@ -150,12 +154,12 @@ export class Rebuild {
     const head = await this.ledger.head();
     const evicted = await this.store.evicted();
     await this.store.sweep(lease.generation, { keeping: lease.replaces });
-    const figures = noFigures();
+    const figures = emptyStatistics();
     const total = head.position - lease.base;
     const { base } = lease;
     for await (const page of this.aggregation.pages(base, head.position, base, ENTRIES_PER_PAGE)) {
       signal?.throwIfAborted();
-      addFigures(figures, page.figures);
+      addStatistics(figures, page.figures);
       await this.authority.renew(lease, page.position - base, total);
     }
     const checkpoint: Checkpoint = {

@@ -7,9 +7,9 @@ import { Redis } from '../../platform/redis/redis.js';
 import type { GenerationKeys } from '../../platform/redis/redis-keys.js';
 import { Aggregation } from '../rebuild/aggregation.repository.js';
 import { checkpointFields, type Checkpoint } from '../projection/checkpoint.js';
-import { FigurePages, type LargeKeyType, type StoredHash } from './statistics-pages.repository.js';
-import { FigureStore } from '../projection/statistics.repository.js';
-import { noFigures, type Figures } from '../projection/statistics.rules.js';
+import { StatisticsPages, type LargeKeyType, type StoredHash } from './statistics-pages.repository.js';
+import { StatisticsRepository } from '../projection/statistics.repository.js';
+import { emptyStatistics, type Statistics } from '../projection/statistics.rules.js';
 import { Projector, StatsRebuilding } from '../projection/projector.worker.js';
 import {
   anotherType,
@@ -18,7 +18,7 @@ import {
   compareHash,
   compareScore,
   compareTexts,
-  ExpectedFigures,
+  ExpectedStatistics,
   expires,
   type Mismatch,
   Mismatches,
@@ -49,7 +49,7 @@ export interface ComparisonResult {
 }
 
 /** Others have come into service than those that are being compared. */
-class FiguresReplaced extends Error {}
+class StatisticsReplaced extends Error {}
 
 /**
  * Compares every figure in Redis with the ledger while both go on. What must be there is aggregated by SQL up to a
@@ -57,15 +57,15 @@ class FiguresReplaced extends Error {}
  * brought up to that very entry before the two are compared.
  */
 @Injectable()
-export class FigureComparison {
+export class StatisticsComparison {
   private readonly stalledAfterMs = STALLED_AFTER_MS;
 
   constructor(
     private readonly projector: Projector,
     private readonly ledger: Ledger,
     private readonly aggregation: Aggregation,
-    private readonly store: FigureStore,
-    private readonly pages: FigurePages,
+    private readonly store: StatisticsRepository,
+    private readonly pages: StatisticsPages,
     private readonly redis: Redis,
   ) {}
 
@@ -87,7 +87,7 @@ export class FigureComparison {
         if (result.position < end) result.mismatches.add([behind(keys.nameOf(keys.checkpoint), end, result.position)]);
         return result;
       } catch (error) {
-        if (!(error instanceof FiguresReplaced)) throw error;
+        if (!(error instanceof StatisticsReplaced)) throw error;
       }
     }
     throw new StatsRebuilding(null);
@@ -111,14 +111,14 @@ interface Sources {
   projector: Projector;
   ledger: Ledger;
   aggregation: Aggregation;
-  store: FigureStore;
-  pages: FigurePages;
+  store: StatisticsRepository;
+  pages: StatisticsPages;
   keys: GenerationKeys;
 }
 
 /** The comparison of one generation. */
 class Comparison {
-  private readonly expected: ExpectedFigures;
+  private readonly expected: ExpectedStatistics;
   private readonly mismatches = new Mismatches(MAX_MISMATCHES);
   /** Up to which entry `expected` goes. */
   private position: number;
@@ -134,11 +134,11 @@ class Comparison {
   ) {
     this.position = served.base;
     const { productRevenue, productQuantity } = from.keys;
-    this.expected = new ExpectedFigures([productRevenue, productQuantity]);
-    this.expect(noFigures());
+    this.expected = new ExpectedStatistics([productRevenue, productQuantity]);
+    this.expect(emptyStatistics());
   }
 
-  /** @throws FiguresReplaced and what FigureComparison.run throws */
+  /** @throws StatisticsReplaced and what StatisticsComparison.run throws */
   async run(): Promise<ComparisonResult> {
     await this.advanceTo(this.served.position);
     await this.compareHashes();
@@ -160,20 +160,20 @@ class Comparison {
     }
   }
 
-  private expect(figures: Figures): void {
+  private expect(figures: Statistics): void {
     this.expected.add(this.from.store.changes(figures, this.served.generation));
   }
 
   /**
    * Takes a page's checkpoint for the moment at which what was read is compared.
-   * @throws FiguresReplaced where the page is of other figures than those compared, or of older ones
+   * @throws StatisticsReplaced where the page is of other figures than those compared, or of older ones
    */
   private async acceptAt(checkpoint: Checkpoint | null): Promise<void> {
-    if (!checkpoint || !this.from.projector.accepts(checkpoint, this.position)) throw new FiguresReplaced();
+    if (!checkpoint || !this.from.projector.accepts(checkpoint, this.position)) throw new StatisticsReplaced();
     if (checkpoint.position === this.position) return this.step();
     // Else a checkpoint that is no true one might let this read on for ever.
     const head = await this.from.ledger.head();
-    if (checkpoint.position > head.position) throw new FiguresReplaced();
+    if (checkpoint.position > head.position) throw new StatisticsReplaced();
     await this.advanceTo(checkpoint.position);
   }
 
@@ -199,7 +199,7 @@ class Comparison {
       const money = Object.entries(expected).flatMap(([field, amount]) => (isMoney(field) ? [amount] : []));
       return this.mismatches.add([anotherType(name, 'hash', money)]);
     }
-    // Figures that were begun empty have no totals before their first entry, those that were filled have zeros.
+    // Statistics that were begun empty have no totals before their first entry, those that were filled have zeros.
     const isUnwritten = key === keys.global && this.position === this.served.base && Object.keys(fields).length === 0;
     if (!isUnwritten) this.mismatches.add(compareHash(name, expected, fields, isMoney));
   }
@@ -276,7 +276,7 @@ class Comparison {
     const { checkpoint, found } = await pages.hashes(this.served.generation, [keys.checkpoint]);
     await this.acceptAt(checkpoint);
     const entryHash = await ledger.hashAt(checkpoint!.position);
-    if (entryHash === null) throw new FiguresReplaced();
+    if (entryHash === null) throw new StatisticsReplaced();
     const { fields, expires: goes } = found[0]!;
     const name = keys.nameOf(keys.checkpoint);
     if (goes) this.mismatches.add([expires(name)]);

@@ -35,7 +35,7 @@ export interface StoredMembers {
  * RedisUnavailable.
  */
 @Injectable()
-export class FigurePages {
+export class StatisticsPages {
   constructor(private readonly redis: Redis) {}
 
   /** Whole hashes, in the order of their keys. */

@@ -4,7 +4,7 @@ import {
   compareHash,
   compareScore,
   compareTexts,
-  ExpectedFigures,
+  ExpectedStatistics,
   type Mismatch,
   Mismatches,
 } from './verification.rules.js';
@@ -19,7 +19,7 @@ function ranked(...pairs: string[]): Change {
 
 describe('what every key must hold', () => {
   it('adds up, keeps the highest, and ranks as Redis is told to', () => {
-    const expected = new ExpectedFigures();
+    const expected = new ExpectedStatistics();
     expected.add([
       { key: 'user:U1', action: 'add', pairs: ['orders', '1', 'failed', '1'] },
       { key: 'user:U1', action: 'max', pairs: ['last_order_at', '50'] },
@@ -39,7 +39,7 @@ describe('what every key must hold', () => {
   });
 
   it('has fields by names that every object has', () => {
-    const expected = new ExpectedFigures();
+    const expected = new ExpectedStatistics();
     expected.add([{ key: 'product-revenue', action: 'add', pairs: ['constructor', '5', '__proto__', '7'] }]);
     expect(Object.entries(expected.hashes.get('product-revenue')!)).toEqual([
       ['constructor', 5n],

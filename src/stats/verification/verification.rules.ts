@@ -23,7 +23,7 @@ export interface Mismatch {
 }
 
 /** What every key must hold: the same changes as Redis was told, made of figures that came another way. */
-export class ExpectedFigures {
+export class ExpectedStatistics {
   readonly hashes = new Map<string, Record<string, bigint>>();
   /** Hashes that may have very many fields. */
   readonly largeHashes = new Map<string, Map<string, bigint>>();

@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm';
 import { type BackgroundRun, BackgroundRuns } from '../../platform/background-runs.js';
 import { Database } from '../../platform/database/database.js';
 import { messageOf, UnavailableError } from '../../shared/errors.js';
-import { FigureComparison, type ComparisonResult } from './statistics-comparison.js';
+import { StatisticsComparison, type ComparisonResult } from './statistics-comparison.js';
 
 const LOOK_EVERY_MS = 60_000;
 const SECONDS_BETWEEN_SCHEDULED = 3_600;
@@ -31,7 +31,7 @@ export class Verification implements OnModuleDestroy {
   private reportedFailure = '';
 
   constructor(
-    private readonly comparison: FigureComparison,
+    private readonly comparison: StatisticsComparison,
     private readonly database: Database,
   ) {}
 

@@ -1,8 +1,8 @@
 import { Controller, Get, Param, Res } from '@nestjs/common';
 import { ApiAcceptedResponse, ApiOkResponse, ApiOperation, ApiTags, getSchemaPath } from '@nestjs/swagger';
 import type { Response } from 'express';
-import { atMost } from '../../platform/back-off.js';
-import { Needs } from '../../platform/http/access.js';
+import { withTimeout } from '../../platform/back-off.js';
+import { RequireScope } from '../../platform/http/access.js';
 import { ApiInvalidInput, ApiProblem } from '../../platform/http/api-problem.js';
 import { finishedRunOf, progressOf } from '../../platform/http/run-json.js';
 import { NotFound } from '../../shared/errors.js';
@@ -16,7 +16,7 @@ const MAX_WAIT_MS = 10_000;
 
 /** Proves that the live figures are what the ledger says. */
 @ApiTags('statistics')
-@Needs('statistics:read')
+@RequireScope('statistics:read')
 @Controller('stats/verify')
 export class VerifyController {
   private readonly longestWaitMs = MAX_WAIT_MS;
@@ -44,7 +44,7 @@ export class VerifyController {
   @ApiStatsUnavailable({ verification_stopped: 'The service is shutting down; the verification was given up.' })
   async verify(@Res({ passthrough: true }) response: Response): Promise<VerificationReport | VerificationProgress> {
     const run = this.verification.request();
-    await atMost(this.longestWaitMs, run.ended);
+    await withTimeout(this.longestWaitMs, run.ended);
     if (run.state === 'failed') throw run.failure;
     if (run.state !== 'done') response.status(202).location(`/stats/verify/${run.id}`);
     return answerOf(run);

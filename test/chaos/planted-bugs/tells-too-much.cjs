@@ -2,7 +2,7 @@
 const { around } = require('./build.cjs');
 
 let answers = 0;
-around('stats/api/live-statistics.service', 'LiveFigures', 'global', async (global) => {
+around('stats/api/live-statistics.service', 'LiveStatistics', 'global', async (global) => {
   const figures = await global();
   return ++answers % 20 === 0 ? { ...figures, orders: figures.orders + 1 } : figures;
 });

@@ -4,8 +4,11 @@ import { AppendQueue } from '../../../src/ledger/append-queue.js';
 import type { Ledger } from '../../../src/ledger/ledger.repository.js';
 import { Database } from '../../../src/platform/database/database.js';
 import type { Aggregation } from '../../../src/stats/rebuild/aggregation.repository.js';
-import type { Figures } from '../../../src/stats/projection/statistics.rules.js';
-import { BuildLeaseLost, type ProjectionAuthority } from '../../../src/stats/projection/projection-state.repository.js';
+import type { Statistics } from '../../../src/stats/projection/statistics.rules.js';
+import {
+  BuildLeaseLost,
+  type ProjectionStateRepository,
+} from '../../../src/stats/projection/projection-state.repository.js';
 import { type ModelAuthority, type LeaseHolder } from './model-authority.js';
 import { type ModelLedger } from './model-ledger.js';
 import { recomputed } from './recomputation.js';
@@ -53,7 +56,7 @@ export function modelledDatabase(transact: Transact): Database {
 /** What the classes around the ledger's database are, where the database is a model. */
 export interface DatabaseClients {
   ledger: Ledger;
-  authority: ProjectionAuthority;
+  authority: ProjectionStateRepository;
   aggregation: Aggregation;
 }
 
@@ -82,13 +85,13 @@ export function databaseClients(
   );
   const ledger: Pick<
     Ledger,
-    'append' | 'stopWaiting' | 'onAppended' | 'head' | 'hashAt' | 'entriesAfter' | 'lookBack' | 'wasPutBack'
+    'append' | 'stopWaiting' | 'onAppended' | 'head' | 'hashAt' | 'entriesAfter' | 'verifyTail' | 'wasPutBack'
   > = {
     append: (messages, deadline) => queue.append(messages, deadline),
     stopWaiting: () => queue.stopWaiting(),
     onAppended: (listener) => void listeners.push(listener),
     // This ledger is never put back.
-    lookBack: () => Promise.resolve(),
+    verifyTail: () => Promise.resolve(),
     wasPutBack: () => Promise.reject(new Error('Something passes for lost')),
     head: () => ask('head', () => store.ledger.head()),
     hashAt: (position) => ask('hashAt', () => store.ledger.hashAt(position)),
@@ -103,7 +106,7 @@ export function databaseClients(
     const { generation } = await authority.read();
     throw new BuildLeaseLost(generation !== holder.lease.replaces);
   };
-  const authority: Pick<ProjectionAuthority, keyof ProjectionAuthority> = {
+  const authority: Pick<ProjectionStateRepository, keyof ProjectionStateRepository> = {
     read: () => ask('authority', () => store.authority.read()),
     claimBuild: ({ fromBeginning = false } = {}) =>
       ask('claim', () => store.authority.claim(me, fromBeginning, store.ledger.head().position)),
@@ -114,7 +117,7 @@ export function databaseClients(
     giveUp: (lease) => ask('give up', () => store.authority.giveUp({ me, lease })),
     clear: () => ask('clear', () => store.authority.clear(store.ledger.head())),
   };
-  const figures = (from: number, to: number, base: number): Promise<Figures> =>
+  const figures = (from: number, to: number, base: number): Promise<Statistics> =>
     ask('aggregate', () => recomputed(store.ledger.entries.slice(from, to), base, timeZone));
   const aggregation: Pick<Aggregation, 'figures' | 'pages'> = {
     figures,
@@ -127,7 +130,7 @@ export function databaseClients(
   };
   return {
     ledger: ledger as Ledger,
-    authority: authority as ProjectionAuthority,
+    authority: authority as ProjectionStateRepository,
     aggregation: aggregation as Aggregation,
   };
 }

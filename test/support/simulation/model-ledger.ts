@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { AppendResult, EntryKind, LedgerHead } from '../../../src/ledger/ledger-entry.js';
 import type { Cents } from '../../../src/domain/money.js';
-import type { JudgedMessage, OrderLine, Outcome, Reason } from '../../../src/domain/order-event.js';
+import type { ValidatedMessage, OrderLine, Outcome, Reason } from '../../../src/domain/order-event.js';
 
 /** An entry as the model keeps it. */
 export interface ModelEntry {
@@ -27,7 +27,7 @@ interface Known {
 }
 
 interface WaitingRefund {
-  refund: JudgedMessage;
+  refund: ValidatedMessage;
   settled: boolean;
 }
 
@@ -65,7 +65,7 @@ export class ModelLedger {
   /** @param refuses which messages the database can't hold */
   constructor(
     private readonly id: string,
-    private readonly refuses: (message: JudgedMessage) => boolean = () => false,
+    private readonly refuses: (message: ValidatedMessage) => boolean = () => false,
   ) {}
 
   head(): LedgerHead {
@@ -84,12 +84,12 @@ export class ModelLedger {
   }
 
   /** Refunds whose order is not counted, in the order in which they came. */
-  get waiting(): JudgedMessage[] {
+  get waiting(): ValidatedMessage[] {
     return [...this.early.values()].filter(({ settled }) => !settled).map(({ refund }) => refund);
   }
 
   /** Orders first, then what waited for them, then refunds. @throws RowRefused, and then nothing is appended */
-  append(messages: JudgedMessage[]): AppendResult[] {
+  append(messages: ValidatedMessage[]): AppendResult[] {
     if (messages.some((message) => message.value !== null && (message.value <= 0 || this.refuses(message)))) {
       throw new RowRefused('value out of range');
     }
@@ -110,7 +110,7 @@ export class ModelLedger {
     return results;
   }
 
-  private appendOrder(order: JudgedMessage): AppendResult {
+  private appendOrder(order: ValidatedMessage): AppendResult {
     const known = order.orderId === null ? undefined : this.orders.get(order.orderId);
     if (order.outcome !== 'failed' && !known) {
       const position = this.add(order, order.outcome, [], order.userId, null);
@@ -124,7 +124,7 @@ export class ModelLedger {
     return this.addFailed(order, reasons, order.userId, null);
   }
 
-  private appendRefund(refund: JudgedMessage): AppendResult {
+  private appendRefund(refund: ValidatedMessage): AppendResult {
     const early = this.early.get(refund.failureHash);
     if (early && !early.settled) return { kind: 'duplicate', position: null };
     if (refund.outcome === 'failed') {
@@ -140,7 +140,7 @@ export class ModelLedger {
   }
 
   /** @returns null where its order is not counted */
-  private settle(refund: JudgedMessage): AppendResult | null {
+  private settle(refund: ValidatedMessage): AppendResult | null {
     const known = this.orders.get(refund.orderId!);
     if (!known) return null;
     const counted = this.refunds.get(refund.refundId!);
@@ -160,7 +160,7 @@ export class ModelLedger {
   }
 
   private faultOf(
-    refund: JudgedMessage,
+    refund: ValidatedMessage,
     { order, isCounted, sum }: { order: ModelEntry; isCounted: boolean; sum: number },
   ): Reason | null {
     if (isCounted) return 'conflicting_duplicate';
@@ -169,7 +169,7 @@ export class ModelLedger {
   }
 
   private addFailed(
-    message: JudgedMessage,
+    message: ValidatedMessage,
     reasons: Reason[],
     userId: string | null,
     refPosition: number | null,
@@ -180,7 +180,7 @@ export class ModelLedger {
   }
 
   private add(
-    message: JudgedMessage,
+    message: ValidatedMessage,
     outcome: Outcome,
     reasons: Reason[],
     userId: string | null,

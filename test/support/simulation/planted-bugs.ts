@@ -1,5 +1,5 @@
 import { OrderIntake } from '../../../src/orders/consumer/order-intake.service.js';
-import { FigureStore } from '../../../src/stats/projection/statistics.repository.js';
+import { StatisticsRepository } from '../../../src/stats/projection/statistics.repository.js';
 import { Projector } from '../../../src/stats/projection/projector.worker.js';
 import { Rebuild } from '../../../src/stats/rebuild/rebuild.service.js';
 import type { Checkpoint } from '../../../src/stats/projection/checkpoint.js';
@@ -55,7 +55,7 @@ export const PLANTED_BUGS: PlantedBug[] = [
     bug: 'an older snapshot of Redis is served',
     plant: () => {
       instead(Projector, 'onApplicationBootstrap', function (this: TrustingProjector) {
-        this.ledger.onAppended(() => this.poke());
+        this.ledger.onAppended(() => this.notify());
         this.loop = this.run();
       });
       instead(Projector, 'accepts', function (this: TrustingProjector, found: Checkpoint | null) {
@@ -71,7 +71,7 @@ export const PLANTED_BUGS: PlantedBug[] = [
       instead(Rebuild, 'catchUp', async (_lease: never, checkpoint: Checkpoint) => checkpoint);
       instead(Rebuild, 'reachServed', async (_lease: never, checkpoint: Checkpoint) => checkpoint);
       instead(Projector, 'adopt', async function (this: TrustingProjector, other: Checkpoint) {
-        this.serving = this.takeUp(other, this.distrusts);
+        this.serving = this.publish(other, this.invalidations);
         return this.serving;
       });
       return {};
@@ -81,7 +81,7 @@ export const PLANTED_BUGS: PlantedBug[] = [
   {
     bug: 'figures of a generation are served that is out of service',
     plant: () => {
-      instead(FigureStore, 'retire', () => Promise.resolve());
+      instead(StatisticsRepository, 'retire', () => Promise.resolve());
       return {};
     },
     found: /after \d+ was in service/,
@@ -100,9 +100,9 @@ interface TrustingProjector {
   current: Checkpoint | null;
   serving: boolean;
   run(): Promise<void>;
-  poke(): void;
-  distrusts: number;
-  takeUp(checkpoint: Checkpoint, distrusts: number): boolean;
+  notify(): void;
+  invalidations: number;
+  publish(checkpoint: Checkpoint, invalidations: number): boolean;
 }
 
 function instead<This>(

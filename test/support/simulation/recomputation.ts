@@ -1,5 +1,5 @@
 import type { GenerationKeys } from '../../../src/platform/redis/redis-keys.js';
-import type { Figures, Tally } from '../../../src/stats/projection/statistics.rules.js';
+import type { Statistics, Tally } from '../../../src/stats/projection/statistics.rules.js';
 import type { ModelEntry } from './model-ledger.js';
 
 /** Entries of an append-only ledger, of which each counts in a group under a name. */
@@ -15,7 +15,7 @@ const days = new Map<string, string>();
  * The figures of entries, worked out group by group as one would on paper: neither the fold nor the SQL has a hand in it.
  * @param base what entries up to this one brought in is not taken back
  */
-export function recomputed(all: ModelEntry[], base: number, timeZone: string): Figures {
+export function recomputed(all: ModelEntry[], base: number, timeZone: string): Statistics {
   const entries = all
     .filter(({ position, outcome, refPosition }) => {
       return position > base && (outcome === 'failed' || refPosition === null || refPosition > base);
@@ -70,7 +70,7 @@ export function recomputed(all: ModelEntry[], base: number, timeZone: string): F
 export type Amounts = Map<string, bigint>;
 
 /** What the keys of a generation have to hold that has exactly these figures, its checkpoint aside. */
-export function keysFor(figures: Figures, keys: GenerationKeys): Map<string, Amounts> {
+export function keysFor(figures: Statistics, keys: GenerationKeys): Map<string, Amounts> {
   const { global, users, months, days, monthUsers, products } = figures;
   const expected = new Map<string, Amounts>();
   const rank = <T>(key: string, of: Map<string, T>, score: (of: T) => bigint | null): void => {

@@ -11,9 +11,9 @@ import { ReceiveGate, ReceivingStopped } from '../../../src/platform/queue/recei
 import { Redis } from '../../../src/platform/redis/redis.js';
 import type { Config } from '../../../src/shared/config.js';
 import { MAX_CENTS } from '../../../src/domain/money.js';
-import { FigureStore } from '../../../src/stats/projection/statistics.repository.js';
+import { StatisticsRepository } from '../../../src/stats/projection/statistics.repository.js';
 import { GatheredReads } from '../../../src/stats/api/gathered-reads.js';
-import { LiveFigures } from '../../../src/stats/api/live-statistics.service.js';
+import { LiveStatistics } from '../../../src/stats/api/live-statistics.service.js';
 import { Projector } from '../../../src/stats/projection/projector.worker.js';
 import { Rebuild } from '../../../src/stats/rebuild/rebuild.service.js';
 import { databaseClients, modelledDatabase, type ModelStore } from './model-database.js';
@@ -57,8 +57,8 @@ export class SimulatedProcess implements Caller {
   stalledUntil = 0;
   readonly ledger: Ledger;
   readonly projector: Projector;
-  readonly figures: LiveFigures;
-  readonly figureStore: FigureStore;
+  readonly figures: LiveStatistics;
+  readonly statisticsRepository: StatisticsRepository;
   private readonly intake: OrderIntake;
   private readonly orders: OrdersQueue;
   private readonly gate: ReceiveGate;
@@ -82,13 +82,13 @@ export class SimulatedProcess implements Caller {
     this.ledger = clients.ledger;
     const client = modelRedisClient(parts.redis, new Wire(network, this, parts.redisServer));
     const redis = new Redis({ kind: 'url', url: 'redis://model' }, KEY_PREFIX, client);
-    this.figureStore = new FigureStore(redis);
+    this.statisticsRepository = new StatisticsRepository(redis);
     const { authority, aggregation } = clients;
-    const rebuild = new Rebuild(authority, aggregation, this.figureStore, this.ledger, CONFIG);
-    this.projector = new Projector(this.ledger, database, redis, this.figureStore, authority, rebuild, CONFIG);
+    const rebuild = new Rebuild(authority, aggregation, this.statisticsRepository, this.ledger, CONFIG);
+    this.projector = new Projector(this.ledger, database, redis, this.statisticsRepository, authority, rebuild, CONFIG);
     const reads = new GatheredReads(redis);
     this.ledger.onAppended(() => reads.entriesArrive());
-    this.figures = new LiveFigures(redis, this.projector, this.figureStore, reads);
+    this.figures = new LiveStatistics(redis, this.projector, this.statisticsRepository, reads);
     const ask = (): Promise<void> =>
       network.call(this, parts.queueServer, 'ask the queue', (answer) => answer(undefined));
     this.orders = {
@@ -106,7 +106,7 @@ export class SimulatedProcess implements Caller {
     this.does(() => {
       this.projector.onApplicationBootstrap();
       for (const { availability } of [this.stores.database, this.stores.redis, this.orders]) void availability.start();
-      setInterval(() => this.projector.lookAround(), LOOK_AROUND_EVERY_MS);
+      setInterval(() => this.projector.onInterval(), LOOK_AROUND_EVERY_MS);
       this.gate.begin(() => undefined);
       for (let poller = 0; poller < POLLERS; poller++) void this.poll(poller);
     });

@@ -8,7 +8,7 @@ import type { Witness } from './witness.js';
 
 type Answer<Replies, T> = (replies: Replies, checkpoint: Checkpoint) => T;
 
-/** The ways by which LiveFigures reads everything. */
+/** The ways by which LiveStatistics reads everything. */
 interface Reading {
   read<T>(commands: (keys: GenerationKeys) => RedisCommand[], answer: Answer<unknown[], T>): Promise<T>;
 }

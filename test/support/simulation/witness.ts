@@ -1,6 +1,6 @@
 import type { AppendResult } from '../../../src/ledger/ledger-entry.js';
 import { RedisKeys } from '../../../src/platform/redis/redis-keys.js';
-import type { JudgedMessage } from '../../../src/domain/order-event.js';
+import type { ValidatedMessage } from '../../../src/domain/order-event.js';
 import type { Checkpoint } from '../../../src/stats/projection/checkpoint.js';
 import type { GlobalCounts } from '../../../src/stats/api/live-statistics.service.js';
 import type { ModelEntry } from './model-ledger.js';
@@ -12,7 +12,7 @@ import { KEY_PREFIX, TIME_ZONE } from './simulated-process.js';
 import type { Trace } from './trace.js';
 import type { Content, PlannedMessage } from './traffic.js';
 
-/** Figures that were read. */
+/** Statistics that were read. */
 type Seen = Pick<Checkpoint, 'generation' | 'position'>;
 
 const YEAR_MS = 366 * 86_400_000;
@@ -64,7 +64,7 @@ export class Witness {
   }
 
   /** After every append: what was added is new, has the outcome that it should have, and an order counts once. */
-  appended(messages: JudgedMessage[], results: AppendResult[]): void {
+  appended(messages: ValidatedMessage[], results: AppendResult[]): void {
     for (const [i, { messageId }] of messages.entries()) {
       if (results[i]!.kind !== 'duplicate' || !this.left.has(messageId)) continue;
       this.trace.reach('intake: delivered again after a crash between append and acknowledgement');

@@ -1,9 +1,9 @@
 import { hash, randomBytes } from 'node:crypto';
 import { cents } from '../../src/domain/money.js';
-import type { JudgedMessage, OrderLine } from '../../src/domain/order-event.js';
+import type { ValidatedMessage, OrderLine } from '../../src/domain/order-event.js';
 
 /** What tells one judged message from another; the rest is the same for all. */
-export type GivenMessage = Partial<JudgedMessage> & {
+export type GivenMessage = Partial<ValidatedMessage> & {
   /** Stands for the content, of which the ledger only knows the hash; made from the other fields if absent. */
   content?: string;
   /** Stands for what else the body says. */
@@ -11,7 +11,7 @@ export type GivenMessage = Partial<JudgedMessage> & {
 };
 
 /** A message that the rules accepted, with an order of its own; say only what matters. */
-export function aJudgedMessage({ content, wording = '', ...given }: GivenMessage = {}): JudgedMessage {
+export function aValidatedMessage({ content, wording = '', ...given }: GivenMessage = {}): ValidatedMessage {
   const order = {
     kind: 'order' as const,
     outcome: 'accepted' as const,
@@ -39,8 +39,8 @@ export function aJudgedMessage({ content, wording = '', ...given }: GivenMessage
 }
 
 /** A message that failed a rule. */
-export function aFailedMessage(given: GivenMessage = {}): JudgedMessage {
-  return aJudgedMessage({ outcome: 'failed', reasons: ['missing_items'], value: null, lines: [], ...given });
+export function aFailedMessage(given: GivenMessage = {}): ValidatedMessage {
+  return aValidatedMessage({ outcome: 'failed', reasons: ['missing_items'], value: null, lines: [], ...given });
 }
 
 /** A line of 10.00. */
@@ -49,7 +49,7 @@ export function aLine(given: Partial<OrderLine> = {}): OrderLine {
 }
 
 /** The argument of append_entries, for tests that call it without the ledger's own code. */
-export function entriesArgument(messages: JudgedMessage[]): string {
+export function entriesArgument(messages: ValidatedMessage[]): string {
   return JSON.stringify(
     messages.map((message, i) => ({
       i,
