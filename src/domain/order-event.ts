@@ -1,9 +1,9 @@
 import type { Cents } from './money.js';
 
 /**
- * The contract of an order event: the JSON body of a message on the orders queue, its bounds, and what
- * judging makes of it. Nothing here does anything; the rules are in judging/order-event.rules.ts and, for refunds,
- * refund-event.rules.ts.
+ * The contract of an order event: the JSON body of a message on the orders queue, its bounds, and the result of its
+ * validation. Types and constants only; the rules are in validation/order-event.rules.ts and, for refunds,
+ * validation/refund-event.rules.ts.
  */
 
 /** Bounds of the fields. */
